@@ -1,0 +1,2 @@
+//! Floor 2: what a message means: tag headers, tracks, codec configuration, key frames, GOP cache.
+#![forbid(unsafe_code)]

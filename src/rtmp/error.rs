@@ -1,0 +1,165 @@
+//! Errors of the protocol core, named by blame.
+
+use thiserror::Error;
+
+/// Any error of floors 0 and 1, by who is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Error {
+    /// The peer broke the protocol or one of our bounds.
+    #[error(transparent)]
+    PeerMisbehaved(#[from] PeerMisbehaved),
+    /// The peer asks, rightfully, for what we do not do.
+    #[error(transparent)]
+    PeerUnsupported(#[from] PeerUnsupported),
+    /// The calling program used the API against its contract.
+    #[error(transparent)]
+    ApiMisuse(#[from] ApiMisuse),
+}
+
+impl Error {
+    /// Metric label: stable, snake case, from a bounded set.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::PeerMisbehaved(error) => error.label(),
+            Self::PeerUnsupported(error) => error.label(),
+            Self::ApiMisuse(error) => error.label(),
+        }
+    }
+}
+
+/// Defines an enum whose variants carry a message and a metric label, so that the two cannot drift apart.
+macro_rules! labelled_errors {
+    ($(#[$meta:meta])* $name:ident { $( $(#[doc = $doc:literal])* $variant:ident
+        $( ( $($ty:ty),* ) )? $( { $( $(#[doc = $fdoc:literal])* $field:ident : $fty:ty ),* } )?
+        => $label:literal, $message:literal; )* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+        pub enum $name {
+            $( $(#[doc = $doc])* #[error($message)] $variant $( ( $($ty),* ) )? $( { $( $(#[doc = $fdoc])* $field : $fty ),* } )?, )*
+        }
+
+        impl $name {
+            /// Metric label: stable, snake case, from a bounded set.
+            pub fn label(&self) -> &'static str {
+                match self { $( Self::$variant { .. } => $label, )* }
+            }
+        }
+    };
+}
+
+labelled_errors! {
+    /// The peer broke the protocol or one of our bounds.
+    PeerMisbehaved {
+        /// C0/S0 is neither 3 nor a version that we can name.
+        HandshakeVersion(u8) => "handshake_version", "handshake version {0} is not RTMP";
+        /// Set Chunk Size of 0 or with the top bit set (RTMP 1.0 §5.4.1).
+        ChunkSize(u32) => "chunk_size", "chunk size {0} is outside 1..=0x7fffffff";
+        /// The declared length is over our bound.
+        MessageTooLong(u32) => "message_too_long", "message of {0} bytes is longer than allowed";
+        /// A chunk header changed the length of an unfinished message.
+        MessageLengthChanged {
+            /// Length declared first, bytes.
+            was: u32,
+            /// Length declared now, bytes.
+            now: u32
+        } => "message_length_changed", "message length changed from {was} to {now} in the middle of the message";
+        /// More chunk streams in use than allowed.
+        TooManyChunkStreams => "too_many_chunk_streams", "too many chunk streams";
+        /// Unfinished messages hold more bytes than allowed.
+        ReassemblyBytes(usize) => "reassembly_bytes", "unfinished messages hold {0} bytes";
+        /// A protocol control message of the wrong size.
+        ControlLength {
+            /// Message type.
+            type_id: u8,
+            /// Its length, bytes.
+            len: usize
+        } => "control_length", "control message type {type_id} has {len} bytes";
+        /// An aggregate's parts do not add up (RTMP 1.0 §7.1.6).
+        AggregateMalformed => "aggregate_malformed", "aggregate message is malformed";
+        /// More tiny or header-only chunks a second than any encoder sends.
+        TooManyTinyChunks => "too_many_tiny_chunks", "too many tiny chunks";
+        /// An AMF value ends before its end.
+        AmfTruncated => "amf_truncated", "AMF value is truncated";
+        /// No such AMF marker.
+        AmfMarker(u8) => "amf_marker", "AMF marker {0:#04x} is unknown";
+        /// Nested too deeply.
+        AmfDepth => "amf_depth", "AMF value is nested too deeply";
+        /// Too many values or properties in one message.
+        AmfEntries => "amf_entries", "AMF message has too many entries";
+        /// Strings and bytes of one message are over the bound.
+        AmfBytes => "amf_bytes", "AMF message holds too many bytes";
+        /// A reference to what was not sent.
+        AmfReference(u32) => "amf_reference", "AMF reference {0} points nowhere";
+        /// A string is not UTF-8.
+        AmfUtf8 => "amf_utf8", "AMF string is not UTF-8";
+        /// A command without its name, transaction or required argument.
+        CommandMalformed => "command_malformed", "command is malformed";
+        /// A command that needs a connection came before `connect`.
+        CommandBeforeConnect => "command_before_connect", "command came before connect";
+        /// A second `connect`.
+        ConnectTwice => "connect_twice", "connect was sent twice";
+        /// More commands a second than any client sends.
+        TooManyCommands => "too_many_commands", "too many commands";
+        /// More message streams than allowed.
+        TooManyMessageStreams => "too_many_message_streams", "too many message streams";
+        /// Neither app nor name says which stream is meant.
+        NameEmpty => "name_empty", "stream name is empty";
+        /// App, name or query longer than allowed.
+        NameTooLong => "name_too_long", "stream name is too long";
+        /// Media on a message stream that publishes nothing.
+        MediaBeforePublish => "media_before_publish", "media before publish";
+        /// Our answers pile up because the peer does not read them.
+        NotReading => "not_reading", "peer does not read our answers";
+        /// A stage took longer than its deadline.
+        Deadline(Stage) => "deadline", "{0} took too long";
+    }
+}
+
+labelled_errors! {
+    /// The peer asks, rightfully, for what we do not do.
+    PeerUnsupported {
+        /// RTMPE and its kin (version 6, 8, 9).
+        EncryptedHandshake(u8) => "encrypted_handshake", "encrypted RTMP (version {0}) is not supported";
+        /// AMF3 externalizable objects have no self-describing form.
+        AmfExternalizable => "amf_externalizable", "AMF3 externalizable objects are not supported";
+        /// An object encoding other than 0 and 3.
+        ObjectEncoding(u8) => "object_encoding", "object encoding {0} is not supported";
+    }
+}
+
+labelled_errors! {
+    /// The calling program used the API against its contract.
+    ApiMisuse {
+        /// A value that AMF0 or AMF3 cannot express.
+        AmfValue => "amf_value", "value cannot be written in this AMF version";
+        /// A command in a state that does not allow it.
+        WrongState => "wrong_state", "not possible in this state";
+    }
+}
+
+/// The stages of a connection that have a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Until C2 is in.
+    Handshake,
+    /// Until `connect` is in.
+    Connect,
+    /// Until `publish` or `play` is in.
+    PublishOrPlay,
+    /// From the accepted `publish` to the first media message.
+    FirstMedia,
+    /// While publishing: between two reads that brought bytes.
+    Idle,
+}
+
+impl core::fmt::Display for Stage {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Handshake => "handshake",
+            Self::Connect => "connect",
+            Self::PublishOrPlay => "publish or play",
+            Self::FirstMedia => "first media",
+            Self::Idle => "next byte",
+        })
+    }
+}

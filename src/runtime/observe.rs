@@ -1,0 +1,186 @@
+//! What a running engine tells about itself: plain data, made by each core for whoever asks.
+
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+
+/// A connection's name in the API: unique while the process lives. Tells its first core and never changes when it moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+/// What a connection is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Has neither published nor played yet.
+    Pending,
+    /// Publishes a stream.
+    Publisher,
+    /// Plays one.
+    Player,
+}
+
+/// One connection, as the API shows it.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    /// Its name in the API.
+    pub id: ConnectionId,
+    /// The far end.
+    pub peer: SocketAddr,
+    /// The core that serves it now.
+    pub core: u16,
+    /// What it is there for.
+    pub role: Role,
+    /// App of the stream or of `connect`; empty before.
+    pub app: String,
+    /// Name of the stream; empty before publish or play.
+    pub name: String,
+    /// The stream's name as the logs show it: a short keyed hash.
+    pub name_hash: String,
+    /// The encoder's or player's own name for itself.
+    pub flash_ver: String,
+    /// Bits a second received over the last few seconds.
+    pub bits_in_per_second: u64,
+    /// Bits a second sent over the last few seconds.
+    pub bits_out_per_second: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Media messages received.
+    pub messages_in: u64,
+    /// Media messages sent.
+    pub messages_out: u64,
+    /// Frames that the drop policy kept from a player.
+    pub dropped: u64,
+    /// Seconds since it was accepted.
+    pub uptime_seconds: f64,
+    /// Codec strings, comma separated; publishers only.
+    pub codecs: String,
+    /// Width and height of the default video track; publishers only.
+    pub resolution: Option<(u32, u32)>,
+}
+
+/// One live key on its home core, as the API shows it.
+#[derive(Clone, Debug)]
+pub struct StreamInfo {
+    /// Application.
+    pub app: String,
+    /// Name.
+    pub name: String,
+    /// The name as the logs show it: a short keyed hash.
+    pub name_hash: String,
+    /// Home core.
+    pub core: u16,
+    /// The publisher's connection, if there is one now.
+    pub publisher: Option<ConnectionId>,
+    /// Players on all cores that this core knows of: its own and those of the replicas it feeds.
+    pub subscribers: u64,
+    /// Codec strings of the tracks.
+    pub codecs: Vec<String>,
+    /// Width and height of the default video track.
+    pub resolution: Option<(u32, u32)>,
+    /// Sample rate (Hz) and channels of the default audio track.
+    pub audio: Option<(u32, u8)>,
+    /// Bits a second received over the last few seconds.
+    pub bits_in_per_second: u64,
+    /// Media bytes received.
+    pub bytes_in: u64,
+    /// Media messages received.
+    pub messages_in: u64,
+    /// Bytes that the GOP cache keeps alive.
+    pub gop_bytes: u64,
+    /// Frames in the GOP cache.
+    pub gop_frames: u64,
+    /// Timestamps that stepped back, and that jumped ahead by more than 10 s.
+    pub timestamp_steps_back: u64,
+    /// See `timestamp_steps_back`.
+    pub timestamp_jumps: u64,
+    /// Seconds since the publisher was accepted.
+    pub uptime_seconds: f64,
+}
+
+/// Defines the counters of a core as plain integers for the core and as atomics for everybody else.
+macro_rules! core_counters {
+    ($( $(#[doc = $doc:literal])* $kind:ident $name:ident; )*) => {
+        /// One core's counters as it counts them: plain integers, published by its sweep.
+        #[derive(Clone, Debug, Default)]
+        pub struct Counts { $( $(#[doc = $doc])* pub $name: u64, )* }
+
+        /// One core's counters as others read them.
+        #[derive(Debug, Default)]
+        pub struct PublishedCounts { $( $(#[doc = $doc])* pub $name: AtomicU64, )* }
+
+        impl PublishedCounts {
+            /// Makes the plain counters visible to other threads.
+            pub fn publish(&self, counts: &Counts) {
+                $( self.$name.store(counts.$name, std::sync::atomic::Ordering::Relaxed); )*
+            }
+
+            /// Calls `f` with (metric name, help, is a gauge, value) of each counter.
+            pub fn for_each(&self, mut f: impl FnMut(&'static str, &'static str, bool, u64)) {
+                $( f(stringify!($name), concat!($($doc),*).trim_start(), core_counters!(@gauge $kind),
+                     self.$name.load(std::sync::atomic::Ordering::Relaxed)); )*
+            }
+        }
+    };
+    (@gauge gauge) => { true };
+    (@gauge counter) => { false };
+}
+
+core_counters! {
+    /// Connections in the slab.
+    gauge connections;
+    /// Sessions that publish.
+    gauge publishers;
+    /// Subscribers of streams.
+    gauge subscribers;
+    /// Streams, homes and replicas.
+    gauge streams;
+    /// Streams whose home this core is.
+    gauge streams_home;
+    /// Operations in flight in the kernel.
+    gauge operations_in_flight;
+    /// Bytes of unparsed input and unfinished messages.
+    gauge reassembly_bytes;
+    /// Bytes that GOP caches keep alive.
+    gauge gop_bytes;
+    /// Connections accepted.
+    counter accepted;
+    /// Connections closed.
+    counter closed;
+    /// Times that a listener paused for want of file descriptors or memory.
+    counter accept_pauses;
+    /// Connections moved to another core.
+    counter moved_out;
+    /// Connections taken over from another core.
+    counter moved_in;
+    /// Publishes accepted.
+    counter publishes;
+    /// Plays accepted.
+    counter plays;
+    /// Bytes received.
+    counter bytes_in;
+    /// Bytes sent.
+    counter bytes_out;
+    /// Media messages received.
+    counter messages_in;
+    /// Media messages handed to sockets.
+    counter messages_out;
+    /// Frames that the drop policy kept from subscribers.
+    counter frames_dropped;
+    /// Receives completed.
+    counter receives;
+    /// Sends completed.
+    counter sends;
+    /// Wake-ups sent to other cores.
+    counter wakeups_sent;
+    /// Batches taken from other cores.
+    counter batches_in;
+    /// Times that a feed to another core paused because its inbox was full.
+    counter feed_pauses;
+    /// Turns that ran over their budget.
+    counter stalls;
+    /// Panics caught at the core's loop.
+    counter panics;
+    /// Sweeps done.
+    counter sweeps;
+}

@@ -1,0 +1,52 @@
+//! What the runtime needs to be told: plain data with defaults; `config.rs` fills it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::session::ServerSettings;
+
+/// Settings of all cores.
+#[derive(Clone, Debug)]
+pub struct RuntimeSettings {
+    /// Addresses that RTMP is served on; `[::]` serves both families.
+    pub listen: Vec<SocketAddr>,
+    /// Cores, each with a pinned thread; 0 means all that the process may run on.
+    pub cores: usize,
+    /// Where streams live.
+    pub placement: Placement,
+    /// What every server session is told.
+    pub session: ServerSettings,
+    /// Settings by app; the last one, named `*`, serves every app without a block of its own.
+    pub apps: Vec<App>,
+    /// How long a drain waits for publishers before it closes them.
+    pub drain_deadline: Duration,
+    /// Backlog that the kernel may hold unsent for a subscriber, bytes (`TCP_NOTSENT_LOWAT`).
+    pub subscriber_unsent_bytes_max: u32,
+    /// Bytes that one core's inbox holds for one other core before its feeds pause until their next key frame.
+    pub inbox_bytes_max: usize,
+    /// Unfinished messages and held bytes, all sessions of a core together.
+    pub core_reassembly_bytes_max: usize,
+    /// Connections of a core.
+    pub core_connections_max: usize,
+}
+
+/// Settings of one app.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The app's name, or `*`.
+    pub name: String,
+    /// What the hub is told.
+    pub settings: crate::hub::AppSettings,
+}
+
+/// Where a stream's home is put.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Placement {
+    /// The core that accepted the connection.
+    Accept,
+    /// The accepting core, unless it is clearly busier than the least busy one.
+    #[default]
+    Home,
+    /// Always this core, for tests.
+    Core(u16),
+}

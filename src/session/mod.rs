@@ -1,0 +1,12 @@
+//! Floor 1: one connection's state machine, in the server and the client role.
+#![forbid(unsafe_code)]
+
+pub mod instant;
+pub mod media_message;
+pub mod server;
+pub mod stream_key;
+
+pub use instant::Instant;
+pub use media_message::{MediaKind, MediaMessage};
+pub use server::ServerSettings;
+pub use stream_key::{StreamAddress, StreamKey};

@@ -1,0 +1,4 @@
+//! The server role (being written).
+/// Settings of the server role.
+#[derive(Clone, Debug, Default)]
+pub struct ServerSettings {}
