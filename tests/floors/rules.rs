@@ -6,7 +6,7 @@ use crate::lexer::Kind;
 use crate::source::{Path, Source};
 
 /// Modules of the crate's root and their floors. A file uses its own floor and those below.
-const FLOORS: [(&str, u8); 9] = [
+const FLOORS: [(&str, u8); 10] = [
     ("rtmp", 0),
     ("session", 1),
     ("media", 2),
@@ -15,10 +15,11 @@ const FLOORS: [(&str, u8); 9] = [
     ("edge", 5),
     ("control", 5),
     ("config", 6),
+    ("log", 6),
     ("main", 6),
 ];
 
-/// `lib.rs`, `main.rs` and `config.rs`.
+/// What `main.rs` and `lib.rs` stand on.
 const TOP: u8 = 6;
 
 /// Floors 0-2 are `no_std`; 0-3 forbid unsafe code and know no outside world.
