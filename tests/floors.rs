@@ -106,6 +106,12 @@ const PLANTED: &[(&str, &str, usize, Rule)] = &[
     ("hub/stream.rs", "fn f() { tokio::spawn(async {}); }", 1, Rule::Outside),
     ("rtmp/amf/amf0.rs", "fn f(x: Option<u8>) { x.unwrap(); }", 1, Rule::Unwrap),
     ("runtime/core.rs", "fn f(x: Option<u8>) { x\n    .unwrap(); }", 2, Rule::Unwrap),
+    (
+        "runtime/reading.rs",
+        "use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};",
+        1,
+        Rule::Operation,
+    ),
     // Unsafe code.
     ("runtime/op/recv.rs", "fn f() { unsafe { g() } }", 1, Rule::Unsafe),
     ("runtime/op/recv.rs", "// SAFETY: of something else.\nlet x = 1;\nunsafe { g() }", 3, Rule::Unsafe),
@@ -202,6 +208,7 @@ fn near_misses_are_left_alone() {
         ("runtime/op/recv.rs", "fn f() {\n    // SAFETY: so.\n    let x =\n        h(unsafe { g() });\n}"),
         ("runtime/op/recv.rs", "// SAFETY: plain data.\n#[allow(x)]\nunsafe impl Send for X {}"),
         ("runtime/op/recv.rs", "/// Does.\n///\n/// # Safety\n/// Owned.\npub unsafe fn f() {}"),
+        ("runtime/op/recv.rs", "use tokio_uring::UnsubmittedOneshot;"),
         ("runtime/op/recv.rs", "// unsafe { }\nconst S: &str = \"unsafe\"; fn f() { r#unsafely() }"),
     ] {
         assert_eq!(planted(file, text), [], "in {file}: {text}");

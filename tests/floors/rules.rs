@@ -70,13 +70,15 @@ pub(crate) enum Rule {
     Outside,
     /// Unsafe code without its reason, or on a floor that should have none.
     Unsafe,
+    /// A submission queue entry is built elsewhere than in `runtime/op`, whose operations own their descriptors and buffers.
+    Operation,
     /// `unwrap()` gives no reason why it cannot fail; `expect` does.
     Unwrap,
 }
 
 impl Rule {
     /// Every rule: each must be seen to find something.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Upward,
         Self::Root,
         Self::Floor,
@@ -85,6 +87,7 @@ impl Rule {
         Self::NoStd,
         Self::Outside,
         Self::Unsafe,
+        Self::Operation,
         Self::Unwrap,
     ];
 }
@@ -165,6 +168,9 @@ impl File<'_> {
         let code = self.source.code();
         for at in (0..code.len()).filter(|at| !is_test(*at)) {
             let is = |ahead: usize, text: &str| code.get(at + ahead).is_some_and(|token| token.is(text));
+            if is(0, "UnsubmittedOneshot") && !self.source.module.starts_with(&operations()) {
+                self.report(code[at].line, Rule::Operation, "only src/runtime/op may build operations");
+            }
             if is(0, ".") && is(1, "unwrap") && is(2, "(") {
                 self.report(code[at].line, Rule::Unwrap, "`expect` says why it cannot fail");
             }
@@ -257,6 +263,11 @@ impl File<'_> {
             }
         }
     }
+}
+
+/// The module of the kernel operations.
+fn operations() -> [String; 2] {
+    ["runtime".to_owned(), "op".to_owned()]
 }
 
 /// The path from the crate's root; `None` when it leads out of the crate or is relative to names that are in scope.
