@@ -122,6 +122,8 @@ labelled_errors! {
         EncryptedHandshake(u8) => "encrypted_handshake", "encrypted RTMP (version {0}) is not supported";
         /// AMF3 externalizable objects have no self-describing form.
         AmfExternalizable => "amf_externalizable", "AMF3 externalizable objects are not supported";
+        /// AMF0 movieclip and recordset: reserved, without a form.
+        AmfReserved(u8) => "amf_reserved", "AMF type {0:#04x} is reserved and has no form";
         /// An object encoding other than 0 and 3.
         ObjectEncoding(u8) => "object_encoding", "object encoding {0} is not supported";
     }
