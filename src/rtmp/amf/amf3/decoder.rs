@@ -55,7 +55,7 @@ pub(in super::super) struct Tables {
     strings: Vec<Text>,
     objects: Vec<Object>,
     traits: Vec<Traits>,
-    /// The sealed members' names of all traits, one after the other.
+    /// The sealed members' names of all traits, one after the other; those of an object that is read again, again.
     names: Vec<Text>,
 }
 
@@ -195,7 +195,6 @@ impl Reader<'_, '_> {
 
     /// Object (§3.12): traits, sealed members, dynamic members.
     fn members(&mut self, bits: u32) -> Result<Value, Error> {
-        let names_before = self.tables.names.len();
         let traits = self.traits(bits)?;
         let class = self.cursor.text_at(traits.class.start, traits.class.len)?;
         let mut properties = Vec::new();
@@ -206,10 +205,6 @@ impl Reader<'_, '_> {
         }
         if traits.dynamic {
             properties.append(&mut self.named_members()?);
-        }
-        if self.cursor.is_replaying() {
-            // Names that were put there for this reading only; those of nested objects are gone already.
-            self.tables.names.truncate(names_before);
         }
         Ok(if class.is_empty() {
             Value::Object(properties)
@@ -515,9 +510,14 @@ mod tests {
         bytes.extend(b"\x06\x00".repeat(2047));
         assert_eq!(decode(&bytes), fault(PeerMisbehaved::AmfBytes));
 
+        // A class whose members' names are all the same one, and no object yet.
+        let mut bytes = b"\x0A\x85\xEE\x03\x01\x03m".to_vec();
+        bytes.extend(b"\x00".repeat(5999));
+        assert_eq!(decode(&bytes), fault(PeerMisbehaved::AmfEntries));
+
         // One class of 100 members, and objects of it that have all of them null.
         let mut bytes = b"\x09\x81\x01\x01\x0A\x8C\x43\x01".to_vec();
-        bytes.extend(b"\x03m".repeat(1));
+        bytes.extend(b"\x03m");
         bytes.extend(b"\x00".repeat(99));
         bytes.extend(b"\x01".repeat(100));
         for _ in 0..63 {

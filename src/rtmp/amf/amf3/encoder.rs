@@ -15,8 +15,7 @@ const INTEGER_MAX: i32 = (1 << 28) - 1;
 
 /// Appends `value`, with repeated strings and traits inside it as references.
 ///
-/// It must be the first value of its message, or follow none with a string, object or array: references count from the
-/// message's begin.
+/// One value a message: references count from the message's begin, so behind another value they would point elsewhere.
 ///
 /// # Errors
 /// `ApiMisuse::AmfValue`: AMF3 cannot say [`Value::Unsupported`], nor a property without a name, nor a length of 2^28
