@@ -1,6 +1,7 @@
 //! Floor 0: bytes to messages and back (RTMP 1.0, AMF0, AMF3).
 #![forbid(unsafe_code)]
 
+pub mod aggregate;
 pub mod amf;
 pub mod chunk;
 pub mod command;
