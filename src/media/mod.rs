@@ -6,11 +6,13 @@ pub mod codec;
 pub mod config;
 pub mod ex_header;
 pub mod frame;
+pub mod gop;
 pub mod tag;
 pub mod timestamps;
 pub mod track;
 pub mod video_tag;
 
 pub use frame::{FRAME_CHUNK_SIZE, FRAME_STREAM_ID, Frame, FrameInfo, FrameRole, MediaKind, TrackId};
+pub use gop::{GopCache, GopSettings};
 pub use timestamps::TimestampPolicy;
 pub use track::{Track, Tracks};
