@@ -5,9 +5,12 @@
 //! # Bounds
 //! [`Frame::retained_bytes`] is what a queue or a cache that holds the frame has to account for.
 
+use bytes::Bytes;
+
 use crate::rtmp::Payload;
 use crate::rtmp::chunk::WireHeaders;
 use crate::rtmp::message::{MessageHeader, type_id};
+use crate::rtmp::payload::INLINE_SLICES;
 use crate::session::Instant;
 pub use crate::session::MediaKind;
 
@@ -145,9 +148,11 @@ impl Frame {
         &self.payload
     }
 
-    /// Memory that the frame keeps alive, bytes: itself, and the input that its slices pin.
+    /// Memory that the frame keeps alive, bytes: itself, its list of slices, and the input that they pin.
     pub fn retained_bytes(&self) -> usize {
-        size_of::<Self>() + self.pinned_bytes
+        let slices = self.payload.slices().len();
+        let list = if slices > INLINE_SLICES { slices * size_of::<Bytes>() } else { 0 };
+        size_of::<Self>() + list + self.pinned_bytes
     }
 
     /// The chunk headers for [`FRAME_STREAM_ID`] and [`FRAME_CHUNK_SIZE`], shared by every subscriber.
@@ -158,7 +163,7 @@ impl Frame {
 
 #[cfg(test)]
 mod tests {
-    use bytes::{Bytes, BytesMut};
+    use bytes::BytesMut;
 
     use super::*;
 
@@ -203,5 +208,8 @@ mod tests {
             |pinned| Frame::new(info(MediaKind::Audio, 0), Bytes::from_static(b"body").into(), pinned);
         assert_eq!(frame(0).retained_bytes(), size_of::<Frame>() + 4);
         assert_eq!(frame(900).retained_bytes(), size_of::<Frame>() + 900);
+        let sliced: Payload = (0..100).map(|_| Bytes::from_static(b"x")).collect();
+        let sliced = Frame::new(info(MediaKind::Audio, 0), sliced, 900);
+        assert_eq!(sliced.retained_bytes(), size_of::<Frame>() + 900 + 100 * size_of::<Bytes>());
     }
 }
