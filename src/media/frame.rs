@@ -5,8 +5,6 @@
 //! # Bounds
 //! [`Frame::retained_bytes`] is what a queue or a cache that holds the frame has to account for.
 
-use bytes::Bytes;
-
 use crate::rtmp::Payload;
 use crate::rtmp::chunk::WireHeaders;
 use crate::rtmp::message::{MessageHeader, type_id};
@@ -150,8 +148,8 @@ impl Frame {
 
     /// Memory that the frame keeps alive, bytes: itself, its list of slices, and the input that they pin.
     pub fn retained_bytes(&self) -> usize {
-        let slices = self.payload.slices().len();
-        let list = if slices > INLINE_SLICES { slices * size_of::<Bytes>() } else { 0 };
+        let slices = self.payload.slices();
+        let list = if slices.len() > INLINE_SLICES { size_of_val(slices) } else { 0 };
         size_of::<Self>() + list + self.pinned_bytes
     }
 
@@ -163,7 +161,7 @@ impl Frame {
 
 #[cfg(test)]
 mod tests {
-    use bytes::BytesMut;
+    use bytes::{Bytes, BytesMut};
 
     use super::*;
 
