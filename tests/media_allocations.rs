@@ -51,7 +51,7 @@ fn a_steady_stream_allocates_nothing() {
     for timestamps in [TimestampPolicy::Pass, TimestampPolicy::Monotonic] {
         let mut ingest = Ingest::new(IngestSettings { timestamps, ..IngestSettings::default() });
         let mut feed = |at: u32| {
-            let video = if at % 50 == 0 { [0x17, 1, 0, 0, 0] } else { [0x27, 1, 0, 0, 40] };
+            let video = if at.is_multiple_of(50) { [0x17, 1, 0, 0, 0] } else { [0x27, 1, 0, 0, 40] };
             let messages = [
                 message(MediaKind::Video, at * 40, &video),
                 message(MediaKind::Video, at * 40, &[0x96, 0x01, b'h', b'v', b'c', b'1', 1, 0, 0, 0]),
