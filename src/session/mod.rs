@@ -1,4 +1,4 @@
-//! Floor 1: one connection's state machine.
+//! Floor 1: one connection's state machine, in the server and the client role.
 //!
 //! # The contract
 //! A session does no I/O and reads no clock. The driver owns socket and time, and drives it like this:
@@ -28,6 +28,8 @@
 #![forbid(unsafe_code)]
 
 pub mod acknowledgement;
+pub mod client;
+pub mod client_url;
 pub mod close;
 pub mod counters;
 pub mod deadlines;
@@ -42,6 +44,10 @@ pub mod server;
 pub mod status;
 pub mod stream_key;
 
+pub use client::{
+    ClientCloseReason, ClientEvent, ClientOutput, ClientSession, ClientSettings, Role, ServerStatus,
+};
+pub use client_url::{ClientUrl, ClientUrlError};
 pub use close::CloseReason;
 pub use counters::{MediaCount, SessionCounters};
 pub use deadlines::Deadlines;
