@@ -11,6 +11,8 @@ pub mod config;
 #[cfg(feature = "engine")]
 pub mod control;
 #[cfg(feature = "engine")]
+pub mod greeting;
+#[cfg(feature = "engine")]
 pub mod hub;
 #[cfg(feature = "engine")]
 pub mod log;
