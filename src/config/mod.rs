@@ -102,6 +102,34 @@ fn check_together(config: &Config, origins: &Origins) -> Result<(), ConfigError>
             format!("core:0 to core:{}", cores - 1),
         ));
     }
+    // Each sum is at least its part: otherwise the part could never be had.
+    let limits = &config.runtime.session.limits;
+    let sums = [
+        (
+            "message_bytes_max",
+            limits.message_bytes_max as usize,
+            "reassembly_bytes_max",
+            limits.reassembly_bytes_max,
+        ),
+        (
+            "reassembly_bytes_max",
+            limits.reassembly_bytes_max,
+            "core_reassembly_bytes_max",
+            config.runtime.core_reassembly_bytes_max,
+        ),
+    ];
+    for (part_name, part, sum_name, sum) in sums {
+        if part > sum {
+            let sum_origin = origins.of("limits", sum_name);
+            let origin =
+                if sum_origin == Origin::Default { origins.of("limits", part_name) } else { sum_origin };
+            return Err(ConfigError::new(
+                origin,
+                format!("limits.{sum_name} = {sum} is below limits.{part_name} = {part}"),
+                format!("{part_name} <= {sum_name}"),
+            ));
+        }
+    }
     if let Some(rtmp) = listen.iter().find(|rtmp| schema::overlap(**rtmp, config.control.listen)) {
         return Err(ConfigError::new(
             origins.of("control", "listen"),

@@ -44,11 +44,13 @@ pub(super) struct Override {
     pub(super) key: &'static str,
 }
 
-/// Most cores that can be named; far above any machine, and below what `CoreId` counts.
-pub(super) const CORES_MAX: u64 = 1024;
+/// Most cores that can be named: the engine keeps sets of cores in 128 bits.
+pub(super) const CORES_MAX: u64 = 128;
 
 const ADDRESS: &str = "ADDRESS:PORT, such as 0.0.0.0:1935, 127.0.0.1:8935 or [::]:1935";
 const DAY_SECONDS: u64 = 86_400;
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 /// A field that holds a whole number. The range must fit the field's type; a test writes both its ends.
@@ -82,7 +84,7 @@ macro_rules! seconds {
 }
 
 /// The tables of the file, in the order in which they are shown.
-pub(super) static TABLES: [Table; 5] = [
+pub(super) static TABLES: [Table; 6] = [
     Table {
         name: "engine",
         keys: &[
@@ -115,18 +117,32 @@ pub(super) static TABLES: [Table; 5] = [
     },
     Table {
         name: "rtmp",
-        keys: &[Key {
-            name: "listen",
-            about: "Addresses that RTMP is served on; [::] serves IPv4 and IPv6",
-            kind: Kind::List {
-                allowed: ADDRESS,
-                read: |config| config.runtime.listen.iter().map(SocketAddr::to_string).collect(),
-                write: |config, texts| {
-                    config.runtime.listen = addresses(texts)?;
-                    Ok(())
+        keys: &[
+            Key {
+                name: "listen",
+                about: "Addresses that RTMP is served on; [::] serves IPv4 and IPv6",
+                kind: Kind::List {
+                    allowed: ADDRESS,
+                    read: |config| config.runtime.listen.iter().map(SocketAddr::to_string).collect(),
+                    write: |config, texts| {
+                        config.runtime.listen = addresses(texts)?;
+                        Ok(())
+                    },
                 },
             },
-        }],
+            number!(
+                "window_ack_bytes",
+                64 * KIB..=GIB,
+                "Peers acknowledge once for each so many bytes received",
+                runtime.session.window_ack_size
+            ),
+            seconds!(
+                "ping_seconds",
+                1..=DAY_SECONDS,
+                "A peer that is silent for so long is sent a ping",
+                runtime.session.ping_interval
+            ),
+        ],
     },
     Table {
         name: "control",
@@ -144,8 +160,109 @@ pub(super) static TABLES: [Table; 5] = [
         }],
     },
     Table {
+        name: "deadlines",
+        keys: &[
+            seconds!(
+                "handshake_seconds",
+                1..=DAY_SECONDS,
+                "Until the handshake is done",
+                runtime.session.deadlines.handshake
+            ),
+            seconds!(
+                "connect_seconds",
+                1..=DAY_SECONDS,
+                "From there to connect",
+                runtime.session.deadlines.connect
+            ),
+            seconds!(
+                "publish_or_play_seconds",
+                1..=DAY_SECONDS,
+                "From there to publish or play",
+                runtime.session.deadlines.publish_or_play
+            ),
+            seconds!(
+                "first_media_seconds",
+                1..=DAY_SECONDS,
+                "From the accepted publish to the first media",
+                runtime.session.deadlines.first_media
+            ),
+            seconds!(
+                "idle_seconds",
+                1..=DAY_SECONDS,
+                "Longest silence of a publisher",
+                runtime.session.deadlines.idle
+            ),
+        ],
+    },
+    Table {
         name: "limits",
         keys: &[
+            number!(
+                "message_bytes_max",
+                64 * KIB..=0xFF_FFFF,
+                "Longest message of a peer",
+                runtime.session.limits.message_bytes_max
+            ),
+            number!(
+                "reassembly_bytes_max",
+                64 * KIB..=GIB,
+                "Unfinished messages of one session",
+                runtime.session.limits.reassembly_bytes_max
+            ),
+            number!(
+                "chunk_streams_max",
+                8..=65_598,
+                "Chunk streams of one session",
+                runtime.session.limits.chunk_streams_max
+            ),
+            number!(
+                "message_streams_max",
+                1..=1024,
+                "Message streams of one session",
+                runtime.session.limits.message_streams_max
+            ),
+            number!(
+                "held_bytes_max",
+                64 * KIB..=64 * MIB,
+                "Bytes of one session that wait while its publish or play is decided",
+                runtime.session.limits.held_bytes_max
+            ),
+            number!(
+                "name_bytes_max",
+                64..=16 * KIB,
+                "Longest app, stream name or query",
+                runtime.session.limits.name_bytes_max
+            ),
+            number!(
+                "commands_per_second_max",
+                10..=100_000,
+                "Commands of one session",
+                runtime.session.limits.commands_per_second_max
+            ),
+            number!(
+                "tiny_chunks_per_second_max",
+                1000..=100_000_000,
+                "Chunks of one session that carry next to nothing",
+                runtime.session.limits.tiny_chunks_per_second_max
+            ),
+            number!(
+                "amf_depth_max",
+                4..=128,
+                "Nesting of one AMF message",
+                runtime.session.limits.amf.depth_max
+            ),
+            number!(
+                "amf_entries_max",
+                64..=1_000_000,
+                "Values of one AMF message",
+                runtime.session.limits.amf.entries_max
+            ),
+            number!(
+                "amf_bytes_max",
+                4 * KIB..=16 * MIB,
+                "Strings of one AMF message",
+                runtime.session.limits.amf.bytes_max
+            ),
             number!(
                 "core_connections_max",
                 1..=1_000_000,
@@ -154,19 +271,19 @@ pub(super) static TABLES: [Table; 5] = [
             ),
             number!(
                 "core_reassembly_bytes_max",
-                1 << 20..=64 * GIB,
+                MIB..=64 * GIB,
                 "Unfinished messages and held bytes, all sessions of a core together",
                 runtime.core_reassembly_bytes_max
             ),
             number!(
                 "inbox_bytes_max",
-                1 << 20..=4 * GIB,
+                MIB..=4 * GIB,
                 "Media that one core holds for another before it skips to the next key frame",
                 runtime.inbox_bytes_max
             ),
             number!(
                 "subscriber_unsent_bytes_max",
-                4096..=GIB,
+                4 * KIB..=GIB,
                 "Backlog that the kernel may hold for one player",
                 runtime.subscriber_unsent_bytes_max
             ),

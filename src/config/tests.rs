@@ -119,7 +119,7 @@ fn the_file_is_named_by_flag_before_variable() {
 /// Every way in which a file can be wrong, with the line that says so.
 #[test]
 fn a_wrong_file_is_refused_with_its_line() {
-    let table_names = "[engine], [rtmp], [control], [limits], [log], [[app]]";
+    let table_names = "[engine], [rtmp], [control], [deadlines], [limits], [log], [[app]]";
     let address = "ADDRESS:PORT, such as 0.0.0.0:1935, 127.0.0.1:8935 or [::]:1935";
     let table = [
         // Not TOML.
@@ -132,23 +132,23 @@ fn a_wrong_file_is_refused_with_its_line() {
         ("[engine]\n\ncore = 2\n", "x.toml:3: unknown key \"core\" in [engine]; allowed: cores, placement, drain_seconds".into()),
         ("[[app]]\nname = \"live\"\ngop_cash = false\n", format!("x.toml:3: unknown key \"gop_cash\" in [[app]]; allowed: {}", app_keys())),
         // The first wrong line, not the first in the alphabet.
-        ("[rtmp]\nzone = 1\nalso = 2\n", "x.toml:2: unknown key \"zone\" in [rtmp]; allowed: listen".into()),
+        ("[rtmp]\nzone = 1\nalso = 2\n", "x.toml:2: unknown key \"zone\" in [rtmp]; allowed: listen, window_ack_bytes, ping_seconds".into()),
         // Wrong shape.
         ("engine = 4\n", "x.toml:1: engine is not a table; allowed: [engine]".into()),
         ("[app]\nname = \"live\"\n", "x.toml:1: app is not a list of tables; allowed: [[app]]".into()),
         ("app = [1]\n", "x.toml:1: app is not a list of tables; allowed: [[app]]".into()),
         // Wrong type.
-        ("[engine]\ncores = true\n", "x.toml:2: engine.cores: true is not a whole number; allowed: 0 to 1024".into()),
-        ("[engine]\ncores = 1.5\n", "x.toml:2: engine.cores: a float is not a whole number; allowed: 0 to 1024".into()),
-        ("[engine]\ncores = 2024-01-01\n", "x.toml:2: engine.cores: a date is not a whole number; allowed: 0 to 1024".into()),
-        ("[engine]\ncores = {}\n", "x.toml:2: engine.cores: a table is not a whole number; allowed: 0 to 1024".into()),
+        ("[engine]\ncores = true\n", "x.toml:2: engine.cores: true is not a whole number; allowed: 0 to 128".into()),
+        ("[engine]\ncores = 1.5\n", "x.toml:2: engine.cores: a float is not a whole number; allowed: 0 to 128".into()),
+        ("[engine]\ncores = 2024-01-01\n", "x.toml:2: engine.cores: a date is not a whole number; allowed: 0 to 128".into()),
+        ("[engine]\ncores = {}\n", "x.toml:2: engine.cores: a table is not a whole number; allowed: 0 to 128".into()),
         ("[engine]\nplacement = 1\n", "x.toml:2: engine.placement: 1 is not a string; allowed: accept, home, core:N".into()),
         ("[rtmp]\nlisten = 1935\n", format!("x.toml:2: rtmp.listen: 1935 is not a list of strings; allowed: {address}")),
         ("[rtmp]\nlisten = [1935]\n", format!("x.toml:2: rtmp.listen: 1935 in the list is not a string; allowed: {address}")),
         // Out of range.
-        ("[engine]\ncores = 1025\n", "x.toml:2: engine.cores: 1025 is out of range; allowed: 0 to 1024".into()),
-        ("[engine]\ncores = -1\n", "x.toml:2: engine.cores: -1 is out of range; allowed: 0 to 1024".into()),
-        ("[engine]\ncores = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF\n", format!("x.toml:2: engine.cores: {} is out of range; allowed: 0 to 1024", i128::MAX)),
+        ("[engine]\ncores = 129\n", "x.toml:2: engine.cores: 129 is out of range; allowed: 0 to 128".into()),
+        ("[engine]\ncores = -1\n", "x.toml:2: engine.cores: -1 is out of range; allowed: 0 to 128".into()),
+        ("[engine]\ncores = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF\n", format!("x.toml:2: engine.cores: {} is out of range; allowed: 0 to 128", i128::MAX)),
         ("[engine]\ndrain_seconds = 86401\n", "x.toml:2: engine.drain_seconds: 86401 is out of range; allowed: 0 to 86400".into()),
         // No value of its kind.
         ("[engine]\nplacement = \"core:\"\n", "x.toml:2: engine.placement: \"core:\" is no placement; allowed: accept, home, core:N".into()),
@@ -165,6 +165,8 @@ fn a_wrong_file_is_refused_with_its_line() {
         ("[[app]]\nname = \"a\"\n[[app]]\nname = \"a\"\n", "x.toml:4: app \"a\" has a table already; allowed: one [[app]] an app".into()),
         // Right each, wrong together.
         ("[engine]\ncores = 2\nplacement = \"core:2\"\n", "x.toml:3: placement core:2 with engine.cores = 2; allowed: core:0 to core:1".into()),
+        ("[limits]\nmessage_bytes_max = 200_000\nreassembly_bytes_max = 100_000\n", "x.toml:3: limits.reassembly_bytes_max = 100000 is below limits.message_bytes_max = 200000; allowed: message_bytes_max <= reassembly_bytes_max".into()),
+        ("[limits]\nreassembly_bytes_max = 500_000_000\n", "x.toml:2: limits.core_reassembly_bytes_max = 268435456 is below limits.reassembly_bytes_max = 500000000; allowed: reassembly_bytes_max <= core_reassembly_bytes_max".into()),
         ("[control]\nlisten = \"127.0.0.1:1935\"\n", "x.toml:2: control HTTP on 127.0.0.1:1935, where RTMP listens (0.0.0.0:1935); allowed: a port of its own".into()),
     ];
     for (file, line) in table {
@@ -183,8 +185,8 @@ fn a_wrong_flag_or_variable_is_refused_by_name() {
         (&["check", "this"], &[], "command line: unknown command \"this\"; allowed: serve, check, preflight"),
         (&["--cores"], &[], "command line: --cores <N> has no value; allowed: --cores <N>"),
         (&["--cores", "1", "--cores", "2"], &[], "command line: --cores <N> is given twice; allowed: once"),
-        (&["--cores", "two"], &[], "--cores: \"two\" is not a whole number; allowed: 0 to 1024"),
-        (&["--cores", "9999"], &[], "--cores: 9999 is out of range; allowed: 0 to 1024"),
+        (&["--cores", "two"], &[], "--cores: \"two\" is not a whole number; allowed: 0 to 128"),
+        (&["--cores", "9999"], &[], "--cores: 9999 is out of range; allowed: 0 to 128"),
         (
             &["--placement", "here"],
             &[],
@@ -204,7 +206,7 @@ fn a_wrong_flag_or_variable_is_refused_by_name() {
         (
             &["--cores", "2"],
             &[("INRUSH_CORES", "two")],
-            "INRUSH_CORES: \"two\" is not a whole number; allowed: 0 to 1024",
+            "INRUSH_CORES: \"two\" is not a whole number; allowed: 0 to 128",
         ),
     ];
     for (flags, environment, line) in table {
