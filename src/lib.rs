@@ -18,3 +18,5 @@ pub mod hub;
 pub mod log;
 #[cfg(feature = "engine")]
 pub mod runtime;
+#[cfg(feature = "engine")]
+pub mod serve;

@@ -3,19 +3,10 @@
 use std::future::Future;
 use std::time::Duration;
 
+use crate::runtime::Handle;
 use crate::runtime::observe::{ConnectionId, ConnectionInfo, PublishedCounts, StreamInfo};
 
-/// One core's answer, or that it gave none in time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CoreAnswer<T> {
-    /// What it said.
-    Answer(T),
-    /// It did not answer within the timeout.
-    Stalled {
-        /// The core.
-        core: u16,
-    },
-}
+pub use crate::runtime::CoreAnswer;
 
 /// A running engine, as control sees it. Questions come back after `timeout` at the latest, with one entry a core.
 pub trait Cores: Send + Sync + 'static {
@@ -41,4 +32,42 @@ pub trait Cores: Send + Sync + 'static {
     fn is_ready(&self) -> bool;
     /// No new publishers are taken in, and the process will end.
     fn is_draining(&self) -> bool;
+}
+
+impl Cores for Handle {
+    fn cores(&self) -> usize {
+        Self::cores(self)
+    }
+
+    async fn streams(&self, timeout: Duration) -> Vec<CoreAnswer<Vec<StreamInfo>>> {
+        Self::streams(self, timeout).await
+    }
+
+    async fn connections(&self, timeout: Duration) -> Vec<CoreAnswer<Vec<ConnectionInfo>>> {
+        Self::connections(self, timeout).await
+    }
+
+    async fn kick(&self, id: ConnectionId, timeout: Duration) -> Vec<CoreAnswer<bool>> {
+        Self::kick(self, id, timeout).await
+    }
+
+    fn counts(&self, core: usize) -> &PublishedCounts {
+        Self::counts(self, core)
+    }
+
+    fn labelled(&self, core: usize) -> Vec<(&'static str, &'static str, u64)> {
+        Self::labelled(self, core)
+    }
+
+    fn sweep_age(&self, core: usize) -> Duration {
+        Self::sweep_age(self, core)
+    }
+
+    fn is_ready(&self) -> bool {
+        Self::is_ready(self)
+    }
+
+    fn is_draining(&self) -> bool {
+        Self::is_draining(self)
+    }
 }

@@ -31,9 +31,9 @@ const PLAIN_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Help of the counters by kind that are known here; another family is shown with its name as help.
 const FAMILY_HELP: [(&str, &str); 3] = [
-    ("errors", "Errors of peers and of this program, by kind"),
     ("close_reason", "Connections closed, by reason"),
-    ("oddities", "Deviations of peers that were tolerated, by kind"),
+    ("oddity", "What peers did that was tolerated, by kind"),
+    ("session_error", "What peers did that ended their connection, by kind"),
 ];
 
 pub(super) async fn metrics<C: Cores>(
