@@ -90,8 +90,8 @@ labelled_errors! {
         AmfBytes => "amf_bytes", "AMF message holds too many bytes";
         /// A reference to what was not sent.
         AmfReference(u32) => "amf_reference", "AMF reference {0} points nowhere";
-        /// A string is not UTF-8.
-        AmfUtf8 => "amf_utf8", "AMF string is not UTF-8";
+        /// A string that names a stream is not UTF-8; others are repaired.
+        AmfUtf8 => "amf_utf8", "stream name is not UTF-8";
         /// A command without its name, transaction or required argument.
         CommandMalformed => "command_malformed", "command is malformed";
         /// A command that needs a connection came before `connect`.
@@ -122,6 +122,8 @@ labelled_errors! {
         EncryptedHandshake(u8) => "encrypted_handshake", "encrypted RTMP (version {0}) is not supported";
         /// AMF3 externalizable objects have no self-describing form.
         AmfExternalizable => "amf_externalizable", "AMF3 externalizable objects are not supported";
+        /// AMF0 movieclip and recordset: reserved, without a form.
+        AmfReserved(u8) => "amf_reserved", "AMF type {0:#04x} is reserved and has no form";
         /// An object encoding other than 0 and 3.
         ObjectEncoding(u8) => "object_encoding", "object encoding {0} is not supported";
     }
