@@ -1,2 +1,18 @@
 //! Floor 2: what a message means: tag headers, tracks, codec configuration, key frames, GOP cache.
 #![forbid(unsafe_code)]
+
+pub mod audio_tag;
+pub mod codec;
+pub mod config;
+pub mod ex_header;
+pub mod frame;
+pub mod gop;
+pub mod tag;
+pub mod timestamps;
+pub mod track;
+pub mod video_tag;
+
+pub use frame::{FRAME_CHUNK_SIZE, FRAME_STREAM_ID, Frame, FrameInfo, FrameRole, MediaKind, TrackId};
+pub use gop::{GopCache, GopSettings};
+pub use timestamps::TimestampPolicy;
+pub use track::{Track, Tracks};
