@@ -36,25 +36,26 @@ pub(crate) fn start(core: &CoreRef) {
 }
 
 async fn accept(core: CoreRef, listener: Rc<OwnedFd>) {
-    let mut exhausted = false;
     loop {
         match op::accept(listener.clone()).await {
             Ok((socket, peer)) => {
-                exhausted = false;
+                core.borrow_mut().exhausted = false;
                 admit(&core, socket, peer);
             }
             Err(_) if core.borrow().listeners.is_empty() => break,
             Err(error) if listener::is_exhaustion(&error) => {
                 let mut this = core.borrow_mut();
                 this.counts.accept_pauses += 1;
-                if !std::mem::replace(&mut exhausted, true) && this.exhaustion_is_news() {
+                // All accepts of the core meet the same wall: one line tells it.
+                if !std::mem::replace(&mut this.exhausted, true) {
                     warn!(core = this.id.0, %error, "accept pauses: raise the limit of open files (ulimit -n) or shed load");
                 }
                 drop(this);
                 tokio::time::sleep(PAUSE).await;
             }
             // A connection that was cut before it was accepted, or a signal.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO)) => {}
+            Err(error)
+                if matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO)) => {}
             Err(error) => {
                 error!(core = core.borrow().id.0, %error, "accept");
                 tokio::time::sleep(PAUSE).await;

@@ -5,6 +5,7 @@ use super::core::Core;
 use super::inbox::Ask;
 use super::observe::{ConnectionId, ConnectionInfo, Role, StreamInfo};
 use crate::hub::StreamView;
+use crate::media::Tracks;
 use crate::session::{CloseReason, Instant};
 
 impl Core {
@@ -47,14 +48,14 @@ impl Core {
         let ingest = publisher.ingest();
         StreamInfo {
             publisher: connection.map(|connection| connection.id),
-            codecs: ingest.tracks().codec_strings(),
-            resolution: ingest.tracks().resolution(),
-            audio: ingest.tracks().audio_format(),
+            codecs: ingest.tracks().iter().map(|track| track.codec_string.clone()).collect(),
+            resolution: resolution(ingest.tracks()),
+            audio: audio_format(ingest.tracks()),
             bits_in_per_second: connection.map_or(0, |connection| connection.rate_in.per_second() * 8),
             bytes_in: publisher.bytes(),
             messages_in: publisher.messages(),
-            timestamp_steps_back: ingest.counters().timestamp_steps_back,
-            timestamp_jumps: ingest.counters().timestamp_jumps,
+            timestamp_steps_back: ingest.timestamp_counters().steps_back.total(),
+            timestamp_jumps: ingest.timestamp_counters().jumps.total(),
             uptime_seconds: (now - publisher.since()).as_secs_f64(),
             ..idle
         }
@@ -88,7 +89,10 @@ impl Core {
                 Activity::Publishing { .. } => Role::Publisher,
                 Activity::Playing(_) => Role::Player,
             },
-            app: stream.map_or_else(|| info.map(|info| info.app.clone()).unwrap_or_default(), |key| key.app().into()),
+            app: stream.map_or_else(
+                || info.map(|info| info.app.clone()).unwrap_or_default(),
+                |key| key.app().into(),
+            ),
             name: stream.map(|key| key.name().into()).unwrap_or_default(),
             name_hash: stream.map(|key| self.shared.names.hash(key.name())).unwrap_or_default(),
             flash_ver: info.map(|info| info.flash_ver.clone()).unwrap_or_default(),
@@ -100,8 +104,22 @@ impl Core {
             messages_out: connection.totals.messages_out,
             dropped,
             uptime_seconds: (self.now() - connection.accepted_at).as_secs_f64(),
-            codecs: tracks.map(|tracks| tracks.codec_strings().join(",")).unwrap_or_default(),
-            resolution: tracks.and_then(|tracks| tracks.resolution()),
+            codecs: tracks.map(codec_list).unwrap_or_default(),
+            resolution: tracks.and_then(resolution),
         }
     }
+}
+
+/// The codec strings of all tracks, comma separated.
+pub(crate) fn codec_list(tracks: &Tracks) -> String {
+    tracks.iter().map(|track| track.codec_string.as_str()).collect::<Vec<_>>().join(",")
+}
+
+fn resolution(tracks: &Tracks) -> Option<(u32, u32)> {
+    tracks.default_video()?.size.map(|size| (size.width, size.height))
+}
+
+fn audio_format(tracks: &Tracks) -> Option<(u32, u8)> {
+    let track = tracks.default_audio()?;
+    Some((track.sample_rate?, track.channels?))
 }

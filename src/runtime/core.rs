@@ -17,15 +17,14 @@ use std::time::Duration;
 use slab::Slab;
 use tracing::{debug, error, info, warn};
 
+use super::answers::codec_list;
 use super::connection::{Activity, CLOSE_TIME_MAX, Connection, ConnectionKey, MOVE_TIME_MAX, Phase, Playing};
 use super::inbox::ToCore;
 use super::observe::{Counts, Role};
 use super::shared::{Labelled, Shared};
 use super::signal::Signal;
 use super::{reading, socket, writing};
-use crate::hub::{
-    AppSettings, CoreId, Hub, HubEvent, HubSettings, PublishRefused, Queued, SubscriberKey,
-};
+use crate::hub::{AppSettings, CoreId, Hub, HubEvent, HubSettings, PublishRefused, Queued, SubscriberKey};
 use crate::rtmp::PeerMisbehaved;
 use crate::session::status::code;
 use crate::session::{
@@ -64,6 +63,8 @@ pub(crate) struct Core {
     pub(crate) listeners: Vec<Rc<std::os::fd::OwnedFd>>,
     /// Accept tasks that still run.
     pub(crate) accepting: usize,
+    /// The last accept failed for want of descriptors or memory.
+    pub(crate) exhausted: bool,
     pub(crate) stopping: bool,
     /// Subscribers that the hub has given up on, to be closed at the next sweep.
     hopeless: Vec<ConnectionKey>,
@@ -96,6 +97,7 @@ impl Core {
             ended: Signal::default(),
             listeners: Vec::new(),
             accepting: 0,
+            exhausted: false,
             stopping: false,
             hopeless: Vec::new(),
             next_generation: 0,
@@ -253,7 +255,12 @@ impl Core {
                 Some(Output::Progress) => {}
                 Some(Output::Send(bytes)) => {
                     if !connection.queue_control(bytes) {
-                        self.begin_close(key, CloseReason::Error(PeerMisbehaved::NotReading.into()), false, now);
+                        self.begin_close(
+                            key,
+                            CloseReason::Error(PeerMisbehaved::NotReading.into()),
+                            false,
+                            now,
+                        );
                     }
                 }
                 Some(Output::Event(event)) => {
@@ -318,7 +325,9 @@ impl Core {
                 true
             }
             Event::Paused { stream_id, paused } => {
-                self.with_subscriber(key, stream_id, |hub, subscriber| hub.set_paused(now, subscriber, paused));
+                self.with_subscriber(key, stream_id, |hub, subscriber| {
+                    hub.set_paused(now, subscriber, paused)
+                });
                 false
             }
             Event::ReceiveAudio { stream_id, receive } => {
@@ -369,7 +378,7 @@ impl Core {
         let Some(connection) = self.connection(key) else { return };
         if !matches!(connection.activity, Activity::None) {
             let rejection = Rejection {
-                code: code::PUBLISH_FAILED,
+                code: code::STREAM_FAILED,
                 description: "this connection plays or publishes already; use another one".into(),
                 close: false,
             };
@@ -469,7 +478,7 @@ impl Core {
         match std::mem::replace(&mut connection.activity, Activity::None) {
             Activity::None => {}
             Activity::Publishing { publisher, .. } => {
-                let codecs = self.hub.publisher(publisher).map(|view| view.ingest().tracks().codec_strings().join(","));
+                let codecs = self.hub.publisher(publisher).map(|view| codec_list(view.ingest().tracks()));
                 self.hub.unpublish(now, publisher);
                 self.shared.publishers.fetch_sub(1, Ordering::Relaxed);
                 if let Some(connection) = self.connection(key) {
@@ -583,7 +592,8 @@ impl Core {
     /// The settings of an app: its own block's, or those of `*`.
     fn app_settings(&self, app: &str) -> AppSettings {
         let apps = &self.shared.settings.apps;
-        let found = apps.iter().find(|one| one.name == app).or_else(|| apps.iter().find(|one| one.name == "*"));
+        let found =
+            apps.iter().find(|one| one.name == app).or_else(|| apps.iter().find(|one| one.name == "*"));
         found.map(|one| one.settings.clone()).unwrap_or_default()
     }
 

@@ -165,8 +165,7 @@ mod tests {
     #[test]
     fn new_streams_go_to_the_least_busy_core() {
         let directory = Directory::new(2, Placement::Home);
-        let homes: Vec<_> =
-            (0..64).map(|i| directory.send_home(&key(&format!("s{i}")), CoreId(0))).collect();
+        let homes: Vec<_> = (0..64).map(|i| directory.send_home(&key(&format!("s{i}")), CoreId(0))).collect();
         let first = homes.iter().filter(|home| home.0 == 0).count();
         assert!((28..=36).contains(&first), "{first} of 64 on the accepting core");
     }

@@ -54,7 +54,9 @@ fn listen_hint(address: &SocketAddr, source: &io::Error) -> String {
             format!("; another program listens there: `ss -ltnp 'sport = :{port}'` names it")
         }
         io::ErrorKind::PermissionDenied => {
-            format!("; ports below 1024 need a capability: `setcap cap_net_bind_service=+ep inrush`, or sysctl net.ipv4.ip_unprivileged_port_start={port}")
+            format!(
+                "; ports below 1024 need a capability: `setcap cap_net_bind_service=+ep inrush`, or sysctl net.ipv4.ip_unprivileged_port_start={port}"
+            )
         }
         io::ErrorKind::AddrNotAvailable => "; no interface has this address: `ip address` lists them".into(),
         _ => String::new(),
@@ -107,8 +109,8 @@ pub fn start(settings: RuntimeSettings, names: NameHasher) -> Result<Engine, Sta
     let mut addresses = Vec::new();
     let mut listeners: Vec<Vec<OwnedFd>> = (0..cores).map(|_| Vec::new()).collect();
     for address in &settings.listen {
-        let (sockets, bound) =
-            listener::bind(*address, cores).map_err(|source| StartError::Listen { address: *address, source })?;
+        let (sockets, bound) = listener::bind(*address, cores)
+            .map_err(|source| StartError::Listen { address: *address, source })?;
         addresses.push(bound);
         for (core, socket) in sockets.into_iter().enumerate() {
             listeners[core].push(socket);

@@ -66,7 +66,11 @@ impl Handle {
     /// # Panics
     /// When there is no such core.
     pub fn labelled(&self, core: usize) -> Vec<(&'static str, &'static str, u64)> {
-        self.shared.labelled(core).into_iter().map(|((family, label), count)| (family, label, count)).collect()
+        self.shared
+            .labelled(core)
+            .into_iter()
+            .map(|((family, label), count)| (family, label, count))
+            .collect()
     }
 
     /// How long ago a core swept: one that stalls does not.

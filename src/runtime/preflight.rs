@@ -68,7 +68,9 @@ fn judge_kernel(release: &str) -> Finding {
     if version >= KERNEL_MIN {
         Finding::ok("kernel", format!("Linux {release}"))
     } else {
-        let fix = format!("boot a kernel of {major}.{minor} or later (Debian 12: apt-get install linux-image-amd64)");
+        let fix = format!(
+            "boot a kernel of {major}.{minor} or later (Debian 12: apt-get install linux-image-amd64)"
+        );
         Finding::failed("kernel", format!("Linux {release} is older than {major}.{minor}"), fix)
     }
 }
@@ -103,7 +105,9 @@ fn judge_ring_error(error: &io::Error) -> Finding {
             "allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile \
              (docker run --security-opt seccomp=PROFILE.json)",
         ),
-        Some(libc::ENOSYS) => ("the kernel was built without io_uring", "boot a kernel with CONFIG_IO_URING=y"),
+        Some(libc::ENOSYS) => {
+            ("the kernel was built without io_uring", "boot a kernel with CONFIG_IO_URING=y")
+        }
         Some(libc::ENOMEM) => ("no memory may be locked for the ring", "ulimit -l unlimited"),
         Some(libc::EMFILE | libc::ENFILE) => ("too many open files", "ulimit -n 65536"),
         _ => ("the kernel refuses", "see the error"),
@@ -132,11 +136,9 @@ fn judge_open_files(limit: u64) -> Finding {
     let fix = "ulimit -n 65536 (systemd: LimitNOFILE=1048576)";
     match limit {
         ..OPEN_FILES_MIN => Finding::failed("open_files", format!("only {limit} files may be open"), fix),
-        OPEN_FILES_MIN..OPEN_FILES_WANTED => Finding::warning(
-            "open_files",
-            format!("{limit} files may be open: each connection is one"),
-            fix,
-        ),
+        OPEN_FILES_MIN..OPEN_FILES_WANTED => {
+            Finding::warning("open_files", format!("{limit} files may be open: each connection is one"), fix)
+        }
         _ => Finding::ok("open_files", format!("{limit} files may be open")),
     }
 }

@@ -22,11 +22,8 @@ impl Rate {
         }
         let newest = total.saturating_sub(self.total_before) as f64 / seconds;
         self.total_before = total;
-        self.per_second = if self.measured {
-            self.per_second + NEWEST_SHARE * (newest - self.per_second)
-        } else {
-            newest
-        };
+        self.per_second =
+            if self.measured { self.per_second + NEWEST_SHARE * (newest - self.per_second) } else { newest };
         self.measured = true;
     }
 

@@ -138,7 +138,10 @@ impl Core {
         let bytes = buffer.split().freeze();
         connection.totals.bytes_in += received as u64;
         if connection.phase == Phase::Open {
-            if filled && connection.reading.buffer_bytes < BUFFER_BYTES_MAX && connection.session.is_publishing() {
+            if filled
+                && connection.reading.buffer_bytes < BUFFER_BYTES_MAX
+                && connection.session.is_publishing()
+            {
                 connection.reading.buffer_bytes *= 2;
             }
             connection.session.handle_bytes(now, bytes);

@@ -22,9 +22,8 @@ pub(crate) fn tune_accepted(socket: &OwnedFd) -> io::Result<()> {
 /// For a publisher: a dead one is noticed within 12 s.
 pub(crate) fn tune_publisher(socket: &OwnedFd) -> io::Result<()> {
     let socket = SockRef::from(socket);
-    let keepalive = TcpKeepalive::new()
-        .with_time(PUBLISHER_KEEPALIVE_IDLE)
-        .with_interval(PUBLISHER_KEEPALIVE_INTERVAL);
+    let keepalive =
+        TcpKeepalive::new().with_time(PUBLISHER_KEEPALIVE_IDLE).with_interval(PUBLISHER_KEEPALIVE_INTERVAL);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(PUBLISHER_USER_TIMEOUT))
 }
@@ -40,9 +39,8 @@ pub(crate) fn tune_subscriber(
     let number = libc::c_int::try_from(unsent_bytes_max).unwrap_or(libc::c_int::MAX);
     set_int(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, number)?;
     let socket = SockRef::from(socket);
-    let keepalive = TcpKeepalive::new()
-        .with_time(PUBLISHER_KEEPALIVE_IDLE)
-        .with_interval(PUBLISHER_KEEPALIVE_INTERVAL);
+    let keepalive =
+        TcpKeepalive::new().with_time(PUBLISHER_KEEPALIVE_IDLE).with_interval(PUBLISHER_KEEPALIVE_INTERVAL);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(user_timeout))
 }

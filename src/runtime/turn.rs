@@ -133,7 +133,9 @@ fn enforce_deadlines(core: &CoreRef, now: Instant) {
             let Some(connection) = core.connection(key) else { return };
             if now >= connection.give_up_at {
                 let reason = match (connection.phase, &connection.activity) {
-                    (Phase::Open, Activity::Moving { .. }) => CloseReason::Error(PeerMisbehaved::NotReading.into()),
+                    (Phase::Open, Activity::Moving { .. }) => {
+                        CloseReason::Error(PeerMisbehaved::NotReading.into())
+                    }
                     _ => CloseReason::Io,
                 };
                 core.shut(key, reason);

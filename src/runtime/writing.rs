@@ -114,7 +114,12 @@ impl Core {
                     }
                     Queued::Notice(notice) => {
                         if let Some(connection) = self.connection(key) {
-                            batch.push_bytes(connection.session.notice(now, stream_id, notice));
+                            connection.session.notify(now, stream_id, notice);
+                            connection
+                                .session
+                                .poll_send()
+                                .into_iter()
+                                .for_each(|bytes| batch.push_bytes(bytes));
                         }
                     }
                 }

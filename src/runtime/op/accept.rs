@@ -42,7 +42,8 @@ impl OneshotOutputTransform for Accepted {
                 Ok(())
             })
         }?;
-        let address = address.as_socket().ok_or_else(|| io::Error::other("peer is not an internet address"))?;
+        let address =
+            address.as_socket().ok_or_else(|| io::Error::other("peer is not an internet address"))?;
         Ok((socket, address))
     }
 }
