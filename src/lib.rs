@@ -7,6 +7,14 @@ pub mod rtmp;
 pub mod session;
 
 #[cfg(feature = "engine")]
+pub mod config;
+#[cfg(feature = "engine")]
+pub mod control;
+#[cfg(feature = "engine")]
+pub mod greeting;
+#[cfg(feature = "engine")]
 pub mod hub;
+#[cfg(feature = "engine")]
+pub mod log;
 #[cfg(feature = "engine")]
 pub mod runtime;

@@ -1,0 +1,44 @@
+//! What the control HTTP asks of the cores: the seam between it and the runtime.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::runtime::observe::{ConnectionId, ConnectionInfo, PublishedCounts, StreamInfo};
+
+/// One core's answer, or that it gave none in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CoreAnswer<T> {
+    /// What it said.
+    Answer(T),
+    /// It did not answer within the timeout.
+    Stalled {
+        /// The core.
+        core: u16,
+    },
+}
+
+/// A running engine, as control sees it. Questions come back after `timeout` at the latest, with one entry a core.
+pub trait Cores: Send + Sync + 'static {
+    /// How many cores there are; they are numbered from 0.
+    fn cores(&self) -> usize;
+    /// Streams, by home core.
+    fn streams(&self, timeout: Duration) -> impl Future<Output = Vec<CoreAnswer<Vec<StreamInfo>>>> + Send;
+    /// Connections, by the core that serves them now.
+    fn connections(
+        &self,
+        timeout: Duration,
+    ) -> impl Future<Output = Vec<CoreAnswer<Vec<ConnectionInfo>>>> + Send;
+    /// Closes a connection, wherever it is; a core that has it answers `true`.
+    fn kick(&self, id: ConnectionId, timeout: Duration)
+    -> impl Future<Output = Vec<CoreAnswer<bool>>> + Send;
+    /// Counters of a core, as its last sweep published them.
+    fn counts(&self, core: usize) -> &PublishedCounts;
+    /// Counters of a core that have a kind: family, kind, value.
+    fn labelled(&self, core: usize) -> Vec<(&'static str, &'static str, u64)>;
+    /// Time since a core's last sweep.
+    fn sweep_age(&self, core: usize) -> Duration;
+    /// Listeners are bound and every core runs.
+    fn is_ready(&self) -> bool;
+    /// No new publishers are taken in, and the process will end.
+    fn is_draining(&self) -> bool;
+}
