@@ -4,9 +4,13 @@
 pub mod audio_tag;
 pub mod codec;
 pub mod config;
+mod data_message;
 pub mod ex_header;
 pub mod frame;
 pub mod gop;
+pub mod ingest;
+pub mod ingest_counters;
+pub mod metadata;
 pub mod tag;
 pub mod timestamps;
 pub mod track;
@@ -14,5 +18,8 @@ pub mod video_tag;
 
 pub use frame::{FRAME_CHUNK_SIZE, FRAME_STREAM_ID, Frame, FrameInfo, FrameRole, MediaKind, TrackId};
 pub use gop::{GopCache, GopSettings};
+pub use ingest::{Ingest, IngestSettings};
+pub use ingest_counters::IngestCounters;
+pub use metadata::MetadataHints;
 pub use timestamps::TimestampPolicy;
 pub use track::{Track, Tracks};

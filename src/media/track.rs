@@ -9,7 +9,6 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::audio_tag::AudioTag;
 use super::codec::Codec;
 use super::config::{Description, Size};
 use super::frame::{MediaKind, TrackId};
@@ -128,16 +127,6 @@ impl Tracks {
                 self.tracks.insert(at, Track::new(kind, id, codec));
                 self.tracks.get_mut(at)
             }
-        }
-    }
-}
-
-impl Track {
-    /// Takes over sample rate and channels from the tag header of a codec that has no configuration record.
-    pub(super) fn hear(&mut self, tag: &AudioTag) {
-        if tag.sample_rate.is_some() {
-            self.sample_rate = tag.sample_rate;
-            self.channels = tag.channels;
         }
     }
 }

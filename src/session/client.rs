@@ -138,7 +138,12 @@ impl ClientSession {
     ///
     /// # Errors
     /// `WrongState` unless publishing.
-    pub fn wire_headers(&self, type_id: u8, timestamp: u32, payload_len: usize) -> Result<WireHeaders, ApiMisuse> {
+    pub fn wire_headers(
+        &self,
+        type_id: u8,
+        timestamp: u32,
+        payload_len: usize,
+    ) -> Result<WireHeaders, ApiMisuse> {
         match self.phase {
             Phase::Ready(stream_id) if self.settings.role == Role::Publish => {
                 let header = MessageHeader { timestamp, type_id, stream_id };
@@ -213,7 +218,8 @@ impl ClientSession {
             return Some(output);
         }
         if !matches!(self.phase, Phase::Handshake(_) | Phase::Closed) {
-            match self.incoming.next(self.now).map_err(Error::from).and_then(|message| self.on_next(message)) {
+            match self.incoming.next(self.now).map_err(Error::from).and_then(|message| self.on_next(message))
+            {
                 Ok(Some(output)) => return Some(output),
                 Ok(None) if self.end_of_input => self.end(ClientCloseReason::Eof),
                 Ok(None) => {}
@@ -423,7 +429,9 @@ impl ClientSession {
                 self.ended = false;
                 self.events.push_back(ClientEvent::Ready);
             }
-            _ if matches!(status.code, code::PLAY_UNPUBLISH_NOTIFY | code::PLAY_STOP) => self.on_end_of_stream(),
+            _ if matches!(status.code, code::PLAY_UNPUBLISH_NOTIFY | code::PLAY_STOP) => {
+                self.on_end_of_stream()
+            }
             _ => {}
         }
     }

@@ -119,7 +119,9 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        for url in ["rtmp://h/live?t=secret/secret?t=secret", "rtmp://h/live/secret?t=secret", "rtmp://h/secret"] {
+        for url in
+            ["rtmp://h/live?t=secret/secret?t=secret", "rtmp://h/live/secret?t=secret", "rtmp://h/secret"]
+        {
             let shown = std::format!("{:?}", ClientUrl::parse(url).unwrap());
             assert!(!shown.contains("secret"), "{shown}");
         }

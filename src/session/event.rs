@@ -114,7 +114,8 @@ pub struct Rejection {
 impl Rejection {
     /// Somebody else publishes this key.
     pub fn already_published() -> Self {
-        let description = "this stream is being published by another encoder: stop that one or use another name";
+        let description =
+            "this stream is being published by another encoder: stop that one or use another name";
         Self { code: code::PUBLISH_BAD_NAME, description: description.into(), close: true }
     }
 

@@ -43,10 +43,6 @@ impl Incoming {
         loop {
             if let Some(parts) = &mut self.aggregate {
                 match parts.next().transpose()? {
-                    // The parts are messages, not aggregates again (RTMP 1.0 §7.1.6).
-                    Some(part) if part.header.type_id == type_id::AGGREGATE => {
-                        return Err(PeerMisbehaved::AggregateMalformed);
-                    }
                     Some(part) => return Ok(Some(part)),
                     None => self.aggregate = None,
                 }

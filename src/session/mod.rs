@@ -28,10 +28,13 @@
 #![forbid(unsafe_code)]
 
 pub mod acknowledgement;
+pub mod client;
+pub mod client_url;
 pub mod close;
 pub mod counters;
 pub mod deadlines;
 pub mod event;
+mod incoming;
 pub mod instant;
 pub mod media_message;
 pub mod oddity;
@@ -41,12 +44,14 @@ pub mod server;
 pub mod status;
 pub mod stream_key;
 
+pub use client::{
+    ClientCloseReason, ClientEvent, ClientOutput, ClientSession, ClientSettings, Role, ServerStatus,
+};
+pub use client_url::{ClientUrl, ClientUrlError};
 pub use close::CloseReason;
 pub use counters::{MediaCount, SessionCounters};
 pub use deadlines::Deadlines;
-pub use event::{
-    Event, Notice, Output, PlayRequest, PublishKind, PublishRequest, Rejection, RequestId,
-};
+pub use event::{Event, Notice, Output, PlayRequest, PublishKind, PublishRequest, Rejection, RequestId};
 pub use instant::Instant;
 pub use media_message::{MediaKind, MediaMessage};
 pub use oddity::Oddity;

@@ -35,7 +35,7 @@ use alloc::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-pub use connect_info::ConnectInfo;
+pub use connect_info::{ConnectInfo, FLASH_VER_BYTES_MAX};
 pub use settings::ServerSettings;
 
 use self::message_streams::{MessageStreams, Use};
@@ -43,12 +43,13 @@ use super::acknowledgement::{Acknowledgements, INTERVAL_BYTES_MIN};
 use super::deadlines::Announced;
 use super::incoming::Incoming;
 use super::rate::TokenBucket;
-use super::status::{Activity, code, farewell, level};
+use super::status::{Activity, code, farewell};
 use super::{
     CloseReason, Event, Instant, MediaKind, MediaMessage, Notice, Oddity, Output, Rejection, RequestId,
     SessionCounters, StreamKey,
 };
 use crate::rtmp::chunk::{CHUNK_SIZE_DEFAULT, ChunkWriter};
+use crate::rtmp::command::level;
 use crate::rtmp::handshake::{Entropy, ServerHandshake};
 use crate::rtmp::message::type_id;
 use crate::rtmp::{Control, Error, Message, PeerMisbehaved, Stage, UserControl};
@@ -299,13 +300,19 @@ impl ServerSession {
         self.announced.update(self.next_timeout()).map(Output::Timeout)
     }
 
-    fn take_queued(&mut self) -> Option<Output> {
-        if !self.out.is_empty() {
-            let bytes = core::mem::take(&mut self.out).freeze();
-            self.counters.bytes_out += bytes.len() as u64;
-            return Some(Output::Send(bytes));
+    /// The next bytes to send, if there are any now; parses nothing and touches no event. For a driver that writes frames and must
+    /// put an answer ([`ServerSession::notify`]) between two of them.
+    pub fn poll_send(&mut self) -> Option<Bytes> {
+        if self.out.is_empty() {
+            return None;
         }
-        self.events.pop_front().map(Output::Event)
+        let bytes = core::mem::take(&mut self.out).freeze();
+        self.counters.bytes_out += bytes.len() as u64;
+        Some(bytes)
+    }
+
+    fn take_queued(&mut self) -> Option<Output> {
+        self.poll_send().map(Output::Send).or_else(|| self.events.pop_front().map(Output::Event))
     }
 }
 
@@ -314,7 +321,9 @@ impl ServerSession {
     /// The request may publish: the peer is told, and its media follows. An answer to a request that is gone does nothing.
     pub fn accept_publish(&mut self, now: Instant, request: RequestId) {
         self.now = now;
-        let Some(Pending { stream_id, what, .. }) = self.pending.take_if(|p| p.request == request) else { return };
+        let Some(Pending { stream_id, what, .. }) = self.pending.take_if(|p| p.request == request) else {
+            return;
+        };
         match what {
             Wanted::Publish(key) => {
                 self.streams.set(stream_id, Use::Publishing(key));
@@ -329,7 +338,9 @@ impl ServerSession {
     /// The request may play: the peer is told, and the driver sends media. An answer to a request that is gone does nothing.
     pub fn accept_play(&mut self, now: Instant, request: RequestId) {
         self.now = now;
-        let Some(Pending { stream_id, what, .. }) = self.pending.take_if(|p| p.request == request) else { return };
+        let Some(Pending { stream_id, what, .. }) = self.pending.take_if(|p| p.request == request) else {
+            return;
+        };
         match what {
             Wanted::Play { reset } => {
                 self.streams.set(stream_id, Use::Playing);

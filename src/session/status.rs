@@ -62,14 +62,6 @@ pub mod code {
     pub const STREAM_FAILED: &str = "NetStream.Failed";
 }
 
-/// The two levels that `onStatus` has in use.
-pub mod level {
-    /// All is well.
-    pub const STATUS: &str = "status";
-    /// Something failed; many clients close on it.
-    pub const ERROR: &str = "error";
-}
-
 /// What a session was doing when it closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Activity {
@@ -84,8 +76,12 @@ pub(super) enum Activity {
 pub(super) fn farewell(reason: &CloseReason, activity: Activity) -> Option<(&'static str, String)> {
     let code = match reason {
         // Gone, or not reading; a rejection was its own answer.
-        CloseReason::Eof | CloseReason::Io | CloseReason::Fault | CloseReason::Rejected { .. } => return None,
-        CloseReason::Hopeless | CloseReason::Error(Error::PeerMisbehaved(PeerMisbehaved::NotReading)) => return None,
+        CloseReason::Eof | CloseReason::Io | CloseReason::Fault | CloseReason::Rejected { .. } => {
+            return None;
+        }
+        CloseReason::Hopeless | CloseReason::Error(Error::PeerMisbehaved(PeerMisbehaved::NotReading)) => {
+            return None;
+        }
         CloseReason::Kicked => code::CONNECT_CLOSED,
         CloseReason::Drained => code::CONNECT_APP_SHUTDOWN,
         CloseReason::Overload => code::CONNECT_REJECTED,

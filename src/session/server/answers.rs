@@ -90,7 +90,12 @@ impl ServerSession {
     /// A live stream has one place to be, and that is where a seek ends up. To call it a failure would stop players:
     /// librtmp and ffmpeg drop all media from their `seek` until this answer.
     pub(super) fn answer_seek(&mut self, stream_id: u32) {
-        self.send_status(stream_id, level::STATUS, code::SEEK_NOTIFY, "live: playing goes on at the live edge");
+        self.send_status(
+            stream_id,
+            level::STATUS,
+            code::SEEK_NOTIFY,
+            "live: playing goes on at the live edge",
+        );
     }
 
     /// §7.2.2.4, §7.2.2.5: no answer when switched off, these two when switched on.

@@ -52,7 +52,8 @@ impl ServerSession {
         match kind {
             CommandKind::CreateStream => {
                 let created = self.streams.create();
-                let id = created.map_err(|error| self.refuse_call(transaction, code::CALL_FAILED, error.into()))?;
+                let id = created
+                    .map_err(|error| self.refuse_call(transaction, code::CALL_FAILED, error.into()))?;
                 self.send_command(&command::write::create_stream_result(transaction, id));
             }
             CommandKind::ReleaseStream { .. } | CommandKind::CheckBandwidth => self.answer_empty(transaction),
@@ -122,7 +123,9 @@ impl ServerSession {
     }
 
     fn on_publish(&mut self, stream_id: u32, name: &str, kind: PublishKind) -> Result<(), Failure> {
-        let address = self.address(name).map_err(|error| self.refuse_stream(stream_id, code::PUBLISH_BAD_NAME, error))?;
+        let address = self
+            .address(name)
+            .map_err(|error| self.refuse_stream(stream_id, code::PUBLISH_BAD_NAME, error))?;
         self.ensure_stream(stream_id, code::PUBLISH_DENIED)?;
         if let Some((publishing_id, key)) = self.streams.publishing() {
             if publishing_id == stream_id && *key == address.key {
@@ -140,7 +143,8 @@ impl ServerSession {
     }
 
     fn on_play(&mut self, stream_id: u32, name: &str, reset: bool) -> Result<(), Failure> {
-        let address = self.address(name).map_err(|error| self.refuse_stream(stream_id, code::PLAY_FAILED, error))?;
+        let address =
+            self.address(name).map_err(|error| self.refuse_stream(stream_id, code::PLAY_FAILED, error))?;
         self.ensure_stream(stream_id, code::PLAY_FAILED)?;
         self.stop(stream_id);
         let request = self.request(stream_id, Wanted::Play { reset });

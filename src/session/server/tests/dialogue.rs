@@ -51,13 +51,17 @@ fn an_encoder_publishes() {
     assert_eq!((request.stream_id, &*request.address.params), (1, "token=1"));
     assert_eq!(peer.heard_in_short(), [""; 0]);
     peer.accept_publish(request.request);
-    assert_eq!(peer.heard_in_short(), ["0 onFCPublish NetStream.Publish.Start", "1 onStatus NetStream.Publish.Start"]);
+    assert_eq!(
+        peer.heard_in_short(),
+        ["0 onFCPublish NetStream.Publish.Start", "1 onStatus NetStream.Publish.Start"]
+    );
     assert!(peer.session.is_publishing());
 
     peer.say_on(ChunkStreamId::AUDIO, &media(type_id::AUDIO, 7, 100));
     peer.say_on(ChunkStreamId::VIDEO, &media(type_id::VIDEO, 8, 1000));
     peer.say_on(ChunkStreamId::DATA, &media(type_id::DATA_AMF3, 9, 10));
-    let got: Vec<_> = peer.media().iter().map(|m| (m.kind, m.type_id, m.timestamp, m.payload.len())).collect();
+    let got: Vec<_> =
+        peer.media().iter().map(|m| (m.kind, m.type_id, m.timestamp, m.payload.len())).collect();
     let expected = [
         (MediaKind::Audio, type_id::AUDIO, 7, 100),
         (MediaKind::Video, type_id::VIDEO, 8, 1000),
@@ -147,12 +151,20 @@ fn every_way_to_stop_publishing_stops_it_once() {
         (
             "FCUnpublish, deleteStream",
             &[write::fc_unpublish(6.0, "key"), write::delete_stream(7.0, 1)],
-            &["0 _result 6", "0 onFCUnpublish NetStream.Unpublish.Success", "1 onStatus NetStream.Unpublish.Success"],
+            &[
+                "0 _result 6",
+                "0 onFCUnpublish NetStream.Unpublish.Success",
+                "1 onStatus NetStream.Unpublish.Success",
+            ],
         ),
         ("deleteStream", &[write::delete_stream(7.0, 1)], &[]),
         ("closeStream", &[write::close_stream(1)], &["1 onStatus NetStream.Unpublish.Success"]),
         ("publish(false)", &[write::unpublish(1, 6.0)], &["1 onStatus NetStream.Unpublish.Success"]),
-        ("publish(false) on another stream", &[write::unpublish(0, 0.0)], &["1 onStatus NetStream.Unpublish.Success"]),
+        (
+            "publish(false) on another stream",
+            &[write::unpublish(0, 0.0)],
+            &["1 onStatus NetStream.Unpublish.Success"],
+        ),
     ];
     for (name, messages, answers) in ways {
         let mut peer = Peer::publishing();
@@ -304,7 +316,8 @@ fn unknown_things_are_answered_harmlessly_and_counted() {
     peer.say(&media(type_id::SHARED_OBJECT_AMF0, 0, 10));
     peer.say(&media(99, 0, 10));
     use Oddity::*;
-    let expected = [UnknownCommand, UnknownCommand, UnaskedAnswer, UnknownUserControl, SharedObject, UnknownMessageType];
+    let expected =
+        [UnknownCommand, UnknownCommand, UnaskedAnswer, UnknownUserControl, SharedObject, UnknownMessageType];
     assert_eq!(peer.oddities(), expected);
     assert_eq!(peer.session.counters().oddities, 6);
     assert!(peer.heard.is_empty());

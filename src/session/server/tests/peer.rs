@@ -251,7 +251,7 @@ pub(super) fn publish(name: &str) -> Message {
 
 pub(super) fn media(type_id: u8, timestamp: u32, len: usize) -> Message {
     let payload = Payload::from(Bytes::from(vec![0x17; len]));
-    Message { header: MessageHeader { timestamp, type_id, stream_id: 1 }, payload, wire_bytes: 0 }
+    Message::new(MessageHeader { timestamp, type_id, stream_id: 1 }, payload)
 }
 
 pub(super) fn on_stream(mut message: Message, stream_id: u32) -> Message {
