@@ -127,8 +127,10 @@ fn watch(engine: Engine, config: Config, sources: &Sources, log: &Log) -> Result
                         Stop::Draining | Stop::Now => Ok(report),
                     };
                 }
-                () = signals.end() => stop = stop.next(&handle),
-                _ = signals.hangup.recv() => reload(&mut config, sources, log),
+                asked = signals.next() => match asked {
+                    Asked::End => stop = stop.next(&handle),
+                    Asked::Reload => reload(&mut config, sources, log),
+                },
             }
         }
     })
@@ -137,7 +139,10 @@ fn watch(engine: Engine, config: Config, sources: &Sources, log: &Log) -> Result
 /// Waits for the cores on a thread of its own, as that blocks.
 fn join(engine: Engine) -> io::Result<oneshot::Receiver<Report>> {
     let (sender, receiver) = oneshot::channel();
-    std::thread::Builder::new().name("join".into()).spawn(move || drop(sender.send(engine.join())))?;
+    std::thread::Builder::new().name("join".into()).spawn(move || {
+        // Nobody waits for it any more only when the wait itself failed, and that has been said.
+        let _ = sender.send(engine.join());
+    })?;
     Ok(receiver)
 }
 
@@ -169,6 +174,12 @@ impl Stop {
     }
 }
 
+/// What a signal asks for.
+enum Asked {
+    End,
+    Reload,
+}
+
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -184,11 +195,11 @@ impl Signals {
         })
     }
 
-    /// SIGTERM or SIGINT.
-    async fn end(&mut self) {
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.hangup.recv() => Asked::Reload,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Config;
 use super::key::{Key, Kind};
 use crate::log::{Format, filter_problem};
+use crate::media::TimestampPolicy;
 use crate::runtime::settings::{App, Placement};
 
 /// One table of the file.
@@ -325,21 +326,70 @@ pub(super) static TABLES: [Table; 6] = [
 ];
 
 /// The keys of an `[[app]]` table.
-pub(super) static APP_KEYS: [Key<App>; 1] = [Key {
-    name: APP_NAME,
-    about: "The app these settings are for; * is every app without a table of its own",
-    kind: Kind::Text {
-        allowed: "an app's name without slashes around it, or *",
-        read: |app| app.name.clone(),
-        write: |app, text| {
-            if text.starts_with('/') || text.ends_with('/') {
-                return Err(format!("{text:?} has slashes around it"));
-            }
-            app.name = text.into();
-            Ok(())
+pub(super) static APP_KEYS: [Key<App>; 10] = [
+    Key {
+        name: APP_NAME,
+        about: "The app these settings are for; * is every app without a table of its own",
+        kind: Kind::Text {
+            allowed: "an app's name without slashes around it, or *",
+            read: |app| app.name.clone(),
+            write: |app, text| {
+                if text.starts_with('/') || text.ends_with('/') {
+                    return Err(format!("{text:?} has slashes around it"));
+                }
+                app.name = text.into();
+                Ok(())
+            },
         },
     },
-}];
+    Key {
+        name: "gop_cache",
+        about: "Whether late joiners start at the last key frame: true or false",
+        kind: Kind::Boolean {
+            read: |app| app.settings.gop.enabled,
+            write: |app, value| app.settings.gop.enabled = value,
+        },
+    },
+    number!("gop_bytes_max", 64 * KIB..=4 * GIB, "Memory of one stream's GOP cache", settings.gop.bytes_max),
+    number!("gop_frames_max", 16..=1_000_000, "Frames of one GOP cache", settings.gop.frames_max),
+    number!("gop_ms_max", 100..=600_000, "Longest GOP that is kept, by its timestamps", settings.gop.ms_max),
+    Key {
+        name: "timestamps",
+        about: "pass hands them on unchanged, monotonic never lets one step back",
+        kind: Kind::Text {
+            allowed: "pass, monotonic",
+            read: |app| {
+                match app.settings.ingest.timestamps {
+                    TimestampPolicy::Pass => "pass",
+                    TimestampPolicy::Monotonic => "monotonic",
+                }
+                .into()
+            },
+            write: |app, text| {
+                app.settings.ingest.timestamps = match text {
+                    "pass" => TimestampPolicy::Pass,
+                    "monotonic" => TimestampPolicy::Monotonic,
+                    _ => return Err(format!("{text:?} is no timestamp policy")),
+                };
+                Ok(())
+            },
+        },
+    },
+    number!("queue_bytes_max", 64 * KIB..=GIB, "Bytes that wait for one player", settings.queue.bytes_max),
+    number!("queue_frames_max", 16..=1_000_000, "Frames that wait for one player", settings.queue.frames_max),
+    number!(
+        "queue_ms_max",
+        100..=600_000,
+        "How far a player may fall behind before it skips to the next key frame",
+        settings.queue.ms_max
+    ),
+    number!(
+        "stall_ms_max",
+        1000..=600_000,
+        "How long a player may read nothing before it is closed",
+        settings.queue.stall_ms_max
+    ),
+];
 
 fn placement(text: &str) -> Option<Placement> {
     match text {

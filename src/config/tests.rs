@@ -1,6 +1,8 @@
 use std::ffi::OsString;
 
 use super::*;
+use crate::media::TimestampPolicy;
+use crate::runtime::App;
 
 /// Reads a command line, an environment and a file's text as the process would; an error as the line it prints.
 fn load(flags: &[&str], environment: &[(&str, &str)], file: Option<&str>) -> Result<Loaded, String> {
@@ -31,6 +33,8 @@ fn without_a_word_the_defaults_are_those_of_the_design() {
     assert_eq!(config.log, log::Settings { filter: "info".into(), format: log::Format::Text });
     assert_eq!(config.runtime.apps.len(), 1);
     assert_eq!(config.runtime.apps[0].name, "*");
+    assert!(config.runtime.apps[0].settings.gop.enabled);
+    assert_eq!(config.runtime.apps[0].settings.ingest.timestamps, TimestampPolicy::Pass);
 }
 
 #[test]
@@ -158,6 +162,8 @@ fn a_wrong_file_is_refused_with_its_line() {
         ("[control]\nlisten = \"localhost:8935\"\n", format!("x.toml:2: control.listen: \"localhost:8935\" is not an address; allowed: {address}")),
         ("[log]\nfilter = \"inof\"\n", "x.toml:2: log.filter: \"inof\" is no log level; allowed: error, warn, info, debug, trace, off, or target=level, comma separated".into()),
         ("[log]\nformat = \"xml\"\n", "x.toml:2: log.format: \"xml\" is no log format; allowed: text, json".into()),
+        ("[[app]]\nname = \"*\"\ngop_cache = \"yes\"\n", "x.toml:3: app.gop_cache: \"yes\" is neither true nor false; allowed: true, false".into()),
+        ("[[app]]\nname = \"*\"\ntimestamps = \"fix\"\n", "x.toml:3: app.timestamps: \"fix\" is no timestamp policy; allowed: pass, monotonic".into()),
         // Apps.
         ("\n[[app]]\n", "x.toml:2: this [[app]] has no name; allowed: name = \"*\" or an app's name".into()),
         ("[[app]]\nname = 1\n", "x.toml:2: app.name is not a string; allowed: \"*\" or an app's name".into()),
@@ -280,7 +286,7 @@ fn app_keys() -> String {
 #[test]
 fn what_check_prints_is_a_file_that_means_the_same() {
     let file = "[engine]\nplacement = \"core:1\"\ndrain_seconds = 5\n[rtmp]\nlisten = \"[::]:1936\"\n\
-                [log]\nfilter = \"inrush=debug,warn\"\n[[app]]\nname = \"live\"\n[[app]]\nname = \"*\"\n";
+                [log]\nfilter = \"inrush=debug,warn\"\n[[app]]\nname = \"live\"\ngop_cache = false\n[[app]]\nname = \"*\"\n";
     let loaded = load(&["--cores", "3"], &[], Some(file)).unwrap();
     let shown = loaded.show();
     assert!(shown.contains("cores = 3  # --cores\n"), "{shown}");
@@ -292,15 +298,30 @@ fn what_check_prints_is_a_file_that_means_the_same() {
 }
 
 #[test]
+fn an_app_inherits_from_any_app_what_it_leaves_out_wherever_that_stands() {
+    let file = "[[app]]\nname = \"radio\"\ngop_cache = false\n[[app]]\nname = \"*\"\ntimestamps = \"monotonic\"\n\
+                [[app]]\nname = \"live\"\ntimestamps = \"pass\"\nqueue_ms_max = 1000\n";
+    let apps = load(&[], &[], Some(file)).unwrap().config.runtime.apps;
+    let seen = |index: usize| {
+        let App { name, settings } = &apps[index];
+        (name.as_str(), settings.gop.enabled, settings.ingest.timestamps, settings.queue.ms_max)
+    };
+    assert_eq!(apps.len(), 3);
+    assert_eq!(seen(0), ("radio", false, TimestampPolicy::Monotonic, 3000));
+    assert_eq!(seen(1), ("live", true, TimestampPolicy::Pass, 1000));
+    assert_eq!(seen(2), ("*", true, TimestampPolicy::Monotonic, 3000));
+}
+
+#[test]
 fn differences_are_named_key_by_key() {
     let old = load(&[], &[], Some("[[app]]\nname = \"a\"\n[[app]]\nname = \"b\"\n")).unwrap().config;
     let new = load(
         &["--cores", "2"],
         &[],
-        Some("[log]\nfilter = \"warn\"\n[[app]]\nname = \"b\"\n[[app]]\nname = \"c\"\n"),
+        Some("[log]\nfilter = \"warn\"\n[[app]]\nname = \"b\"\ngop_cache = false\n[[app]]\nname = \"c\"\n"),
     );
     let differences = old.differences(&new.unwrap().config);
-    assert_eq!(differences, ["engine.cores", "log.filter", "app \"a\"", "app \"c\""]);
+    assert_eq!(differences, ["engine.cores", "log.filter", "app \"a\"", "app \"b\"", "app \"c\""]);
 }
 
 #[test]
@@ -320,6 +341,9 @@ fn the_sample_file_shows_every_key_at_its_default() {
     for text in [file, &keys_in] {
         let config = load(&[], &[], Some(text)).expect("valid").config;
         assert_eq!(format!("{config:?}"), default);
+    }
+    for key in schema::APP_KEYS.iter() {
+        assert!(keys_in.lines().any(|line| line.starts_with(&format!("{} = ", key.name))), "{}", key.name);
     }
     for key in schema::TABLES.iter().flat_map(|table| table.keys) {
         assert!(keys_in.lines().any(|line| line.starts_with(&format!("{} = ", key.name))), "{}", key.name);
