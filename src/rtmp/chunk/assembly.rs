@@ -17,6 +17,24 @@ use crate::rtmp::Payload;
 
 /// Pieces of a message up to this length are copied together instead of sliced, bytes. A message that is whole in one
 /// piece is never copied.
+///
+/// A slice costs the same however short it is, a copy the less the shorter. Reading and dropping a message of 16,384
+/// bytes, nanoseconds (`benches/chunk_reader.rs`, AMD EPYC, mimalloc, best of 100 samples), and what should hold on
+/// other machines too, the ratio:
+///
+/// | chunk size | sliced | gathered | ratio |
+/// |---:|---:|---:|---:|
+/// | 32 | 15,211 | 8,804 | 1.73 |
+/// | 128 | 3,959 | 2,540 | 1.56 |
+/// | 256 | 2,136 | 1,493 | 1.43 |
+/// | 384 | 1,486 | 1,314 | 1.13 |
+/// | **512** | 1,103 | 976 | 1.13 |
+/// | 768 | 794 | 934 | 0.85 |
+/// | 1,024 | 575 | 706 | 0.81 |
+/// | 4,096 | 201 | 458 | 0.44 |
+///
+/// With a message of 4,096 bytes the ratio is 1.02 at 512 and 0.82 at 768. Each subscriber's walk over the slices adds
+/// 0.3 to 1 ns a slice, which moves the crossover little.
 pub const GATHER_BYTES_MAX: usize = 512;
 
 #[derive(Debug)]

@@ -124,3 +124,50 @@ impl Input {
         Some(front)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(buffers: &[&'static [u8]]) -> Input {
+        let mut input = Input::default();
+        buffers.iter().for_each(|buffer| input.push(Bytes::from_static(buffer)));
+        input
+    }
+
+    #[test]
+    fn peeking_sees_across_buffers_and_takes_nothing() {
+        let input = input(&[b"ab", b"", b"c", b"defghijklmnopqrstuvwxyz"]);
+        assert_eq!(input.peek(&mut [0; HEADER_BYTES_MAX]), b"abcdefghijklmnopqr");
+        assert_eq!((input.unparsed_bytes(), input.front()), (26, &b"ab"[..]));
+    }
+
+    #[test]
+    fn advancing_and_taking_keep_count() {
+        let mut input = input(&[b"abc", b"defg", b"hi"]);
+        input.advance(4);
+        assert_eq!((input.take(2), input.unparsed_bytes()), (Bytes::from_static(b"ef"), 3));
+        assert_eq!(input.take(5), &b"g"[..], "one buffer at a time");
+        assert_eq!(
+            (input.take(2), input.take(1), input.unparsed_bytes()),
+            (Bytes::from_static(b"hi"), Bytes::new(), 0)
+        );
+        input.advance(1);
+        assert_eq!(input.retained.retained_bytes(), 0);
+    }
+
+    /// A peer that sends byte by byte while nothing is parsed cannot make the queue cost more than the bytes.
+    #[test]
+    fn waiting_buffers_are_merged_when_they_are_many_and_short() {
+        let mut input = Input::default();
+        for n in 0..10_000 {
+            input.push(Bytes::copy_from_slice(&[n as u8]));
+            let entries = input.queue.len() - input.queue.len().min(LOOSE_BUFFERS_MAX + 1);
+            assert!(entries * MERGE_BYTES_MAX / 2 <= input.unparsed_bytes());
+        }
+        assert_eq!((input.unparsed_bytes(), input.retained.retained_bytes()), (10_000, 10_000));
+        for n in 0..10_000 {
+            assert_eq!(input.take(1), [n as u8][..]);
+        }
+    }
+}

@@ -199,18 +199,18 @@ impl ChunkReader {
         let Some(ChunkHeader { id, fields, len }) = ChunkHeader::parse(next) else {
             return Ok(Step::NeedBytes);
         };
-        if self.streams.find(id).is_none() {
-            if let MessageFields::Type2 { .. } | MessageFields::Type3 = fields {
+        let stream = match (self.streams.find(id), fields) {
+            (Some(stream), _) => stream,
+            (None, MessageFields::Type0 { .. } | MessageFields::Type1 { .. }) => self.streams.insert(id)?,
+            (None, MessageFields::Type2 { .. } | MessageFields::Type3) => {
                 // Nothing says how long it is or what: a message of no length, of no use to anybody.
-                self.counters.headerless_starts += 1;
-                self.on_chunk(0);
                 self.input.advance(len);
                 self.unclaimed_bytes = self.unclaimed_bytes.saturating_add(len as u32);
+                self.counters.headerless_starts += 1;
+                self.on_chunk(0);
                 return Ok(Step::Continue);
             }
-            self.streams.insert(id)?;
-        }
-        let Some(stream) = self.streams.find(id) else { return Ok(Step::NeedBytes) };
+        };
 
         let mut header_bytes = len;
         if fields == MessageFields::Type3 {
@@ -256,9 +256,10 @@ impl ChunkReader {
     }
 
     fn read_payload(&mut self, mut open: OpenChunk) -> Result<Step, PeerMisbehaved> {
-        // An open chunk has its chunk stream, and that has its unfinished message: `read_header` made both.
-        let Some(stream) = self.streams.find(open.id) else { return Ok(Step::NeedBytes) };
-        let Some(assembly) = &mut stream.assembly else { return Ok(Step::NeedBytes) };
+        self.open = None;
+        // An open chunk has its chunk stream, and that its unfinished message: `read_header` made both.
+        let Some(stream) = self.streams.find(open.id) else { return Ok(Step::Continue) };
+        let Some(assembly) = &mut stream.assembly else { return Ok(Step::Continue) };
         while open.left > 0 {
             let len = self.input.front().len().min(open.left);
             if len == 0 {
@@ -277,7 +278,6 @@ impl ChunkReader {
             assembly.add_wire_bytes(len);
             open.left -= len;
         }
-        self.open = None;
         if assembly.left() > 0 {
             return Ok(Step::Continue);
         }

@@ -173,32 +173,36 @@ impl ChunkStream {
 /// All chunk streams of one direction of a session.
 #[derive(Debug)]
 pub(super) struct ChunkStreams {
-    /// In the order in which they were first used; a session has about five, so they are looked for one by one.
+    /// In the order in which they were first used. A session has about five, so they are looked for one by one.
+    ids: Vec<ChunkStreamId>,
+    /// Each in the place of its id.
     streams: Vec<ChunkStream>,
-    /// Where the last one was found.
+    /// Where the last one was found: most chunks follow one of the same chunk stream.
     last: usize,
     streams_max: usize,
 }
 
 impl ChunkStreams {
     pub(super) fn new(streams_max: usize) -> Self {
-        Self { streams: Vec::new(), last: 0, streams_max }
+        Self { ids: Vec::new(), streams: Vec::new(), last: 0, streams_max }
     }
 
     pub(super) fn find(&mut self, id: ChunkStreamId) -> Option<&mut ChunkStream> {
-        if self.streams.get(self.last).is_none_or(|stream| stream.id != id) {
-            self.last = self.streams.iter().position(|stream| stream.id == id)?;
+        if self.ids.get(self.last) != Some(&id) {
+            self.last = self.ids.iter().position(|each| *each == id)?;
         }
         self.streams.get_mut(self.last)
     }
 
-    pub(super) fn insert(&mut self, id: ChunkStreamId) -> Result<(), PeerMisbehaved> {
+    /// A fresh one, for an id that is not there.
+    pub(super) fn insert(&mut self, id: ChunkStreamId) -> Result<&mut ChunkStream, PeerMisbehaved> {
         if self.streams.len() >= self.streams_max {
             return Err(PeerMisbehaved::TooManyChunkStreams);
         }
         self.last = self.streams.len();
+        self.ids.push(id);
         self.streams.push(ChunkStream::new(id));
-        Ok(())
+        Ok(&mut self.streams[self.last])
     }
 
     /// The chunk stream that was found or inserted last.
@@ -207,6 +211,6 @@ impl ChunkStreams {
     }
 
     pub(super) fn clear(&mut self) {
-        self.streams = Vec::new();
+        *self = Self::new(self.streams_max);
     }
 }
