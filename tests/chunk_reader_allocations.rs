@@ -1,4 +1,5 @@
-//! The common path of the chunk reader allocates nothing: read buffers that come and go, each with whole messages in it.
+//! The common path of the chunk reader allocates nothing: read buffers that come and go, each with whole
+//! messages in it.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -19,8 +20,8 @@ thread_local! {
 /// The system's allocator, which counts what this thread asks of it.
 struct Counting;
 
-// SAFETY: every call goes to the system's allocator as it came; the counter is a plain cell without destructor, so that
-// touching it neither allocates nor fails while a thread ends.
+// SAFETY: every call goes to the system's allocator as it came; the counter is a plain cell without
+// destructor, so that touching it neither allocates nor fails while a thread ends.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);

@@ -1,12 +1,12 @@
 //! Bytes that the peer sent and that are not parsed yet.
 //!
 //! # Invariant
-//! No buffer in the queue is empty; `unparsed_bytes` is the sum of their lengths. What is behind the front is gone, what
-//! is before it has not been looked at, except that a header is looked at again until it is whole.
+//! No buffer in the queue is empty; `unparsed_bytes` is the sum of their lengths. What is behind the front is
+//! gone, what is before it has not been looked at, except that a header is looked at again until it is whole.
 //! # Bounds
-//! How much is pushed before it is parsed is the driver's to bound. What a waiting buffer costs beyond its bytes (its place
-//! in the queue) is at most [`QUEUE_ENTRY_BYTES`] for each [`MERGE_BYTES_MAX`] / 2 bytes, however small the buffers
-//! are that the peer makes the driver push.
+//! How much is pushed before it is parsed is the driver's to bound. What a waiting buffer costs beyond its
+//! bytes (its place in the queue) is at most [`QUEUE_ENTRY_BYTES`] for each [`MERGE_BYTES_MAX`] / 2 bytes,
+//! however small the buffers are that the peer makes the driver push.
 
 use alloc::collections::VecDeque;
 
@@ -20,8 +20,8 @@ use super::{
 /// Buffers that wait before the next ones are merged. A reader that is polled as it is fed has one or two.
 const LOOSE_BUFFERS_MAX: usize = 8;
 
-/// Two waiting buffers that together are no longer than this become one, bytes: below the size that is worth a slice
-/// of its own, so no slice is lost by it.
+/// Two waiting buffers that together are no longer than this become one, bytes: below the size that is worth
+/// a slice of its own, so no slice is lost by it.
 const MERGE_BYTES_MAX: usize = 256;
 
 /// What a place in the queue costs, bytes.
@@ -60,7 +60,8 @@ impl Input {
         self.unparsed_bytes
     }
 
-    /// The next bytes, as many as any chunk header has or as there are; `scratch` is used when they are not in one piece.
+    /// The next bytes, as many as any chunk header has or as there are; `scratch` is used when they are not
+    /// in one piece.
     pub(super) fn peek<'a>(&'a self, scratch: &'a mut [u8; HEADER_BYTES_MAX]) -> &'a [u8] {
         match self.queue.front() {
             Some((front, _)) if front.len() >= HEADER_BYTES_MAX || self.queue.len() == 1 => front,

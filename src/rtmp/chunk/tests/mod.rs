@@ -63,7 +63,8 @@ fn read_all(bytes: &[u8]) -> Result<Vec<Message>, PeerMisbehaved> {
     whole
 }
 
-/// A session moves between cores, and there may be thousands: it is plain data, and small until a peer sends something.
+/// A session moves between cores, and there may be thousands: it is plain data, and small until a peer sends
+/// something.
 #[test]
 fn a_reader_can_be_sent_and_is_small() {
     fn is_send<T: Send>(_: &T) {}
