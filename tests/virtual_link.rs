@@ -12,7 +12,7 @@ use std::thread;
 use inrush::rtmp::handshake::HandshakeKind;
 use inrush::rtmp::message::type_id;
 use inrush::session::Role;
-use link::chunker::{Chunker, Habit};
+use link::chunker::Habit;
 use link::connection::{Media, Plan};
 use link::kinds::Kinds;
 use link::script::{Op, Script};
@@ -106,7 +106,7 @@ fn a_session_plays_on_across_the_timestamp_boundaries() {
             for compress in [false, true] {
                 for chunk_size in [128, 4096] {
                     let start = boundary.wrapping_sub(MINUTE_MS);
-                    let chunker = Media::Chunker(Chunker::new(habit, compress, chunk_size as usize));
+                    let chunker = Media::chunker(habit, compress, chunk_size);
                     let publisher = plan(Role::Publish, ops.clone(), start, chunker, chunk_size);
                     let player = plan(Role::Play, Vec::new(), 0, Media::Session, 128);
                     let kinds = world::run_pair(seed, publisher, player);

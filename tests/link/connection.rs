@@ -61,7 +61,13 @@ pub enum Media {
     /// As the session does.
     Session,
     /// As encoders do.
-    Chunker(Chunker),
+    Chunker(Box<Chunker>),
+}
+
+impl Media {
+    pub fn chunker(habit: Habit, compress: bool, chunk_size: u32) -> Self {
+        Self::Chunker(Box::new(Chunker::new(habit, compress, chunk_size as usize)))
+    }
 }
 
 /// What a client is and does.
@@ -87,7 +93,7 @@ impl Plan {
         let chunk_size = rng.pick(&[1, 128, 4096, 60_000, 1 << 20]);
         let habit = rng.pick(&[Habit::Repeat, Habit::Omit]);
         let media = match rng.percent(70) {
-            true => Media::Chunker(Chunker::new(habit, rng.percent(70), chunk_size as usize)),
+            true => Media::chunker(habit, rng.percent(70), chunk_size),
             false => Media::Session,
         };
         let timestamp = match rng.below(4) {
