@@ -133,6 +133,14 @@ impl ClientSession {
         matches!(self.phase, Phase::Closed)
     }
 
+    /// The message stream that publishes or plays, from the answer to `createStream` on.
+    pub fn stream_id(&self) -> Option<u32> {
+        match self.phase {
+            Phase::Starting(stream_id) | Phase::Ready(stream_id) => Some(stream_id),
+            _ => None,
+        }
+    }
+
     /// The chunk headers of a media message that the driver writes itself, to spare the copy of
     /// [`send_media`](Self::send_media). Written after all bytes that this session has given out.
     ///
@@ -274,6 +282,22 @@ impl ClientSession {
     ) -> Result<(), ApiMisuse> {
         self.now = now;
         self.wire_headers(type_id, timestamp, payload.len())?.write_to(payload, &mut self.out);
+        Ok(())
+    }
+
+    /// Says any control message or command: `pause`, or what a test or a persona needs. A Set Chunk Size takes effect.
+    ///
+    /// # Errors
+    /// `WrongState` before the handshake is done and after the end.
+    pub fn send_message(&mut self, now: Instant, message: &Message) -> Result<(), ApiMisuse> {
+        self.now = now;
+        if matches!(self.phase, Phase::Handshake(_) | Phase::Closed) {
+            return Err(ApiMisuse::WrongState);
+        }
+        self.send_command(message);
+        if let Ok(Some(Control::SetChunkSize(bytes))) = Control::parse(message) {
+            self.writer.set_chunk_size(bytes);
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! session.handle_bytes(now, bytes);                // or handle_timeout, handle_eof, or a command such as accept_publish
-//! while let Some(output) = session.poll_output() { // drain before the next handle_* or command
+//! while let Some(output) = session.poll_output() {
 //!     match output {
 //!         Output::Send(bytes) => write them, in this order,
 //!         Output::Event(event) => act on it,
@@ -16,7 +16,8 @@
 //! ```
 //!
 //! - **Input is cheap, work is in `poll_output`**: `handle_bytes` only takes the bytes over, and each call of `poll_output`
-//!   parses at most one message. A driver with a budget may stop draining and come back, as long as it adds no input meanwhile.
+//!   parses at most one message. A driver with a budget may stop anywhere and go on later, after more input too: what
+//!   waits stays in order. It must come back until `None`, since nothing else reminds it.
 //! - **`now`** never decreases. `poll_output` uses the `now` of the last input.
 //! - **Questions are events, answers are commands**: a publish or play waits for `accept_publish`, `accept_play` or
 //!   `reject`, and the session parses nothing until then. What arrives lies unparsed; `wants_bytes` turns false when

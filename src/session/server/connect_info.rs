@@ -40,11 +40,15 @@ impl ConnectInfo {
         if !matches!(object_encoding, 0 | 3) {
             return Err(PeerUnsupported::ObjectEncoding(object_encoding).into());
         }
-        let mut flash_ver = connect.flash_ver;
-        flash_ver.truncate(flash_ver.floor_char_boundary(FLASH_VER_BYTES_MAX));
-        flash_ver.shrink_to_fit();
+        let flash_ver = prefix(&connect.flash_ver, FLASH_VER_BYTES_MAX).into();
         Ok(Self { app: connect.app, tc_url: connect.tc_url, flash_ver, object_encoding })
     }
+}
+
+/// As much of the text as fits into `bytes_max` without cutting a character.
+fn prefix(text: &str, bytes_max: usize) -> &str {
+    // A character has at most four bytes, so one of the last four offsets is between two of them; 0 always is.
+    (0..=bytes_max.min(text.len())).rev().find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
 impl fmt::Debug for ConnectInfo {
@@ -55,5 +59,18 @@ impl fmt::Debug for ConnectInfo {
             .field("flash_ver", &self.flash_ver)
             .field("object_encoding", &self.object_encoding)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(prefix("été", 5), "été");
+        assert_eq!(prefix("été", 4), "ét");
+        assert_eq!(prefix("été", 1), "");
+        assert_eq!(prefix("", 10), "");
     }
 }

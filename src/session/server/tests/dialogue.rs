@@ -342,6 +342,21 @@ fn stray_media_is_dropped_within_a_bound() {
 }
 
 #[test]
+fn the_tails_of_many_publishes_do_not_add_up() {
+    let mut peer = Peer::publishing();
+    peer.set_chunk_size(65536);
+    for _ in 0..20 {
+        peer.say(&write::unpublish(1, 0.0));
+        peer.say_on(ChunkStreamId::VIDEO, &media(type_id::VIDEO, 0, 60_000));
+        peer.say_on(ChunkStreamId::VIDEO, &media(type_id::VIDEO, 0, 60_000));
+        peer.say(&publish("key"));
+        peer.accept_publish(peer.publish_request());
+    }
+    assert!(peer.session.is_publishing());
+    assert!(peer.session.counters().stray_media_bytes > 2 * STRAY_MEDIA_BYTES_MAX);
+}
+
+#[test]
 fn media_on_another_stream_is_the_publishers() {
     let mut peer = Peer::publishing();
     for stream_id in [0, 1, 77] {

@@ -197,10 +197,12 @@ impl Peer {
     }
 
     pub(super) fn media(&self) -> Vec<&MediaMessage> {
-        let media = |event| match event {
-            &Event::Media(ref message) => Some(message),
-            _ => None,
-        };
+        fn media(event: &Event) -> Option<&MediaMessage> {
+            match event {
+                Event::Media(message) => Some(message),
+                _ => None,
+            }
+        }
         self.events.iter().filter_map(media).collect()
     }
 
