@@ -18,7 +18,8 @@ const VALUE_OVERHEAD_BYTES_MAX: usize = 24;
 /// # Errors
 /// See the module. The message may be of any length: what the budget could not hold is not gathered.
 pub fn parse(message: &Message, limits: &AmfLimits) -> Result<Command, Error> {
-    let readable = limits.bytes_max + VALUE_OVERHEAD_BYTES_MAX * limits.entries_max;
+    let readable =
+        limits.bytes_max.saturating_add(limits.entries_max.saturating_mul(VALUE_OVERHEAD_BYTES_MAX));
     let bytes = message.payload.take(readable).to_bytes();
     let format_bytes = format_bytes(message.header.type_id, bytes.first().copied());
     let mut arguments = Arguments::new(bytes.get(format_bytes..).unwrap_or_default(), limits);

@@ -1,0 +1,59 @@
+//! What a session keeps of `connect`.
+
+use alloc::string::String;
+use core::fmt;
+
+use crate::rtmp::command::Connect;
+use crate::rtmp::limits::Limits;
+use crate::rtmp::{Error, PeerMisbehaved, PeerUnsupported};
+
+/// The peer's own account of itself, as it was accepted.
+///
+/// App and tcUrl are as sent: either may hold the stream's name or a token, which to most users are secrets. The app to
+/// show is that of the canonical key, known from `publish` or `play` on. `Debug` shows neither.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConnectInfo {
+    /// Application.
+    pub app: String,
+    /// URL of the server as the peer has it.
+    pub tc_url: String,
+    /// The encoder's or player's name for itself; cut at [`FLASH_VER_BYTES_MAX`] bytes.
+    pub flash_ver: String,
+    /// 0 for AMF0 or 3 for AMF3.
+    pub object_encoding: u8,
+}
+
+/// Longest flashVer that is kept, bytes. It only informs, so a longer one is cut rather than refused.
+pub const FLASH_VER_BYTES_MAX: usize = 256;
+
+impl ConnectInfo {
+    /// Takes over what is kept for the session's life.
+    ///
+    /// # Errors
+    /// `NameTooLong` when app or tcUrl is; `ObjectEncoding` for one that does not exist.
+    pub(super) fn new(connect: Connect, limits: &Limits) -> Result<Self, Error> {
+        if connect.app.len().max(connect.tc_url.len()) > limits.name_bytes_max {
+            return Err(PeerMisbehaved::NameTooLong.into());
+        }
+        // A float becomes the nearest u8, NaN 0.
+        let object_encoding = connect.object_encoding as u8;
+        if !matches!(object_encoding, 0 | 3) {
+            return Err(PeerUnsupported::ObjectEncoding(object_encoding).into());
+        }
+        let mut flash_ver = connect.flash_ver;
+        flash_ver.truncate(flash_ver.floor_char_boundary(FLASH_VER_BYTES_MAX));
+        flash_ver.shrink_to_fit();
+        Ok(Self { app: connect.app, tc_url: connect.tc_url, flash_ver, object_encoding })
+    }
+}
+
+impl fmt::Debug for ConnectInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectInfo")
+            .field("app_bytes", &self.app.len())
+            .field("tc_url_bytes", &self.tc_url.len())
+            .field("flash_ver", &self.flash_ver)
+            .field("object_encoding", &self.object_encoding)
+            .finish()
+    }
+}
