@@ -8,6 +8,7 @@
 use crate::rtmp::Payload;
 use crate::rtmp::chunk::WireHeaders;
 use crate::rtmp::message::{MessageHeader, type_id};
+use crate::rtmp::payload::INLINE_SLICES;
 use crate::session::Instant;
 pub use crate::session::MediaKind;
 
@@ -145,9 +146,11 @@ impl Frame {
         &self.payload
     }
 
-    /// Memory that the frame keeps alive, bytes: itself, and the input that its slices pin.
+    /// Memory that the frame keeps alive, bytes: itself, its list of slices, and the input that they pin.
     pub fn retained_bytes(&self) -> usize {
-        size_of::<Self>() + self.pinned_bytes
+        let slices = self.payload.slices();
+        let list = if slices.len() > INLINE_SLICES { size_of_val(slices) } else { 0 };
+        size_of::<Self>() + list + self.pinned_bytes
     }
 
     /// The chunk headers for [`FRAME_STREAM_ID`] and [`FRAME_CHUNK_SIZE`], shared by every subscriber.
@@ -203,5 +206,8 @@ mod tests {
             |pinned| Frame::new(info(MediaKind::Audio, 0), Bytes::from_static(b"body").into(), pinned);
         assert_eq!(frame(0).retained_bytes(), size_of::<Frame>() + 4);
         assert_eq!(frame(900).retained_bytes(), size_of::<Frame>() + 900);
+        let sliced: Payload = (0..100).map(|_| Bytes::from_static(b"x")).collect();
+        let sliced = Frame::new(info(MediaKind::Audio, 0), sliced, 900);
+        assert_eq!(sliced.retained_bytes(), size_of::<Frame>() + 900 + 100 * size_of::<Bytes>());
     }
 }

@@ -30,6 +30,23 @@ pub struct RuntimeSettings {
     pub core_connections_max: usize,
 }
 
+impl Default for RuntimeSettings {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([0, 0, 0, 0], 1935))],
+            cores: 0,
+            placement: Placement::default(),
+            session: ServerSettings::default(),
+            apps: vec![App::default()],
+            drain_deadline: Duration::from_secs(20),
+            subscriber_unsent_bytes_max: 128 * 1024,
+            inbox_bytes_max: 32 * 1024 * 1024,
+            core_reassembly_bytes_max: 256 * 1024 * 1024,
+            core_connections_max: 20_000,
+        }
+    }
+}
+
 /// Settings of one app.
 #[derive(Clone, Debug)]
 pub struct App {
@@ -37,6 +54,12 @@ pub struct App {
     pub name: String,
     /// What the hub is told.
     pub settings: crate::hub::AppSettings,
+}
+
+impl Default for App {
+    fn default() -> Self {
+        Self { name: "*".into(), settings: crate::hub::AppSettings::default() }
+    }
 }
 
 /// Where a stream's home is put.

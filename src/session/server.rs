@@ -300,13 +300,19 @@ impl ServerSession {
         self.announced.update(self.next_timeout()).map(Output::Timeout)
     }
 
-    fn take_queued(&mut self) -> Option<Output> {
-        if !self.out.is_empty() {
-            let bytes = core::mem::take(&mut self.out).freeze();
-            self.counters.bytes_out += bytes.len() as u64;
-            return Some(Output::Send(bytes));
+    /// The next bytes to send, if there are any now; parses nothing and touches no event. For a driver that writes frames and must
+    /// put an answer ([`ServerSession::notify`]) between two of them.
+    pub fn poll_send(&mut self) -> Option<Bytes> {
+        if self.out.is_empty() {
+            return None;
         }
-        self.events.pop_front().map(Output::Event)
+        let bytes = core::mem::take(&mut self.out).freeze();
+        self.counters.bytes_out += bytes.len() as u64;
+        Some(bytes)
+    }
+
+    fn take_queued(&mut self) -> Option<Output> {
+        self.poll_send().map(Output::Send).or_else(|| self.events.pop_front().map(Output::Event))
     }
 }
 
