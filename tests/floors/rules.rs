@@ -6,7 +6,7 @@ use crate::lexer::Kind;
 use crate::source::{Path, Source};
 
 /// Modules of the crate's root and their floors. A file uses its own floor and those below.
-const FLOORS: [(&str, u8); 10] = [
+const FLOORS: [(&str, u8); 12] = [
     ("rtmp", 0),
     ("session", 1),
     ("media", 2),
@@ -15,8 +15,10 @@ const FLOORS: [(&str, u8); 10] = [
     ("edge", 5),
     ("control", 5),
     ("config", 6),
+    ("greeting", 6),
     ("log", 6),
     ("main", 6),
+    ("serve", 6),
 ];
 
 /// What `main.rs` and `lib.rs` stand on.
