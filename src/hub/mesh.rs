@@ -286,7 +286,7 @@ impl Stream {
 
     /// A replica's publisher starts, or ends: what the last one sent is forgotten. Gives whether it was live.
     fn set_live(&mut self, now_live: bool) -> bool {
-        self.clear();
+        self.gop.clear();
         match &mut self.role {
             Role::Replica { live, .. } => mem::replace(live, now_live),
             Role::Home { .. } => false,

@@ -117,7 +117,6 @@ impl Hub {
             messages: 0,
         });
         *publisher = Some(started);
-        stream.clear();
         stream.gop = GopCache::new(settings.gop.clone());
         self.counters.publishes += 1;
         self.tell_feeds(id, |replica| MeshMessage::Begin { replica });
@@ -132,7 +131,7 @@ impl Hub {
             && let Role::Home { publisher, .. } = &mut stream.role
         {
             *publisher = None;
-            stream.clear();
+            stream.gop.clear();
         }
         self.tell_feeds(id, |replica| MeshMessage::End { replica });
         self.notify_subscribers(now, id, Notice::UnpublishNotify);
@@ -307,3 +306,6 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -182,7 +182,7 @@ impl<'a> SubscriberView<'a> {
         self.subscriber.queue().bytes()
     }
 
-    /// Milliseconds that the oldest of them has waited.
+    /// Milliseconds that the oldest of them has waited: how far the reader is behind.
     pub fn queued_ms(&self, now: Instant) -> u32 {
         self.subscriber.age_ms(now)
     }

@@ -170,10 +170,14 @@ impl Queue {
         self.sums.bytes + self.sums.burst_bytes
     }
 
-    /// Milliseconds that what goes out next has waited; 0 when nothing waits.
+    /// Milliseconds that the oldest entry has waited, an overtaken notice aside; 0 without one.
     pub(super) fn age_ms(&self, now: Stamp) -> u32 {
-        let overtaken = self.overtaken.map(|(at, _)| at);
-        overtaken.or_else(|| self.entries.front().map(Entry::at)).map_or(0, |at| now.since(at))
+        self.entries.front().map_or(0, |oldest| now.since(oldest.at()))
+    }
+
+    /// Milliseconds that what goes out next has waited; 0 when nothing waits.
+    pub(super) fn next_waits_ms(&self, now: Stamp) -> u32 {
+        self.overtaken.map_or_else(|| self.age_ms(now), |(at, _)| now.since(at))
     }
 
     pub(super) fn settings(&self) -> &QueueSettings {
@@ -182,8 +186,10 @@ impl Queue {
 
     /// Whether the drop policy has to make room before `bytes` more are queued.
     pub(super) fn is_over(&self, now: Stamp, bytes: usize) -> bool {
-        let Some(oldest) = self.entries.front() else { return false };
-        now.since(oldest.at()) > self.settings.ms_max
+        if self.entries.is_empty() {
+            return false;
+        }
+        self.age_ms(now) > self.settings.ms_max
             || self.sums.bytes != 0 && self.sums.bytes + bytes > self.settings.bytes_max
             || self.entries.len() - self.sums.burst_frames >= self.settings.frames_max
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{ConnectionRef, CoreId, PublisherKey, StreamId, SubscriberKey};
-use crate::media::{Frame, FrameRole, GopCache, GopSettings, Ingest, MediaKind};
+use crate::media::{Frame, FrameRole, GopCache, GopSettings, Ingest};
 use crate::session::{Instant, StreamKey};
 
 /// A stream as one core holds it. It lives while somebody publishes it, reads it or, at home, is fed with it.
@@ -21,8 +21,6 @@ pub(super) struct Stream {
     pub(super) frames: u64,
     /// Number of the frame that began the newest GOP; frames count from 1.
     pub(super) gop_started: u64,
-    /// Whether the present publisher has sent video.
-    pub(super) has_video: bool,
 }
 
 /// What a stream is on this core.
@@ -72,7 +70,6 @@ impl Stream {
             timestamp: 0,
             frames: 0,
             gop_started: 0,
-            has_video: false,
         }
     }
 
@@ -110,7 +107,6 @@ impl Stream {
         if frame.starts_gop() {
             self.gop_started = self.frames;
         }
-        self.has_video |= frame.kind() == MediaKind::Video;
     }
 
     /// What somebody needs who has seen nothing yet: metadata, current sequence headers and the GOP, or the headers alone without one.
@@ -121,18 +117,12 @@ impl Stream {
         }
     }
 
-    /// Forgets what a publisher has sent.
-    pub(super) fn clear(&mut self) {
-        self.gop.clear();
-        self.has_video = false;
-    }
-
     /// Whether a reader that has missed frames can go on from this one: at a key frame, and without video anywhere.
     pub(super) fn resumes_at(&self, frame: &Frame) -> bool {
         match frame.role() {
             FrameRole::Key => true,
             role if role.is_header() => false,
-            _ => !self.has_video,
+            _ => !self.gop.has_video(),
         }
     }
 }

@@ -162,20 +162,12 @@ impl Subscriber {
     ///
     /// This is the inner loop of fan-out: one reference count and one push, no allocation once the queue has its size.
     pub(super) fn offer(&mut self, now: Stamp, offer: &Offer<'_>, gop: &GopCache, tally: &mut Tally) -> bool {
-        if !self.wants.meets(offer.kind) {
-            if offer.passage == Passage::Header {
-                self.due = self.due.with(offer.kind);
-            }
-            return false;
-        }
-        if offer.passage == Passage::Gated && !self.gate.is_open(offer.track) {
-            self.count_kept_back(offer, tally);
+        if self.keeps_back(offer, tally) {
             return false;
         }
         if self.queue.is_over(now, offer.bytes) {
             self.make_room(now, offer.bytes, tally);
-            if offer.passage == Passage::Gated && !self.gate.is_open(offer.track) {
-                self.count_kept_back(offer, tally);
+            if self.keeps_back(offer, tally) {
                 return false;
             }
         }
@@ -294,7 +286,7 @@ impl Subscriber {
     pub(super) fn has_become_hopeless(&mut self, now: Stamp) -> bool {
         let settings = self.queue.settings();
         let stalled = self.waiting_since.is_some_and(|since| now.since(since) >= settings.stall_ms_max)
-            && self.queue.age_ms(now) >= CHANCE_MS.min(settings.ms_max / 2);
+            && self.queue.next_waits_ms(now) >= CHANCE_MS.min(settings.ms_max / 2);
         if !stalled || self.paused || self.hopeless {
             return false;
         }
@@ -313,10 +305,24 @@ impl Subscriber {
         tally.overflows += u64::from(dropped != Dropped::NOTHING);
     }
 
-    fn count_kept_back(&mut self, offer: &Offer<'_>, tally: &mut Tally) {
-        if self.gate.is_lost(offer.track) {
-            self.totals.dropped.video += 1;
-            tally.dropped.video += 1;
+    /// Whether the frame is not for this reader now, and what follows from that.
+    fn keeps_back(&mut self, offer: &Offer<'_>, tally: &mut Tally) -> bool {
+        if !self.wants.meets(offer.kind) {
+            if offer.passage == Passage::Header {
+                self.due = self.due.with(offer.kind);
+            }
+            return true;
+        }
+        match offer.passage {
+            Passage::Gated if !self.gate.is_open(offer.track) => {
+                let lost = u64::from(self.gate.is_lost(offer.track));
+                self.totals.dropped.video += lost;
+                tally.dropped.video += lost;
+                true
+            }
+            // The cache has it, so it goes out with those that are due.
+            Passage::Header => self.due.meets(offer.kind),
+            _ => false,
         }
     }
 

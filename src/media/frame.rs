@@ -8,6 +8,7 @@
 use crate::rtmp::Payload;
 use crate::rtmp::chunk::WireHeaders;
 use crate::rtmp::message::{MessageHeader, type_id};
+use crate::rtmp::payload::INLINE_SLICES;
 use crate::session::Instant;
 pub use crate::session::MediaKind;
 
@@ -145,13 +146,68 @@ impl Frame {
         &self.payload
     }
 
-    /// Memory that the frame keeps alive, bytes: itself, and the input that its slices pin.
+    /// Memory that the frame keeps alive, bytes: itself, its list of slices, and the input that they pin.
     pub fn retained_bytes(&self) -> usize {
-        size_of::<Self>() + self.pinned_bytes
+        let slices = self.payload.slices();
+        let list = if slices.len() > INLINE_SLICES { size_of_val(slices) } else { 0 };
+        size_of::<Self>() + list + self.pinned_bytes
     }
 
     /// The chunk headers for [`FRAME_STREAM_ID`] and [`FRAME_CHUNK_SIZE`], shared by every subscriber.
     pub fn wire(&self) -> &WireHeaders {
         &self.wire
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{Bytes, BytesMut};
+
+    use super::*;
+
+    fn info(kind: MediaKind, timestamp: u32) -> FrameInfo {
+        let (track, arrived) = (TrackId::DEFAULT, Instant::from_micros(7));
+        FrameInfo { kind, role: FrameRole::Inter, track, timestamp, arrived, starts_gop: false }
+    }
+
+    /// The wire form is that of the frame: type by kind, message stream 1, its timestamp, chunks of 60,000 bytes.
+    #[test]
+    fn the_wire_form_declares_the_frame() {
+        let body = Bytes::from(vec![5; 60_001]);
+        for (kind, first, type_id) in
+            [(MediaKind::Audio, 4, 8), (MediaKind::Data, 5, 18), (MediaKind::Video, 6, 9)]
+        {
+            let frame = Frame::new(info(kind, 0x010203), body.clone().into(), 0);
+            let mut out = BytesMut::new();
+            frame.wire().write_to(frame.payload(), &mut out);
+            assert_eq!(out[..12], [first, 1, 2, 3, 0, 0xea, 0x61, type_id, 1, 0, 0, 0]);
+            assert_eq!(
+                (out.len(), out[12 + 60_000], out[12 + 60_001]),
+                (12 + 60_000 + 1 + 1, 0xc0 | first, 5)
+            );
+        }
+    }
+
+    /// A frame at another time shares its bytes and differs in nothing else.
+    #[test]
+    fn a_frame_at_another_time_shares_the_bytes() {
+        let frame = Frame::new(info(MediaKind::Video, 100), Bytes::from_static(b"body").into(), 50);
+        let later = frame.at(0x0100_0000);
+        assert_eq!((later.timestamp(), later.wire().header().timestamp), (0x0100_0000, 0x0100_0000));
+        assert_eq!(later.payload().slices()[0].as_ptr(), frame.payload().slices()[0].as_ptr());
+        assert_eq!(later.info, FrameInfo { timestamp: 0x0100_0000, ..frame.info });
+        assert_eq!(later.retained_bytes(), frame.retained_bytes());
+    }
+
+    /// What is accounted for is never less than the body, and never less than what the body pins.
+    #[test]
+    fn retained_bytes_cover_body_and_pinned_input() {
+        let frame =
+            |pinned| Frame::new(info(MediaKind::Audio, 0), Bytes::from_static(b"body").into(), pinned);
+        assert_eq!(frame(0).retained_bytes(), size_of::<Frame>() + 4);
+        assert_eq!(frame(900).retained_bytes(), size_of::<Frame>() + 900);
+        let sliced: Payload = (0..100).map(|_| Bytes::from_static(b"x")).collect();
+        let sliced = Frame::new(info(MediaKind::Audio, 0), sliced, 900);
+        assert_eq!(sliced.retained_bytes(), size_of::<Frame>() + 900 + 100 * size_of::<Bytes>());
     }
 }

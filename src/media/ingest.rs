@@ -311,3 +311,6 @@ fn configure(track: &mut Track, record: &[u8], counters: &mut IngestCounters) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,17 @@
 //! Floor 2: what a message means: tag headers, tracks, codec configuration, key frames, GOP cache.
+//!
+//! ```text
+//! MediaMessage ──> Ingest ──> Frame ──> (hub) ──> GopCache
+//!                    │
+//!                    ├── VideoTag, AudioTag   packet type, codec, key frame, track; ex_header is what both share
+//!                    ├── config               codec configuration records: codec string, size, sample rate
+//!                    ├── Tracks               what is known of each track
+//!                    ├── DataMessage          @setDataFrame off, AMF3 to AMF0; MetadataHints out of onMetaData
+//!                    └── Timestamps           pass or monotonic, steps and jumps counted
+//! ```
+//!
+//! Nothing that a publisher puts into its media is an error: what is not understood is forwarded and counted, and
+//! only what has nothing to forward is dropped. The types to know are [`Ingest`], [`Frame`] and [`GopCache`].
 #![forbid(unsafe_code)]
 
 pub mod audio_tag;

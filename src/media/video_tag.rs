@@ -62,6 +62,7 @@ pub enum VideoPacket {
     Unknown(u8),
 }
 
+const METADATA: u8 = 4;
 const MULTITRACK: u8 = 6;
 
 impl VideoTag {
@@ -168,8 +169,6 @@ fn enhanced(mut reader: TagReader<'_>, frame_type: VideoFrameType, packet: u8) -
         bodies: header.bodies,
     })
 }
-
-const METADATA: u8 = 4;
 
 #[cfg(test)]
 mod tests {

@@ -44,13 +44,7 @@ async fn accept(core: CoreRef, listener: Rc<OwnedFd>) {
             }
             Err(_) if core.borrow().listeners.is_empty() => break,
             Err(error) if listener::is_exhaustion(&error) => {
-                let mut this = core.borrow_mut();
-                this.counts.accept_pauses += 1;
-                // All accepts of the core meet the same wall: one line tells it.
-                if !std::mem::replace(&mut this.exhausted, true) {
-                    warn!(core = this.id.0, %error, "accept pauses: raise the limit of open files (ulimit -n) or shed load");
-                }
-                drop(this);
+                core.borrow_mut().on_exhaustion(&error);
                 tokio::time::sleep(PAUSE).await;
             }
             // A connection that was cut before it was accepted, or a signal.
@@ -65,6 +59,18 @@ async fn accept(core: CoreRef, listener: Rc<OwnedFd>) {
     let mut core = core.borrow_mut();
     core.accepting -= 1;
     core.end_if_stopped();
+}
+
+impl Core {
+    /// An accept failed for want of something that other connections will give back: counted each time, told once, since all accepts
+    /// of a core meet the same wall.
+    fn on_exhaustion(&mut self, error: &std::io::Error) {
+        self.counts.accept_pauses += 1;
+        if !std::mem::replace(&mut self.exhausted, true) {
+            let core = self.id.0;
+            warn!(core, %error, "accept pauses: raise the limit of open files (ulimit -n) or shed load");
+        }
+    }
 }
 
 /// Gives a new connection its session and its tasks.

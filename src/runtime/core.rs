@@ -239,11 +239,7 @@ impl Core {
     pub(crate) fn drive(&mut self, key: ConnectionKey) -> Driven {
         let mut budget = OUTPUTS_PER_TURN;
         let now = self.now();
-        loop {
-            let Some(connection) = self.connection(key) else { break };
-            if !connection.is_open() {
-                break;
-            }
+        while let Some(connection) = self.connection(key).filter(|connection| connection.is_open()) {
             if budget == 0 {
                 self.settle(key);
                 return Driven::Yield;

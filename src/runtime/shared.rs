@@ -95,7 +95,6 @@ impl Shared {
         !self.stopping.swap(true, Ordering::Relaxed)
     }
 
-
     pub(crate) fn labelled(&self, core: usize) -> Labelled {
         self.published[core].labelled.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -16,7 +16,7 @@ use super::op::send::SLICES_MAX;
 use super::op::{self, SendBatch};
 use super::signal::Signal;
 use super::socket;
-use crate::hub::{Queued, TakeBudget};
+use crate::hub::{Queued, SubscriberKey, TakeBudget};
 use crate::session::CloseReason;
 
 /// Bytes of one write.
@@ -90,11 +90,7 @@ impl Core {
         let now = self.now();
         let mut queued = std::mem::take(&mut self.queued);
         let mut nth = 0;
-        loop {
-            let Some(connection) = self.connection(key) else { break };
-            let Activity::Playing(playing) = &connection.activity else { break };
-            let Some(one) = playing.get(nth) else { break };
-            let (subscriber, stream_id) = (one.subscriber, one.stream_id);
+        while let Some((subscriber, stream_id)) = self.nth_playing(key, nth) {
             nth += 1;
             let budget = TakeBudget {
                 bytes: WRITE_BYTES_MAX.saturating_sub(batch.bytes()),
@@ -130,6 +126,11 @@ impl Core {
             }
         }
         self.queued = queued;
+    }
+
+    fn nth_playing(&self, key: ConnectionKey, nth: usize) -> Option<(SubscriberKey, u32)> {
+        let Activity::Playing(playing) = &self.connection_ref(key)?.activity else { return None };
+        playing.get(nth).map(|one| (one.subscriber, one.stream_id))
     }
 
     fn on_sent(&mut self, key: ConnectionKey, result: io::Result<usize>, expected: usize) {

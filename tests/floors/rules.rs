@@ -17,6 +17,7 @@ const FLOORS: [(&str, u8); 12] = [
     ("config", 6),
     ("greeting", 6),
     ("log", 6),
+    ("serve", 6),
     ("main", 6),
     ("serve", 6),
 ];

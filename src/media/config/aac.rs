@@ -90,7 +90,7 @@ impl AacConfig {
     fn read_sync_extension(&mut self, bits: &mut BitReader<'_>) -> Result<(), ConfigError> {
         const SYNC_SBR: u32 = 0x2b7;
         const SYNC_PS: u32 = 0x548;
-        if bits.remaining_bits() < 16 || bits.bits(11)? != SYNC_SBR {
+        if bits.bits(11)? != SYNC_SBR {
             return Ok(());
         }
         if read_object_type(bits)? != OBJECT_TYPE_SBR || !bits.bit()? {
@@ -98,7 +98,7 @@ impl AacConfig {
         }
         self.sample_rate = read_sample_rate(bits)?;
         self.sbr = true;
-        if bits.remaining_bits() >= 12 && bits.bits(11)? == SYNC_PS {
+        if bits.bits(11)? == SYNC_PS {
             self.ps = bits.bit()?;
         }
         Ok(())

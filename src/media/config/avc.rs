@@ -173,7 +173,9 @@ pub(crate) mod tests {
         "017a001fffe1001a677a001fb6cd9405005bb011000003000100000300140f18319601000668ebe3cb22c0fefafa00";
     pub(crate) const INTERLACED_576: &str =
         "01640016ffe1001867640016acd940b424d80880000003008000000a0f8a14cb01000668fba3cb22c0fdf8f800";
-    const SCALING_LISTS_444: &str =
+    const INTERLACED_1080: &str =
+        "014d4028ffe10019674d4028f403c0227ef011000003000100000300141f162ea001000468de0fc8";
+    const DEFAULT_LISTS_444: &str =
         "01f4000cffe1001b67f4000c91968150878f8fc044000003000400000300503c50aa8001000768ce0f19100640fff8f800";
     const MONOCHROME: &str =
         "0164000cffe1001b6764000cf2d02a10f1f1f80b64000003000400000300503c50aa8001000568ce0fc40cfcf8f800";
@@ -187,7 +189,8 @@ pub(crate) mod tests {
             (BASELINE_426X242, "avc1.42c015", 426, 242),
             (HIGH_422_720P, "avc1.7a001f", 1280, 720),
             (INTERLACED_576, "avc1.640016", 720, 576),
-            (SCALING_LISTS_444, "avc1.f4000c", 322, 242),
+            (INTERLACED_1080, "avc1.4d4028", 1920, 1080),
+            (DEFAULT_LISTS_444, "avc1.f4000c", 322, 242),
             (MONOCHROME, "avc1.64000c", 322, 242),
         ] {
             let config = AvcConfig::parse(&hex(record)).unwrap();
@@ -217,23 +220,44 @@ pub(crate) mod tests {
         );
     }
 
+    /// A parameter set NAL unit of this profile: set id 0, then the bits.
+    fn sps(profile: u8, bits: &str) -> Vec<u8> {
+        let bits = format!("1 {bits}").replace(' ', "") + &"0".repeat(64);
+        let mut nal = vec![0x67, profile, 0xc0, 21];
+        nal.extend(bits.as_bytes().chunks_exact(8).map(|b| b.iter().fold(0, |v, c| v << 1 | (c - b'0'))));
+        nal
+    }
+
+    /// Frame number, order count type 2, one reference frame, no gaps.
+    const UP_TO_SIZE: &str = "1 011 010 0";
+
+    /// Lists of 16 and of 64, absent ones, one that ends at its first delta, twelve of them with 4:4:4.
+    #[test]
+    fn scaling_lists_are_stepped_over() {
+        let (absent, ends_at_once) = ("0", "1 000010001"); // 8 - 8
+        let full = |entries: usize| format!("1 {}", "010 ".repeat(entries));
+        let size = Ok(Size { width: 16, height: 16 });
+        let eight = [&full(16), absent, absent, absent, absent, ends_at_once, &full(64), absent].join(" ");
+        let bits = format!("010 1 1 0 1 {eight} {UP_TO_SIZE} 1 1 1 0 0");
+        assert_eq!(sps_size(&sps(100, &bits)), size);
+        let twelve = format!("{} {}", "0 ".repeat(11), full(64));
+        let bits = format!("00100 0 1 1 0 1 {twelve} {UP_TO_SIZE} 1 1 1 0 0");
+        assert_eq!(sps_size(&sps(244, &bits)), size);
+        let out_of_range = format!("010 1 1 0 1 1 {}", "0".repeat(15) + "1" + &"0".repeat(15));
+        assert_eq!(sps_size(&sps(100, &out_of_range)), Err(ConfigError::OutOfRange));
+    }
+
     /// Cropping more than there is, or a size beyond belief, is refused rather than wrapped.
     #[test]
     fn impossible_sizes_are_out_of_range() {
-        // Set id 0, frame number 0, order count type 2, one reference frame, no gaps; then what the case appends.
-        let sps = |tail: &str| {
-            let bits: String = format!("11 011 010 0 {tail}").replace(' ', "") + &"0".repeat(64);
-            let mut nal = vec![0x67, 66, 0xc0, 21];
-            nal.extend(bits.as_bytes().chunks_exact(8).map(|b| b.iter().fold(0, |v, c| v << 1 | (c - b'0'))));
-            nal
-        };
+        let size = |bits: &str| sps_size(&sps(66, &format!("{UP_TO_SIZE} {bits}")));
         // 1 x 1 macroblocks, frames only, no inference, no cropping.
-        assert_eq!(sps_size(&sps("1 1 1 0 0")), Ok(Size { width: 16, height: 16 }));
+        assert_eq!(size("1 1 1 0 0"), Ok(Size { width: 16, height: 16 }));
         // Seven units of two pixels off the left leave a picture, eight do not.
-        assert_eq!(sps_size(&sps("1 1 1 0 1 0001000 1 1 1")), Ok(Size { width: 2, height: 16 }));
-        assert_eq!(sps_size(&sps("1 1 1 0 1 0001001 1 1 1")), Err(ConfigError::OutOfRange));
+        assert_eq!(size("1 1 1 0 1 0001000 1 1 1"), Ok(Size { width: 2, height: 16 }));
+        assert_eq!(size("1 1 1 0 1 0001001 1 1 1"), Err(ConfigError::OutOfRange));
         // 2^31 macroblocks across.
         let huge = format!("{}1{}", "0".repeat(31), "0".repeat(31));
-        assert_eq!(sps_size(&sps(&format!("{huge} 1 1 0 0"))), Err(ConfigError::OutOfRange));
+        assert_eq!(size(&format!("{huge} 1 1 0 0")), Err(ConfigError::OutOfRange));
     }
 }

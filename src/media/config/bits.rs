@@ -86,11 +86,6 @@ impl<'a> BitReader<'a> {
         Ok(if code % 2 == 1 { magnitude } else { -magnitude })
     }
 
-    /// Bits that are left, emulation prevention bytes among them.
-    pub(super) fn remaining_bits(&self) -> usize {
-        (self.bytes.len() - self.next) * 8 + usize::from(self.left)
-    }
-
     fn load(&mut self) -> Result<(), ConfigError> {
         let mut byte = *self.bytes.get(self.next).ok_or(ConfigError::Truncated)?;
         self.next += 1;
@@ -156,7 +151,6 @@ mod tests {
                 };
                 prop_assert_eq!(value, all[at..end].iter().fold(0, |v, b| v << 1 | u32::from(*b)));
                 at = end;
-                prop_assert_eq!(bits.remaining_bits(), all.len() - at);
             }
         }
     }

@@ -461,7 +461,7 @@ fn a_session_that_waits_for_its_answer_parses_no_further() {
     peer.send(bytes.freeze());
     assert!(peer.heard.is_empty());
     peer.accept_publish(peer.publish_request());
-    assert_eq!(peer.heard_in_short().last().unwrap(), "0 _result 7 1");
+    assert_eq!(peer.heard_in_short().last().unwrap(), "0 _result 7 2");
     assert_eq!(peer.stopped(), 1);
 }
 
