@@ -20,39 +20,48 @@ pub struct Greeting<'a> {
 }
 
 impl Greeting<'_> {
-    /// The whole text, with its last line feed.
+    /// The whole text, with its last line feed. The `listening` lines are for programs: one an address, as really bound.
     pub fn text(&self) -> String {
         let mut out = String::new();
         let cores = if self.cores == 1 { "1 core".to_owned() } else { format!("{} cores", self.cores) };
-        let rtmp: Vec<_> = self.rtmp.iter().map(SocketAddr::to_string).collect();
-        let control = SocketAddr::new(near(self.control.ip()), self.control.port());
         let _ = writeln!(out, "inrush {} on {cores}", env!("CARGO_PKG_VERSION"));
-        let _ = writeln!(out, "  RTMP     {}", rtmp.join(", "));
-        let _ = writeln!(
-            out,
-            "  control  http://{control} (/healthz /readyz /metrics /api/v1/streams /api/v1/connections)"
-        );
+        for address in self.rtmp {
+            let _ = writeln!(out, "listening rtmp {address}");
+        }
+        let _ = writeln!(out, "listening http {}", self.control);
         if let Some(first) = self.rtmp.first() {
             let here = url(near(first.ip()), first.port());
-            let there = url(
-                if first.ip().is_unspecified() { self.host.unwrap_or(near(first.ip())) } else { first.ip() },
-                first.port(),
-            );
+            let there = url(self.far(first.ip()), first.port());
             let _ = writeln!(
                 out,
-                "  publish  ffmpeg -re -f lavfi -i testsrc2=s=1280x720:r=30 -f lavfi -i sine=r=48000 -c:v libx264 -preset veryfast \
-                 -tune zerolatency -pix_fmt yuv420p -g 60 -b:v 3M -c:a aac -f flv {here}/live/test"
+                "publish a test picture:  ffmpeg -re -f lavfi -i testsrc2=s=1280x720:r=30 -f lavfi -i sine=r=48000 -c:v libx264 \
+                 -preset veryfast -tune zerolatency -pix_fmt yuv420p -g 60 -b:v 3M -c:a aac -f flv {here}/live/test"
             );
-            let _ = writeln!(out, "           ffmpeg -re -i FILE -c copy -f flv {here}/live/test");
+            let _ =
+                writeln!(out, "publish a file:          ffmpeg -re -i FILE -c copy -f flv {here}/live/test");
             let _ = writeln!(
                 out,
-                "           OBS: Settings, Stream, Service Custom, Server {there}/live, Stream Key test"
+                "publish with OBS:        Settings, Stream, Service Custom, Server {there}/live, Stream Key test"
             );
-            let _ = writeln!(out, "  play     ffplay {here}/live/test");
-            let _ = writeln!(out, "           vlc {there}/live/test");
+            let _ = writeln!(out, "play:                    ffplay {here}/live/test");
+            let _ = writeln!(out, "play elsewhere:          vlc {there}/live/test");
         }
+        let http = SocketAddr::new(near(self.control.ip()), self.control.port());
+        let _ = writeln!(out, "watch:                   curl http://{http}/api/v1/streams");
         out.push_str("warning: publish and play are open to everybody who reaches these addresses\n");
+        if !self.control.ip().is_loopback() {
+            let _ = writeln!(
+                out,
+                "warning: whoever reaches http {} can read stream names and close connections",
+                self.control
+            );
+        }
         out
+    }
+
+    /// An address that leads from elsewhere to a listener on `listen`.
+    fn far(&self, listen: IpAddr) -> IpAddr {
+        if listen.is_unspecified() { self.host.unwrap_or(near(listen)) } else { listen }
     }
 }
 
@@ -81,38 +90,51 @@ pub fn host_address() -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn text(rtmp: &[&str], host: Option<&str>) -> String {
+    fn text(rtmp: &[&str], control: &str) -> String {
         let rtmp: Vec<_> = rtmp.iter().map(|address| address.parse().unwrap()).collect();
-        let control = "127.0.0.1:8935".parse().unwrap();
-        Greeting { rtmp: &rtmp, control, cores: 2, host: host.map(|host| host.parse().unwrap()) }.text()
+        let host = Some("198.51.100.7".parse().unwrap());
+        Greeting { rtmp: &rtmp, control: control.parse().unwrap(), cores: 2, host }.text()
     }
 
-    fn line<'t>(text: &'t str, start: &str) -> &'t str {
-        text.lines().find(|line| line.trim_start().starts_with(start)).expect(start)
+    /// What follows `start` on its line.
+    fn after<'t>(text: &'t str, start: &str) -> &'t str {
+        text.lines().find_map(|line| line.strip_prefix(start)).expect(start).trim()
+    }
+
+    #[test]
+    fn each_address_is_told_on_a_line_of_its_own() {
+        let text = text(&["0.0.0.0:1935", "[::1]:1936"], "127.0.0.1:8935");
+        let lines: Vec<_> = text.lines().filter(|line| line.starts_with("listening ")).collect();
+        let expected =
+            ["listening rtmp 0.0.0.0:1935", "listening rtmp [::1]:1936", "listening http 127.0.0.1:8935"];
+        assert_eq!(lines, expected);
     }
 
     #[test]
     fn lines_to_copy_lead_to_a_listener_on_every_address() {
-        let text = text(&["0.0.0.0:1935", "[::1]:1936"], Some("198.51.100.7"));
-        assert_eq!(line(&text, "RTMP"), "  RTMP     0.0.0.0:1935, [::1]:1936");
-        assert_eq!(line(&text, "play"), "  play     ffplay rtmp://127.0.0.1/live/test");
-        assert!(line(&text, "publish").ends_with(" -f flv rtmp://127.0.0.1/live/test"));
+        let text = text(&["0.0.0.0:1935"], "0.0.0.0:80");
+        assert_eq!(after(&text, "play:"), "ffplay rtmp://127.0.0.1/live/test");
+        assert!(after(&text, "publish a test picture:").ends_with(" -f flv rtmp://127.0.0.1/live/test"));
+        assert_eq!(after(&text, "watch:"), "curl http://127.0.0.1:80/api/v1/streams");
         // Whoever runs OBS sits elsewhere, as a rule.
-        assert!(line(&text, "OBS").ends_with(" Server rtmp://198.51.100.7/live, Stream Key test"));
+        assert!(
+            after(&text, "publish with OBS:").ends_with(" Server rtmp://198.51.100.7/live, Stream Key test")
+        );
     }
 
     #[test]
     fn lines_to_copy_name_the_address_and_the_port_when_they_must() {
-        let text = text(&["[2001:db8::1]:19350"], Some("198.51.100.7"));
-        assert_eq!(line(&text, "play"), "  play     ffplay rtmp://[2001:db8::1]:19350/live/test");
-        assert!(line(&text, "OBS").ends_with(" Server rtmp://[2001:db8::1]:19350/live, Stream Key test"));
+        let text = text(&["[2001:db8::1]:19350"], "127.0.0.1:8935");
+        assert_eq!(after(&text, "play:"), "ffplay rtmp://[2001:db8::1]:19350/live/test");
+        assert!(after(&text, "publish with OBS:").contains(" Server rtmp://[2001:db8::1]:19350/live,"));
     }
 
     #[test]
-    fn it_says_that_everybody_may_publish_and_play() {
-        assert!(
-            text(&["[::]:1935"], None)
-                .ends_with("warning: publish and play are open to everybody who reaches these addresses\n")
-        );
+    fn it_warns_of_what_is_open() {
+        let (open, api) = ("publish and play are open", "can read stream names and close connections");
+        let here = text(&["[::]:1935"], "127.0.0.1:8935");
+        assert!(after(&here, "warning:").starts_with(open) && !here.contains(api), "{here}");
+        let everywhere = text(&["[::]:1935"], "0.0.0.0:8935");
+        assert!(everywhere.contains(open) && everywhere.contains(api), "{everywhere}");
     }
 }

@@ -4,7 +4,7 @@
 //! nothing else.
 
 use std::io::{self, Write as _};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -60,32 +60,26 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
 /// All that is to know about this host before a start: the host itself, and whether the addresses can be had.
 pub fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = preflight::check();
-    let rtmp = config.runtime.listen.iter().map(|address| ("rtmp_address", *address));
-    findings.extend(rtmp.chain([("control_address", config.control.listen)]).map(|(name, address)| {
-        match TcpListener::bind(address) {
-            Ok(_) => Finding {
-                name,
-                verdict: Verdict::Ok,
-                detail: format!("{address} is free"),
-                fix: String::new(),
-            },
-            Err(error) => Finding {
-                name,
-                verdict: Verdict::Failed,
-                detail: format!("{address} cannot be had: {error}"),
-                fix: match error.kind() {
-                    io::ErrorKind::AddrInUse => {
-                        format!("ss -ltnp 'sport = :{}' names who has it", address.port())
-                    }
-                    io::ErrorKind::PermissionDenied => {
-                        format!("sysctl -w net.ipv4.ip_unprivileged_port_start={}", address.port())
-                    }
-                    _ => "ip address lists this host's addresses".into(),
-                },
-            },
-        }
-    }));
+    findings.extend(config.runtime.listen.iter().map(|address| can_listen("rtmp_address", *address)));
+    findings.push(can_listen("control_address", config.control.listen));
     findings
+}
+
+fn can_listen(name: &'static str, address: SocketAddr) -> Finding {
+    let error = match TcpListener::bind(address) {
+        Ok(_) => {
+            let detail = format!("{address} is free");
+            return Finding { name, verdict: Verdict::Ok, detail, fix: String::new() };
+        }
+        Err(error) => error,
+    };
+    let port = address.port();
+    let fix = match error.kind() {
+        io::ErrorKind::AddrInUse => format!("ss -ltnp 'sport = :{port}' names who has it"),
+        io::ErrorKind::PermissionDenied => format!("sysctl -w net.ipv4.ip_unprivileged_port_start={port}"),
+        _ => "ip address lists this host's addresses".into(),
+    };
+    Finding { name, verdict: Verdict::Failed, detail: format!("{address} cannot be had: {error}"), fix }
 }
 
 /// What preflight finds: warnings are logged, a failure ends the start.
@@ -123,7 +117,7 @@ fn watch(engine: Engine, config: Config, sources: &Sources, log: &Log) -> Result
                 report = &mut ended => {
                     let report = report.map_err(|_| Failure::Other("the engine's end was lost".into()))?;
                     return match stop {
-                        Stop::NotAsked => Err(Failure::Other("the engine ended unasked".into())),
+                        Stop::NotAsked => Err(Failure::Other(format!("the engine ended unasked: {report:?}"))),
                         Stop::Draining | Stop::Now => Ok(report),
                     };
                 }
@@ -239,4 +233,36 @@ fn judge(report: &Report) -> Result<(), Failure> {
         return Err(Failure::Other(format!("not everything was given back at the end: {report:?}")));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_clean_when_nothing_is_left() {
+        assert!(judge(&Report::default()).is_ok());
+        // Caught and counted while it ran; the end is clean all the same.
+        assert!(judge(&Report { panics: 1, ..Report::default() }).is_ok());
+        for unclean in [
+            Report { operations_in_flight: 1, ..Report::default() },
+            Report { connections: 1, ..Report::default() },
+            Report { hub_entries: 1, ..Report::default() },
+            Report { directory_entries: 1, ..Report::default() },
+            Report { cores_lost: 1, ..Report::default() },
+        ] {
+            assert!(matches!(judge(&unclean), Err(Failure::Other(_))), "{unclean:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_in_use_is_found_with_who_to_ask() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let finding = can_listen("rtmp_address", address);
+        assert_eq!(finding.verdict, Verdict::Failed);
+        assert_eq!(finding.fix, format!("ss -ltnp 'sport = :{}' names who has it", address.port()));
+        drop(taken);
+        assert_eq!(can_listen("rtmp_address", address).verdict, Verdict::Ok);
+    }
 }

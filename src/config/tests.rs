@@ -184,7 +184,8 @@ fn a_wrong_file_is_refused_with_its_line() {
 #[test]
 fn a_wrong_flag_or_variable_is_refused_by_name() {
     let flags = "--config, --rtmp, --http, --cores, --placement, --log, --log-format, --help, --version";
-    let table: [(&[&str], &[(&str, &str)], &str); 12] = [
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+    let table: [Case<'_>; 12] = [
         (&["--corse", "2"], &[], &format!("command line: unknown flag --corse; allowed: {flags}")),
         (&["check", "-x"], &[], &format!("command line: unknown flag -x; allowed: {flags}")),
         (&["sevre"], &[], "command line: unknown command \"sevre\"; allowed: serve, check, preflight"),

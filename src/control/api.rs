@@ -5,7 +5,7 @@
 //!
 //! `GET /api/v1/streams`, sorted by app and name:
 //! ```json
-//! {"streams": [{"app": "live", "name": "test", "name_hash": "9f86d081", "core": 0, "publisher": 17,
+//! {"streams": [{"app": "live", "name": "test", "name_hash": "9f86d081", "core": 0, "publisher": "17",
 //!   "subscribers": 2, "codecs": ["avc1.64001f", "mp4a.40.2"], "resolution": {"width": 1280, "height": 720},
 //!   "audio": {"sample_rate_hz": 48000, "channels": 2}, "bits_in_per_second": 3012000, "bytes_in": 9412345,
 //!   "messages_in": 4711, "gop_bytes": 512000, "gop_frames": 96, "timestamp_steps_back": 0, "timestamp_jumps": 0,
@@ -16,13 +16,13 @@
 //!
 //! `GET /api/v1/connections`, sorted by id:
 //! ```json
-//! {"connections": [{"id": 17, "peer": "192.0.2.7:50412", "core": 0, "role": "publisher", "app": "live",
+//! {"connections": [{"id": "17", "peer": "192.0.2.7:50412", "core": 0, "role": "publisher", "app": "live",
 //!   "name": "test", "name_hash": "9f86d081", "flash_ver": "FMLE/3.0 (compatible; Lavf59.27.100)",
 //!   "bits_in_per_second": 3012000, "bits_out_per_second": 0, "bytes_in": 9412345, "bytes_out": 3500, "messages_in": 4711,
 //!   "messages_out": 0, "dropped": 0, "uptime_seconds": 25.4, "codecs": "avc1.64001f,mp4a.40.2",
 //!   "resolution": {"width": 1280, "height": 720}}], "stalled_cores": []}
 //! ```
-//! Ids are numbers, unique while the process lives. `role` is `pending`, `publisher` or `player`.
+//! Ids are strings, as they may use all 64 bits and many JSON readers keep 53. `role` is `pending`, `publisher` or `player`.
 //!
 //! `DELETE /api/v1/connections/{id}`: 204 when it is being closed, 404 when no core has it, 503 when none has it and a core did
 //! not answer.
@@ -139,7 +139,7 @@ struct Stream {
     name: String,
     name_hash: String,
     core: u16,
-    publisher: Option<u64>,
+    publisher: Option<String>,
     subscribers: u64,
     codecs: Vec<String>,
     resolution: Option<Resolution>,
@@ -157,7 +157,7 @@ struct Stream {
 /// [`ConnectionInfo`] as JSON.
 #[derive(Serialize)]
 struct Connection {
-    id: u64,
+    id: String,
     peer: String,
     core: u16,
     role: &'static str,
@@ -196,7 +196,7 @@ impl From<StreamInfo> for Stream {
             name: info.name,
             name_hash: info.name_hash,
             core: info.core,
-            publisher: info.publisher.map(|id| id.0),
+            publisher: info.publisher.map(|id| id.0.to_string()),
             subscribers: info.subscribers,
             codecs: info.codecs,
             resolution: resolution(info.resolution),
@@ -216,7 +216,7 @@ impl From<StreamInfo> for Stream {
 impl From<ConnectionInfo> for Connection {
     fn from(info: ConnectionInfo) -> Self {
         Self {
-            id: info.id.0,
+            id: info.id.0.to_string(),
             peer: info.peer.to_string(),
             core: info.core,
             role: info.role.label(),

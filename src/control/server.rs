@@ -1,7 +1,7 @@
 //! The control HTTP's listener, thread and connections.
 //!
 //! Under a flood of RTMP connections the process can run out of file descriptors, and that is when somebody wants to look: so a
-//! few are kept in [`Reserve`] and given up one by one when an accept fails for want of them.
+//! few are kept in a reserve and given up one by one when an accept fails for want of them.
 
 use std::convert::Infallible;
 use std::fs::File;

@@ -214,7 +214,7 @@ fn streams_of_all_cores_come_sorted_and_in_the_documented_shape() {
     assert_eq!(
         body["streams"][1],
         json!({
-            "app": "live", "name": "a", "name_hash": "0badcafe", "core": 0, "publisher": 17,
+            "app": "live", "name": "a", "name_hash": "0badcafe", "core": 0, "publisher": "17",
             "subscribers": 3, "codecs": ["avc1.64001f", "mp4a.40.2"], "resolution": {"width": 1280, "height": 720},
             "audio": {"sample_rate_hz": 48000, "channels": 2}, "bits_in_per_second": 3000000, "bytes_in": 9,
             "messages_in": 8, "gop_bytes": 7, "gop_frames": 6, "timestamp_steps_back": 5, "timestamp_jumps": 4,
@@ -255,7 +255,7 @@ fn connections_come_in_the_documented_shape_and_once_each() {
     assert_eq!(
         body["connections"][1],
         json!({
-            "id": 18446744073709551615u64, "peer": "[2001:db8::1]:50000", "core": 0, "role": "publisher", "app": "live",
+            "id": "18446744073709551615", "peer": "[2001:db8::1]:50000", "core": 0, "role": "publisher", "app": "live",
             "name": "a", "name_hash": "0badcafe", "flash_ver": "FMLE/3.0 \"x\"\n", "bits_in_per_second": 1,
             "bits_out_per_second": 2, "bytes_in": 3, "bytes_out": 4, "messages_in": 5, "messages_out": 6, "dropped": 7,
             "uptime_seconds": 8.0, "codecs": "", "resolution": null
