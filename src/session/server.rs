@@ -80,6 +80,10 @@ pub struct ServerSession {
     stray_media_bytes: u64,
     end_of_input: bool,
 
+    /// Input since the last media message: what lies between two frames in a receive buffer is pinned by the frames, so the next
+    /// one answers for it.
+    unclaimed_bytes: u32,
+
     stage_since: Instant,
     received_at: Instant,
     pinged_at: Instant,
@@ -139,6 +143,7 @@ impl ServerSession {
             media_seen: false,
             stray_media_bytes: 0,
             end_of_input: false,
+            unclaimed_bytes: 0,
             stage_since: now,
             received_at: now,
             pinged_at: now,

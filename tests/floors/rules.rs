@@ -6,7 +6,7 @@ use crate::lexer::Kind;
 use crate::source::{Path, Source};
 
 /// Modules of the crate's root and their floors. A file uses its own floor and those below.
-const FLOORS: [(&str, u8); 12] = [
+const FLOORS: &[(&str, u8)] = &[
     ("rtmp", 0),
     ("session", 1),
     ("media", 2),
@@ -19,7 +19,6 @@ const FLOORS: [(&str, u8); 12] = [
     ("log", 6),
     ("serve", 6),
     ("main", 6),
-    ("serve", 6),
 ];
 
 /// What `main.rs` and `lib.rs` stand on.
