@@ -19,7 +19,6 @@ const FLOORS: [(&str, u8); 12] = [
     ("log", 6),
     ("serve", 6),
     ("main", 6),
-    ("serve", 6),
 ];
 
 /// What `main.rs` and `lib.rs` stand on.
