@@ -181,7 +181,7 @@ impl Encoder {
     }
 
     fn picture(&mut self, key: bool, random: &mut Random) -> MediaMessage {
-        let key = key || self.pictures % self.gop_pictures == 0;
+        let key = key || self.pictures.is_multiple_of(self.gop_pictures);
         self.pictures = if key { 1 } else { self.pictures + 1 };
         let label = self.label(MediaKind::Video);
         let head = if key { [0x17, 1, 0, 0, 0] } else { [0x27, 1, 0, 0, 0] };
