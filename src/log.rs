@@ -114,7 +114,7 @@ impl Log {
     }
 }
 
-/// Writes out what is queued, for at most [`FLUSH_MAX`].
+/// Writes out what is queued, for at most `FLUSH_MAX`.
 impl Drop for Log {
     fn drop(&mut self) {
         let Some((lines, thread)) = self.writer.take() else { return };

@@ -69,7 +69,7 @@ pub(crate) struct Core {
     /// Subscribers that the hub has given up on, to be closed at the next sweep.
     hopeless: Vec<ConnectionKey>,
     next_generation: u32,
-    /// Reused by [`Core::gather`].
+    /// Scratch space of the writers' gathering.
     pub(crate) queued: Vec<Queued>,
 }
 
