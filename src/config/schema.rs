@@ -6,6 +6,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::Config;
 use super::key::{Key, Kind};
 use crate::log::{Format, filter_problem};
@@ -49,6 +51,7 @@ pub(super) struct Override {
 pub(super) const CORES_MAX: u64 = 128;
 
 const ADDRESS: &str = "ADDRESS:PORT, such as 0.0.0.0:1935, 127.0.0.1:8935 or [::]:1935";
+const NETWORK: &str = "ADDRESS/BITS, such as 127.0.0.0/8 or ::1/128";
 const DAY_SECONDS: u64 = 86_400;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -270,6 +273,26 @@ pub(super) static TABLES: [Table; 6] = [
                 "Connections of one core",
                 runtime.core_connections_max
             ),
+            number!(
+                "prefix_connections_max",
+                1..=1_000_000,
+                "Connections of one network: an IPv4 /24 or an IPv6 /48",
+                runtime.prefix_connections_max
+            ),
+            Key {
+                name: "trusted",
+                about: "Networks whose connections are not counted against prefix_connections_max",
+                kind: Kind::List {
+                    allowed: NETWORK,
+                    read: |config| config.runtime.trusted.iter().map(IpNet::to_string).collect(),
+                    write: |config, texts| {
+                        let parse =
+                            |text: &String| text.parse().map_err(|_| format!("{text:?} is no network"));
+                        config.runtime.trusted = texts.iter().map(parse).collect::<Result<_, _>>()?;
+                        Ok(())
+                    },
+                },
+            },
             number!(
                 "core_reassembly_bytes_max",
                 MIB..=64 * GIB,

@@ -83,13 +83,18 @@ fn admit(core: &CoreRef, socket: OwnedFd, peer: SocketAddr) {
             debug!(core = this.id.0, %peer, "refused: too many connections");
             return;
         }
+        let Some(place) = this.shared.prefixes.place(peer.ip()) else {
+            this.count("refused", "prefix_connections_max");
+            debug!(core = this.id.0, %peer, "refused: too many connections from its network");
+            return;
+        };
         if let Err(error) = socket::tune_accepted(&socket) {
             debug!(core = this.id.0, %peer, %error, "socket options");
         }
         let now = this.now();
         let id = this.shared.new_connection_id();
         let session = ServerSession::new(now, this.shared.session_settings.clone(), entropy::draw(now));
-        Connection::new(id, socket, peer, now, session, span(id, peer))
+        Connection::new(id, socket, peer, place, now, session, span(id, peer))
     };
     Core::insert(core, connection);
 }

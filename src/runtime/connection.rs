@@ -18,6 +18,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::observe::{ConnectionId, Role};
+use super::prefixes::Place;
 use super::rate::Rate;
 use super::signal::Signal;
 use crate::hub::{ConnectionRef, PublisherKey, SubscriberKey};
@@ -123,6 +124,7 @@ pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
     pub(crate) socket: Rc<OwnedFd>,
     pub(crate) peer: SocketAddr,
+    pub(crate) place: Place,
     pub(crate) accepted_at: Instant,
     pub(crate) session: ServerSession,
     pub(crate) activity: Activity,
@@ -161,6 +163,7 @@ pub(crate) struct Moved {
     pub(crate) id: ConnectionId,
     pub(crate) socket: OwnedFd,
     pub(crate) peer: SocketAddr,
+    pub(crate) place: Place,
     pub(crate) accepted_at: Instant,
     pub(crate) session: ServerSession,
     pub(crate) session_timeout: Instant,
@@ -176,6 +179,7 @@ impl Connection {
         id: ConnectionId,
         socket: OwnedFd,
         peer: SocketAddr,
+        place: Place,
         accepted_at: Instant,
         session: ServerSession,
         span: tracing::Span,
@@ -185,6 +189,7 @@ impl Connection {
             id,
             socket: Rc::new(socket),
             peer,
+            place,
             accepted_at,
             session,
             activity: Activity::None,
@@ -212,8 +217,8 @@ impl Connection {
 
     /// The same connection after its move.
     pub(crate) fn from_moved(moved: Moved, span: tracing::Span) -> (Self, PublishRequest) {
-        let Moved { id, socket, peer, accepted_at, session, .. } = moved;
-        let mut connection = Self::new(id, socket, peer, accepted_at, session, span);
+        let Moved { id, socket, peer, place, accepted_at, session, .. } = moved;
+        let mut connection = Self::new(id, socket, peer, place, accepted_at, session, span);
         connection.session_timeout = moved.session_timeout;
         connection.control_bytes = moved.control.iter().map(Bytes::len).sum();
         connection.control = moved.control;

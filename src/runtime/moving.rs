@@ -26,6 +26,7 @@ impl Core {
                     id: connection.id,
                     socket,
                     peer: connection.peer,
+                    place: connection.place,
                     accepted_at: connection.accepted_at,
                     session: connection.session,
                     session_timeout: connection.session_timeout,

@@ -129,7 +129,7 @@ impl Core {
             Err(error) if error.raw_os_error() == Some(libc::EINTR) => return true,
             Err(error) => {
                 debug!(parent: &connection.span, %error, "receive");
-                self.shut(key, CloseReason::Io);
+                self.shut(key, socket::close_reason(&error));
                 return false;
             }
             Ok(received) => received,

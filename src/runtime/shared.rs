@@ -10,6 +10,7 @@ use super::directory::Directory;
 use super::inbox::Inboxes;
 use super::names::NameHasher;
 use super::observe::{ConnectionId, PublishedCounts};
+use super::prefixes::Prefixes;
 use super::settings::RuntimeSettings;
 use crate::session::{Instant, ServerSettings};
 
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) inboxes: Inboxes,
     pub(crate) directory: Directory,
     pub(crate) names: NameHasher,
+    pub(crate) prefixes: Arc<Prefixes>,
     pub(crate) published: Vec<Published>,
     /// Sessions that publish, on all cores.
     pub(crate) publishers: AtomicUsize,
@@ -50,6 +52,7 @@ impl Shared {
             inboxes: Inboxes::new(cores, settings.inbox_bytes_max),
             directory: Directory::new(cores, settings.placement),
             names,
+            prefixes: Prefixes::new(settings.prefix_connections_max, settings.trusted.clone()),
             published: (0..cores).map(|_| Published::default()).collect(),
             publishers: AtomicUsize::new(0),
             next_connection_id: AtomicU64::new(1),

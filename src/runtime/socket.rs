@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
+use crate::session::CloseReason;
+
 /// A publisher that sends nothing and answers nothing is probed after this long.
 const PUBLISHER_KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 /// And again after this long.
@@ -62,6 +64,14 @@ pub(crate) fn shut_write(socket: &OwnedFd) {
 pub(crate) fn shut_both(socket: &OwnedFd) {
     // As above.
     let _ = SockRef::from(socket).shutdown(std::net::Shutdown::Both);
+}
+
+/// What a socket's error says about the connection's end.
+pub(crate) fn close_reason(error: &io::Error) -> CloseReason {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => CloseReason::Reset,
+        _ => CloseReason::Io,
+    }
 }
 
 fn set_int(

@@ -17,7 +17,6 @@ use super::op::{self, SendBatch};
 use super::signal::Signal;
 use super::socket;
 use crate::hub::{Queued, SubscriberKey, TakeBudget};
-use crate::session::CloseReason;
 
 /// Bytes of one write.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
@@ -142,11 +141,10 @@ impl Core {
         connection.totals.bytes_out += written as u64;
         connection.session.on_bytes_sent(now, written as u64);
         if written < expected {
-            if let Err(error) = result {
-                debug!(parent: &connection.span, %error, "send");
-            }
             // The kernel finishes a batch unless the socket has ended.
-            self.shut(key, CloseReason::Io);
+            let error = result.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
+            debug!(parent: &connection.span, %error, "send");
+            self.shut(key, socket::close_reason(&error));
         }
     }
 }
