@@ -2,10 +2,16 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use super::amf::{self, Amf};
 use super::flv::Tag;
+use super::packets::{Packet, gapless_sequence};
+use super::synthetic::Pattern;
 use super::wire::{self, ChunkReader, ChunkWriter, Message};
 use super::{PATIENCE, script};
 
@@ -42,6 +48,7 @@ pub struct Client {
     writer: ChunkWriter,
     stream_id: u32,
     name: String,
+    read_rate: Option<f64>,
 }
 
 impl Client {
@@ -70,7 +77,23 @@ impl Client {
             writer: ChunkWriter::default(),
             stream_id: 0,
             name: String::new(),
+            read_rate: None,
         }
+    }
+
+    /// TCP and handshake over a socket that holds little for a reader who is slow: some 32 kB.
+    #[track_caller]
+    pub fn open_narrow(address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("make a socket");
+        // The kernel doubles it for its own needs. Once set, it does not grow by itself.
+        socket.set_recv_buffer_size(16 * 1024).expect("set SO_RCVBUF");
+        socket.connect(&address.into()).unwrap_or_else(|error| panic!("connect to {address}: {error}"));
+        Self::over(socket.into())
+    }
+
+    /// Reads no more than this many bytes a second from now on.
+    pub fn limit_reading(&mut self, bytes_per_second: f64) {
+        self.read_rate = Some(bytes_per_second);
     }
 
     /// Uses these habits of writing from now on.
@@ -122,6 +145,12 @@ impl Client {
         self
     }
 
+    /// Takes this message stream for granted: for clients that do not wait for answers.
+    pub fn on_stream(mut self, stream_id: u32, name: &str) -> Self {
+        (self.stream_id, self.name) = (stream_id, name.to_owned());
+        self
+    }
+
     #[track_caller]
     fn take_stream(&mut self, name: &str) {
         let answer = self.wait_for_answer(script::CREATE_STREAM);
@@ -165,6 +194,20 @@ impl Client {
         }
     }
 
+    /// Sends these messages of a synthetic stream in real time, each made when it is due.
+    #[track_caller]
+    pub fn send_synthetic(&mut self, pattern: &Pattern, numbers: Range<u64>) {
+        let (start, first) = (Instant::now(), pattern.timestamp(numbers.start));
+        for number in numbers {
+            let due = Duration::from_millis(pattern.timestamp(number).wrapping_sub(first).into());
+            if let Some(early) = due.checked_sub(start.elapsed()) {
+                std::thread::sleep(early);
+            }
+            self.send_tag(&pattern.tag(number));
+            self.discard_input();
+        }
+    }
+
     /// Says that it stops publishing, and closes.
     #[track_caller]
     pub fn unpublish(mut self) {
@@ -194,9 +237,15 @@ impl Client {
             let left = timeout.checked_sub(start.elapsed()).filter(|left| !left.is_zero())?;
             self.socket.set_read_timeout(Some(left)).expect("set a timeout");
             let mut buffer = [0; 65536];
-            match self.socket.read(&mut buffer) {
+            let room = if self.read_rate.is_some() { 4096 } else { buffer.len() };
+            match self.socket.read(&mut buffer[..room]) {
                 Ok(0) => return Some(Event::Closed),
-                Ok(read) => self.reader.push(&buffer[..read]),
+                Ok(read) => {
+                    self.reader.push(&buffer[..read]);
+                    if let Some(rate) = self.read_rate {
+                        std::thread::sleep(Duration::from_secs_f64(read as f64 / rate));
+                    }
+                }
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return Some(Event::Closed),
@@ -301,8 +350,41 @@ impl Client {
         }
     }
 
+    /// Records on a thread of its own, so that the player keeps reading whatever the test is doing.
+    pub fn record_in_background(mut self) -> Recording {
+        Recording(std::thread::spawn(move || {
+            let tags = self.record();
+            (self, tags)
+        }))
+    }
+
     /// The socket below.
     pub fn socket(&self) -> &TcpStream {
         &self.socket
+    }
+}
+
+/// A player that records on a thread of its own.
+pub struct Recording(JoinHandle<(Client, Vec<Tag>)>);
+
+impl Recording {
+    /// Waits for the end of the stream; gives the player back, which may stay for the next publisher, and what it got.
+    #[track_caller]
+    pub fn finish(self) -> (Client, Vec<Packet>) {
+        let (client, tags) = self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (client, Packet::from_tags(&tags))
+    }
+
+    /// Fails the test unless the player got the source, message by message, in order. Gives the player back.
+    #[track_caller]
+    pub fn assert_whole(self, source: &[Packet]) -> Client {
+        let (client, received) = self.finish();
+        match gapless_sequence(source, &received) {
+            Ok(run) => assert_eq!(run.skipped, 0, "the player of {} missed the start", client.name),
+            Err(defect) => {
+                panic!("{} of {} packets of {}: {defect:?}", received.len(), source.len(), client.name)
+            }
+        }
+        client
     }
 }

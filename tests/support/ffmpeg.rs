@@ -38,7 +38,7 @@ impl Generation {
     #[track_caller]
     fn command(self) -> Command {
         let mut command = Command::new(self.program());
-        command.args(["-nostdin", "-hide_banner", "-nostats", "-loglevel", "warning", "-y"]);
+        command.args(["-nostdin", "-hide_banner", "-nostats", "-loglevel", "info", "-y"]);
         command
     }
 }

@@ -242,10 +242,9 @@ fn gapless_frames(source: &[&Packet], received: &[&Packet], clock: Clock) -> Res
     };
     let position = |packet: &Packet| source.iter().position(|candidate| same(candidate, packet, clock));
     let skipped = position(first).ok_or_else(|| not_in_source(source, first))?;
-    if let Some(video) = received.iter().find(|packet| packet.track == Kind::Video) {
-        if video.role != Role::Key {
-            return Err(Defect::NotAtKeyFrame((*video).clone()));
-        }
+    let first_video = received.iter().find(|packet| packet.track == Kind::Video);
+    if let Some(video) = first_video.filter(|video| video.role != Role::Key) {
+        return Err(Defect::NotAtKeyFrame((*video).clone()));
     }
     for (offset, packet) in received.iter().enumerate() {
         let expected = skipped + offset;

@@ -212,6 +212,11 @@ impl Server {
         self.rtmp[0]
     }
 
+    /// Every address on which it serves RTMP.
+    pub fn all_rtmp(&self) -> &[SocketAddr] {
+        &self.rtmp
+    }
+
     /// Where its control HTTP is.
     pub fn http(&self) -> SocketAddr {
         self.http

@@ -16,6 +16,9 @@ const VIDEO_HEADER_BYTES: usize = 9;
 /// Bytes of an AAC tag header.
 const AUDIO_HEADER_BYTES: usize = 2;
 
+/// Largest payload of a message.
+const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+
 /// What a synthetic stream looks like.
 #[derive(Clone, Debug)]
 pub struct Pattern {
@@ -39,13 +42,17 @@ impl Pattern {
     /// Timestamp of message `number`.
     pub fn timestamp(&self, number: u64) -> u32 {
         let frame = (number / 2) as u32;
-        frame.wrapping_mul(self.frame_ms).wrapping_add(if number % 2 == 1 { self.frame_ms / 2 } else { 0 })
+        frame.wrapping_mul(self.frame_ms).wrapping_add(if number.is_multiple_of(2) {
+            0
+        } else {
+            self.frame_ms / 2
+        })
     }
 
     /// Message `number`, sent now.
     pub fn tag(&self, number: u64) -> Tag {
-        let (kind, mut body, bytes) = if number % 2 == 0 {
-            let key = (number / 2) % self.gop_frames == 0;
+        let (kind, mut body, bytes) = if number.is_multiple_of(2) {
+            let key = (number / 2).is_multiple_of(self.gop_frames);
             let length = u32::try_from(self.video_bytes).expect("frames are small").to_be_bytes();
             let header = [if key { 0x17 } else { 0x27 }, 1, 0, 0, 0];
             (Kind::Video, [&header[..], &length[..]].concat(), self.video_bytes)
@@ -54,7 +61,7 @@ impl Pattern {
         };
         body.extend(number.to_be_bytes());
         body.extend(now_us().to_be_bytes());
-        body.extend(filler(number).take(bytes - STAMP_BYTES));
+        body.extend(filler(number, bytes - STAMP_BYTES));
         Tag { kind, timestamp: self.timestamp(number), body }
     }
 }
@@ -88,15 +95,24 @@ pub fn stamp(kind: Kind, body: &[u8]) -> Option<Stamp> {
     let integer = |at: usize| u64::from_be_bytes(body[at..at + 8].try_into().expect("eight bytes"));
     let (number, sent_us) = (integer(header_bytes), integer(header_bytes + 8));
     let payload = &body[header_bytes + STAMP_BYTES..];
-    assert!(payload.iter().copied().eq(filler(number).take(payload.len())), "message {number} is damaged");
+    assert!(payload == filler(number, payload.len()), "message {number} is damaged");
     let key = kind == Kind::Video && body[0] == 0x17;
     Some(Stamp { number, key, age_us: now_us().saturating_sub(sent_us) })
 }
 
-/// Bytes that differ from message to message.
-fn filler(number: u64) -> impl Iterator<Item = u8> {
-    let first = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
-    (0..).map(move |at: u32| first.wrapping_add(at as u8))
+/// Bytes that differ from message to message, out of one table: making and comparing them is a copy and a comparison of memory.
+fn filler(number: u64, bytes: usize) -> &'static [u8] {
+    static TABLE: [u8; 256 + PAYLOAD_BYTES_MAX] = {
+        let mut table = [0; 256 + PAYLOAD_BYTES_MAX];
+        let mut at = 0;
+        while at < table.len() {
+            table[at] = (at % 251) as u8;
+            at += 1;
+        }
+        table
+    };
+    let first = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize;
+    &TABLE[first..first + bytes]
 }
 
 /// Microseconds since the first call in this process.
