@@ -23,6 +23,7 @@ pub mod namespaces;
 pub mod packets;
 pub mod ports;
 pub mod process;
+pub mod random;
 pub mod recorder;
 pub mod rtmpdump;
 pub mod script;

@@ -1,5 +1,6 @@
 //! Servers under test: `inrush`, and nginx-rtmp, against which the kit itself is proven.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -172,6 +173,22 @@ pub struct Stopped {
     pub stdout: String,
     /// All it wrote to stderr.
     pub stderr: String,
+}
+
+impl Stopped {
+    /// What the server said at its end that was left: all zero, or something leaked. It must log JSON.
+    #[track_caller]
+    pub fn report(&self) -> BTreeMap<&'static str, u64> {
+        let names = ["operations_in_flight", "connections", "hub_entries", "directory_entries"];
+        let lines = self.stderr.lines().rev().chain(self.stdout.lines().rev());
+        let line = lines
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .find(|line| line[names[0]].is_u64())
+            .unwrap_or_else(|| panic!("no line says what was left: {}", self.stderr));
+        names
+            .map(|name| (name, line[name].as_u64().unwrap_or_else(|| panic!("{name} is not in {line}"))))
+            .into()
+    }
 }
 
 impl Server {
