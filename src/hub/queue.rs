@@ -286,3 +286,6 @@ pub(super) struct Taken {
     /// A notice counts as one.
     pub(super) slices: usize,
 }
+
+#[cfg(test)]
+mod tests;

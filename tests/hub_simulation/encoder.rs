@@ -16,15 +16,15 @@ const AVC_CONFIGURATION: [u8; 25] = [
 
 /// What a message says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Label {
+pub(crate) struct Label {
     /// Which publisher, counted over all.
-    pub life: u32,
+    pub(crate) life: u32,
     /// Of a header its version; of other messages their number among all of the publisher's, from 1.
-    pub number: u32,
+    pub(crate) number: u32,
     /// Number among those of its kind, from 1; 0 in headers.
-    pub of_kind: u32,
+    pub(crate) of_kind: u32,
     /// Version of its kind's newest header; 0 when there has been none. A data message stands for itself.
-    pub header: u32,
+    pub(crate) header: u32,
 }
 
 const LABEL_BYTES: usize = 16;
@@ -42,16 +42,16 @@ impl Label {
 
 /// A frame as a reader sees it.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
-    pub kind: MediaKind,
-    pub is_header: bool,
-    pub is_key: bool,
-    pub label: Label,
+pub(crate) struct Seen {
+    pub(crate) kind: MediaKind,
+    pub(crate) is_header: bool,
+    pub(crate) is_key: bool,
+    pub(crate) label: Label,
 }
 
 impl Seen {
     /// Reads the label off the body; the label is found by the tag alone, not by what the engine says of the frame.
-    pub fn of(frame: &Frame) -> Self {
+    pub(crate) fn of(frame: &Frame) -> Self {
         let body = frame.payload().to_vec();
         let (is_header, is_key, at) = match frame.kind() {
             MediaKind::Video if body[1] == 0 => (true, false, 5 + AVC_CONFIGURATION.len()),
@@ -87,10 +87,10 @@ fn unhex(text: &[u8]) -> Vec<u8> {
 }
 
 /// One publisher's habits and how far it is.
-pub struct Encoder {
-    pub life: u32,
-    pub has_video: bool,
-    pub has_audio: bool,
+pub(crate) struct Encoder {
+    pub(crate) life: u32,
+    pub(crate) has_video: bool,
+    pub(crate) has_audio: bool,
     gop_pictures: usize,
     bytes_max: usize,
     timestamp: u32,
@@ -103,7 +103,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    pub fn new(life: u32, random: &mut Random) -> Self {
+    pub(crate) fn new(life: u32, random: &mut Random) -> Self {
         let kinds = random.below(10);
         Self {
             life,
@@ -121,7 +121,7 @@ impl Encoder {
     }
 
     /// What comes next, at random.
-    pub fn next(&mut self, random: &mut Random) -> Vec<MediaMessage> {
+    pub(crate) fn next(&mut self, random: &mut Random) -> Vec<MediaMessage> {
         if !self.started {
             return self.start(random);
         }
@@ -142,7 +142,7 @@ impl Encoder {
     }
 
     /// The beginning of a publication, or a new one in the middle: headers, a key frame and what follows it.
-    pub fn start(&mut self, random: &mut Random) -> Vec<MediaMessage> {
+    pub(crate) fn start(&mut self, random: &mut Random) -> Vec<MediaMessage> {
         self.started = true;
         let mut messages = vec![self.header(MediaKind::Data, true)];
         if self.has_video {
@@ -159,12 +159,12 @@ impl Encoder {
     }
 
     /// Number of the newest message that is no header.
-    pub fn newest(&self) -> u32 {
+    pub(crate) fn newest(&self) -> u32 {
         self.number
     }
 
     /// Version of the newest metadata.
-    pub fn metadata(&self) -> u32 {
+    pub(crate) fn metadata(&self) -> u32 {
         self.headers[index(MediaKind::Data)]
     }
 
@@ -221,7 +221,7 @@ impl Encoder {
 }
 
 /// The place of a kind in a list.
-pub fn index(kind: MediaKind) -> usize {
+pub(crate) fn index(kind: MediaKind) -> usize {
     match kind {
         MediaKind::Audio => 0,
         MediaKind::Video => 1,

@@ -7,10 +7,10 @@ use inrush::hub::HubCounters;
 macro_rules! tally {
     ($($name:ident),* $(,)?) => {
         #[derive(Clone, Debug, Default)]
-        pub struct Tally { $(pub $name: u64,)* }
+        pub(crate) struct Tally { $(pub(crate) $name: u64,)* }
 
         impl Tally {
-            pub fn add(&mut self, other: &Self) {
+            pub(crate) fn add(&mut self, other: &Self) {
                 $(self.$name += other.$name;)*
             }
 
@@ -29,7 +29,7 @@ tally! {
 }
 
 impl Tally {
-    pub fn add_hub(&mut self, counters: &HubCounters) {
+    pub(crate) fn add_hub(&mut self, counters: &HubCounters) {
         self.publishes_refused += counters.publishes_refused;
         self.overflows += counters.overflows;
         self.dropped_audio += counters.dropped.audio;
@@ -42,7 +42,7 @@ impl Tally {
         self.stale_messages += counters.mesh_messages_stale;
     }
 
-    pub fn assert_all_occurred(&self) {
+    pub(crate) fn assert_all_occurred(&self) {
         let never: Vec<_> = self.each().into_iter().filter(|(_, count)| *count == 0).collect();
         assert!(never.is_empty(), "never occurred: {never:?}");
     }

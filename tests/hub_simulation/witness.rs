@@ -9,7 +9,7 @@ use crate::tally::Tally;
 
 /// One reader's memory.
 #[derive(Debug, Default)]
-pub struct Witness {
+pub(crate) struct Witness {
     /// The newest frame that is no header.
     last: Option<Label>,
     /// The newest of each kind: audio, video, data.
@@ -28,29 +28,35 @@ pub struct Witness {
 
 impl Witness {
     /// The reader has just asked for something that makes a gap in these kinds.
-    pub fn asks_for_gap(&mut self, kinds: &[MediaKind]) {
+    pub(crate) fn asks_for_gap(&mut self, kinds: &[MediaKind]) {
         kinds.iter().for_each(|kind| self.own_gaps[index(*kind)] = true);
     }
 
     /// The newest frame seen that is no header.
-    pub fn last(&self) -> Option<Label> {
+    pub(crate) fn last(&self) -> Option<Label> {
         self.last
     }
 
     /// The newest metadata seen: life and version.
-    pub fn metadata(&self) -> Option<(u32, u32)> {
+    pub(crate) fn metadata(&self) -> Option<(u32, u32)> {
         self.headers[index(MediaKind::Data)]
     }
 
     /// Whether the newest that it heard of its newest publisher is the end.
-    pub fn saw_end(&self) -> bool {
+    pub(crate) fn saw_end(&self) -> bool {
         self.last.is_none_or(|last| self.ended == Some(last.life))
     }
 
     /// Takes note of what the reader has taken, and panics if it should not have been there.
     ///
     /// `totals` are the reader's; `resyncs` counts the gaps that its core has had since it joined.
-    pub fn see(&mut self, queued: &Queued, totals: &SubscriberTotals, resyncs: u64, tally: &mut Tally) {
+    pub(crate) fn see(
+        &mut self,
+        queued: &Queued,
+        totals: &SubscriberTotals,
+        resyncs: u64,
+        tally: &mut Tally,
+    ) {
         let frame = match queued {
             Queued::Frame(frame) => frame,
             Queued::Notice(notice) => {

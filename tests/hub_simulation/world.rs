@@ -27,7 +27,7 @@ const HEADERS_BYTES_MAX: usize = 3 * 200;
 
 const EVERYTHING: TakeBudget = TakeBudget { bytes: usize::MAX, slices: usize::MAX };
 
-pub struct World {
+pub(crate) struct World {
     random: Random,
     now: Instant,
     cores: Vec<Core>,
@@ -106,7 +106,7 @@ impl Directory {
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let count = 2 + random.below(3);
         let core = |n: usize| Core {
@@ -135,7 +135,7 @@ impl World {
         }
     }
 
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         self.tally.steps += 1;
         match self.random.below(100) {
             0..2 => self.ask_to_publish(),
@@ -155,7 +155,7 @@ impl World {
     }
 
     /// Everybody is served once more, then all leave.
-    pub fn end(mut self) -> Tally {
+    pub(crate) fn end(mut self) -> Tally {
         self.calm();
         self.serve_everybody();
         while let Some(index) = self.random_index(self.readers.len() + self.publishers.len()) {

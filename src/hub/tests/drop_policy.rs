@@ -131,8 +131,16 @@ fn notices_are_never_lost() {
     let words = rig.take(CORE, reader);
     assert!(words.ends_with('-') && words.len() < 20, "{words}");
     let publisher = rig.publish();
-    rig.send(publisher, "k");
-    assert_eq!(rig.take(CORE, reader), "+ k101");
+    rig.send(publisher, "a a a a a");
+    assert_eq!(
+        rig.take(CORE, reader),
+        "+ a103 a104 a105",
+        "what it stood before has gone, the notice has not"
+    );
+    rig.home().unpublish(now, publisher);
+    let publisher = rig.publish();
+    rig.send(publisher, "a a a a a");
+    assert_eq!(rig.take(CORE, reader), "+ a108 a109 a110", "the end has been overtaken by the start");
 }
 
 /// A reader that takes nothing while something is queued is hopeless after the stall limit, once; its queue stays bounded meanwhile,

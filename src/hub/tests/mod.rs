@@ -8,6 +8,7 @@ mod drop_policy;
 mod late_join;
 mod lifecycle;
 mod mesh;
+mod tracks;
 mod wishes;
 
 use std::fmt::Write;
@@ -75,6 +76,9 @@ impl Encoder {
             "A" => self.message(type_id::AUDIO, &[0xaf, 0, 0x12, 0x10, version]),
             "k" => self.numbered(type_id::VIDEO, &[0x17, 1, 0, 0, 0]),
             "i" => self.numbered(type_id::VIDEO, &[0x27, 1, 0, 0, 0]),
+            // HEVC, one track a message, coded frames without composition time (E-RTMP v2 "ExVideoTagHeader").
+            "q" => self.numbered(type_id::VIDEO, b"\x96\x03hvc1\x01"),
+            "p" => self.numbered(type_id::VIDEO, b"\xa6\x03hvc1\x01"),
             "a" => self.numbered(type_id::AUDIO, &[0xaf, 1]),
             "d" => self.numbered(type_id::DATA_AMF0, b"\x02\x00\x06onText\x00\0\0\0\0"),
             other => panic!("no message {other}"),
@@ -88,6 +92,8 @@ fn word(frame: &Frame) -> String {
     let number = |at: usize| u32::from_be_bytes(body[at..at + 4].try_into().unwrap());
     match (frame.kind(), body[0], body[1]) {
         (MediaKind::Video, _, 0) => format!("V{}", body[body.len() - 1]),
+        (MediaKind::Video, 0x96, _) => format!("q{}", number(7)),
+        (MediaKind::Video, 0xa6, _) => format!("p{}", number(7)),
         (MediaKind::Video, 0x17, _) => format!("k{}", number(5)),
         (MediaKind::Video, ..) => format!("i{}", number(5)),
         (MediaKind::Audio, _, 0) => format!("A{}", body[body.len() - 1]),
