@@ -14,7 +14,7 @@
 //! A reader sees frames in the order of the publisher's messages, none twice; every gap in a video track ends at a key frame. A key is
 //! known here exactly while something of it is: a publisher, a reader, a fed core. Commands with a key that has gone do nothing.
 //! # Bounds
-//! Per stream the GOP cache ([`GopSettings`](crate::media::GopSettings)), per subscriber its queue ([`QueueSettings`]). Streams,
+//! Per stream the GOP cache ([`GopSettings`]), per subscriber its queue ([`QueueSettings`]). Streams,
 //! subscribers and events are bounded by the connections that make them.
 //! # Errors
 //! [`PublishRefused`] is for the publisher to hear. Nothing else can fail.
