@@ -155,7 +155,9 @@ mod tests {
 
         /// Against a plain list of what was inserted: each key resolves to its own value until removed, and to nothing afterwards.
         #[test]
-        fn keys_resolve_like_a_list_that_never_forgets(operations in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 0..200)) {
+        fn keys_resolve_like_a_list_that_never_forgets(
+            operations in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 0..200),
+        ) {
             let mut arena = Arena::<SubscriberKey, usize>::new();
             let mut model: Vec<(SubscriberKey, Option<usize>)> = Vec::new();
             for (insert, which) in operations {

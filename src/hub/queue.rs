@@ -9,7 +9,8 @@
 //! # Invariant
 //! Entries are in the order in which they were queued, so the first is the oldest. `Sums` is what the entries come to.
 //! # Bounds
-//! Outside of a burst: `frames_max` entries and `bytes_max`, or one frame when that alone is larger. A burst is what the GOP cache held.
+//! Outside of a burst: `frames_max` entries and `bytes_max`, or one frame when that alone is larger; and, until the next frame comes, the
+//! headers that were due, of which there are as many as the GOP cache keeps. A burst is what the GOP cache held.
 
 use std::collections::VecDeque;
 use std::mem::size_of;

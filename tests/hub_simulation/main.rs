@@ -7,6 +7,7 @@
 //! no reader sleeps while something is queued for it. In the end everybody is served again, and when all have left, every slab is empty.
 //!
 //! `INRUSH_SEEDS` says how many seeds to run (default 2,000), `INRUSH_SEED` runs one. A failure prints its seed.
+#![cfg(feature = "engine")]
 
 mod encoder;
 mod random;

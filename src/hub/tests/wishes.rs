@@ -69,6 +69,20 @@ fn receive_video_takes_pictures_out_and_in() {
     assert_eq!(rig.take(CORE, reader), "V2 a9 k10 i11");
 }
 
+/// A header that was queued when its kind was switched off has not been seen: it comes with the first frame afterwards.
+#[test]
+fn headers_that_went_unseen_are_made_up_for() {
+    let mut rig = Rig::new();
+    let (publisher, reader) = (rig.publish(), rig.subscribe(CORE));
+    rig.send(publisher, "V1 A1 k a i");
+    for receive in [false, true] {
+        rig.home().set_receive_video(reader, receive);
+        rig.home().set_receive_audio(reader, receive);
+    }
+    rig.send(publisher, "i k a");
+    assert_eq!(rig.take(CORE, reader), "V1 A1 k5 a6");
+}
+
 /// Without audio: pictures and data only; back on: from the next sound, with a header that came meanwhile.
 #[test]
 fn receive_audio_takes_sound_out_and_in() {
