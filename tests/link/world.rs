@@ -186,9 +186,12 @@ impl World {
     fn deliver(&mut self, index: usize, side: Side) {
         let now = self.now;
         let connection = &mut self.connections[index];
-        if side == Side::Server && !connection.server.is_closed() && !connection.server.wants_bytes() {
-            self.kinds.count("server held all it may");
-            return; // read on when the answer came
+        if side == Side::Server && !connection.server.is_closed() {
+            if !connection.server.wants_bytes() {
+                self.kinds.count("server held all it may");
+                return; // read on when the answer came
+            }
+            assert!(connection.server.held_bytes() < connection.held_bytes_max, "more is held than may be");
         }
         let segment = connection.pipe_from(side.other()).receive(now);
         match (segment, side) {
@@ -229,7 +232,7 @@ impl World {
                 Output::Progress => {}
             }
         }
-        self.schedule(self.now, Action::Drain(index, Side::Server));
+        self.drain_later(index, Side::Server);
     }
 
     fn drain_client(&mut self, index: usize) {
@@ -243,7 +246,13 @@ impl World {
                 ClientOutput::Progress => {}
             }
         }
-        self.schedule(self.now, Action::Drain(index, Side::Client));
+        self.drain_later(index, Side::Client);
+    }
+
+    /// A driver that has used up its budget comes back at once or after others, while more input may arrive.
+    fn drain_later(&mut self, index: usize, side: Side) {
+        let delay = Duration::from_millis(self.rng.pick(&[0, 0, 20]));
+        self.schedule(self.now + delay, Action::Drain(index, side));
     }
 
     fn on_wake_asked(&mut self, index: usize, side: Side, at: Instant) {
@@ -257,13 +266,10 @@ impl World {
         let connection = &self.connections[index];
         let server = &connection.server;
         match connection.wake_at[Side::Server as usize] {
-            Some(at) => assert!(at <= server.next_timeout(), "woken too late"),
+            Some(at) => assert!(at <= server.next_timeout().max(self.now), "woken too late"),
             None => assert_eq!(server.next_timeout(), Instant::FAR_FUTURE, "never woken"),
         }
         assert!(server.missing_bytes() > 0);
-        // A segment is read as long as less than the bound is held.
-        assert!(server.held_bytes() < connection.held_bytes_max + (1 << 20));
-        assert!(server.is_closed() || server.counters().bytes_in == 0 || server.retained_bytes() < 8 << 20);
     }
 
     fn on_server_event(&mut self, index: usize, event: Event) {
@@ -366,7 +372,9 @@ impl World {
     fn stop(&mut self, index: usize, stream_id: Option<u32>) {
         let before = self.players.len();
         self.players.retain(|p| p.connection != index || stream_id.is_some_and(|id| id != p.stream_id));
-        if self.players.len() == before && self.connections[index].publishing {
+        let plays = self.players.len() < before;
+        assert!(plays || stream_id.is_none() || self.connections[index].publishing, "nothing to stop");
+        if !plays && self.connections[index].publishing {
             self.connections[index].publishing = false;
             let key = self
                 .publishers
