@@ -1,8 +1,8 @@
 //! What it costs to read a message: sliced, gathered, and in the common case.
 //!
-//! `crossover` finds `GATHER_BYTES_MAX`: the same message in chunks of 32 to 4096 bytes, once with each chunk kept as a slice, once
-//! with all of them copied into one. Reassembly and dropping are measured together, as is one subscriber's walk over
-//! the slices, since a slice is paid for again whenever the message is written.
+//! `crossover` finds `GATHER_BYTES_MAX`: the same message in chunks of 32 to 4096 bytes, once with each chunk
+//! kept as a slice, once with all of them copied into one. Reassembly and dropping are measured together; with
+//! `+walk` so is one subscriber's pass over the slices, since a slice is paid for again at every write.
 
 use std::{hint::black_box, time::Duration};
 

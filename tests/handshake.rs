@@ -22,7 +22,7 @@ fn entropy() -> Box<Entropy> {
 
 /// Debian's ffmpeg, and the static one of a later generation where `.ci/test` put it.
 fn ffmpegs() -> Vec<String> {
-    let later = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients/ffmpeg");
+    let later = concat!(env!("CARGO_TARGET_TMPDIR"), "/../imageio/ffmpeg");
     let mut found = vec!["ffmpeg".to_owned()];
     found.extend(std::fs::exists(later).unwrap().then(|| later.to_owned()));
     found

@@ -1,19 +1,20 @@
 //! Aggregate messages: several messages in the body of one (RTMP 1.0 §7.1.6).
 //!
-//! The specification shows a part's header in the form of §6.1.1; in the field a part is an FLV tag: type, 24-bit length, lower
-//! 24 bits of the timestamp, its upper 8 bits, 24-bit stream id, body, 32-bit back pointer (FLV 10.1 §E.4.1). Back pointers
-//! serve for seeking in files and are not looked at; the last one may be missing.
+//! The specification shows a part's header in the form of §6.1.1; in the field a part is an FLV tag: type,
+//! 24-bit length, lower 24 bits of the timestamp, its upper 8 bits, 24-bit stream id, body, 32-bit back
+//! pointer (FLV 10.1 §E.4.1). Back pointers serve for seeking in files and are not looked at; the last one
+//! may be missing.
 //! # Bounds
 //! At most [`PARTS_MAX`] parts, so that one message stays a bounded piece of work. The parts share the
 //! aggregate's bytes; splitting is one pass over them.
 //! # Errors
-//! [`PeerMisbehaved::AggregateMalformed`] where the parts do not add up to the body, for an aggregate inside an aggregate, and
-//! for too many parts. Parts before the error have been given out by then.
+//! [`PeerMisbehaved::AggregateMalformed`] where the parts do not add up to the body, for an aggregate inside
+//! an aggregate, and for too many parts. Parts before the error have been given out by then.
 
 use super::{Message, MessageHeader, PeerMisbehaved, message::type_id, payload::Cursor};
 
-/// Parts of one aggregate. Servers that make them stop at some 64 kB a message: with the shortest audio messages
-/// that is below 2,000 parts.
+/// Parts of one aggregate. Servers that make them stop at some 64 kB a message: with the shortest audio
+/// messages that is below 2,000 parts.
 pub const PARTS_MAX: usize = 4096;
 
 /// Type, length, timestamp and stream id of a part.
@@ -23,8 +24,8 @@ const BACK_POINTER_BYTES: usize = 4;
 /// Splits an aggregate message (type 22) into its parts.
 ///
 /// Timestamps are rebased: the first part gets the aggregate's own, the others keep their distance to it. The
-/// aggregate's message stream overrides the parts'. Each part's `wire_bytes` is its share of the aggregate's; the last part
-/// has what the chunk headers took.
+/// aggregate's message stream overrides the parts'. Each part's `wire_bytes` is its share of the aggregate's;
+/// the last part has what the chunk headers took.
 pub fn split(message: &Message) -> Parts {
     Parts {
         header: message.header,
@@ -146,7 +147,8 @@ mod tests {
         assert_eq!(headers(&aggregate(0, cut)), headers(&aggregate(0, whole)));
     }
 
-    /// A body cut anywhere but between parts (or before the last back pointer) is an error, once, after the whole parts.
+    /// A body cut anywhere but between parts (or before the last back pointer) is an error, once, after the
+    /// whole parts.
     #[test]
     fn a_cut_body_is_malformed() {
         let (first, second) = (tag(8, 0, b"abc"), tag(9, 3, b"defg"));

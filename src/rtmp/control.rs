@@ -1,10 +1,10 @@
 //! Protocol control messages (RTMP 1.0 §5.4) and user control messages (§6.2), typed.
 //!
-//! They take effect wherever they stand: the specification wants them on chunk stream 2 and message stream 0 with a
-//! timestamp that is ignored, and peers do not always keep to it.
+//! They take effect wherever they stand: the specification wants them on chunk stream 2 and message stream 0
+//! with a timestamp that is ignored, and peers do not always keep to it.
 //! # Errors
-//! A message shorter than its fields is [`PeerMisbehaved::ControlLength`]; what follows the fields is ignored. A chunk size
-//! of 0 or with the top bit set is [`PeerMisbehaved::ChunkSize`].
+//! A message shorter than its fields is [`PeerMisbehaved::ControlLength`]; what follows the fields is
+//! ignored. A chunk size of 0 or with the top bit set is [`PeerMisbehaved::ChunkSize`].
 
 use bytes::{BufMut, BytesMut};
 
@@ -15,8 +15,8 @@ use super::{
 /// A control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// The sender's chunks hold up to so many bytes from now on, 1..=0x7FFFFFFF (§5.4.1). Taken as it is: to clamp it
-    /// would put both sides out of step.
+    /// The sender's chunks hold up to so many bytes from now on, 1..=0x7FFFFFFF (§5.4.1). Taken as it is: to
+    /// clamp it would put both sides out of step.
     SetChunkSize(u32),
     /// The sender will not finish the message under way on this chunk stream (§5.4.2).
     Abort(u32),
@@ -42,13 +42,14 @@ pub enum BandwidthLimit {
     Hard,
     /// This window or the one in effect, whichever is smaller.
     Soft,
-    /// As hard, if the last one was hard; otherwise to be ignored. Also stands for a limit type that we do not know.
+    /// As hard, if the last one was hard; otherwise to be ignored. Also stands for a limit type that we do
+    /// not know.
     Dynamic,
 }
 
 impl Control {
-    /// Parses a control message; `None` when the message is of another type. A user control event that we do not know is
-    /// [`UserControl::Unknown`], to be ignored and counted.
+    /// Parses a control message; `None` when the message is of another type. A user control event that we do
+    /// not know is [`UserControl::Unknown`], to be ignored and counted.
     pub fn parse(message: &Message) -> Result<Option<Self>, PeerMisbehaved> {
         let payload = &message.payload;
         let too_short =
@@ -73,7 +74,8 @@ impl Control {
         }))
     }
 
-    /// The message that says this: on message stream 0, to be sent on [`super::chunk::ChunkStreamId::CONTROL`].
+    /// The message that says this: on message stream 0, to be sent on
+    /// [`super::chunk::ChunkStreamId::CONTROL`].
     pub fn to_message(&self) -> Message {
         let mut body = BytesMut::with_capacity(12);
         let type_id = match *self {

@@ -20,8 +20,9 @@ pub struct Message {
     pub header: MessageHeader,
     /// The body, as the slices it arrived in.
     pub payload: Payload,
-    /// Bytes of input that this message took: its chunks, their headers included, and what belonged to no message before
-    /// it ended (dropped and aborted ones). Over all messages they add up to the input. 0 for a message made here.
+    /// Bytes of input that this message took: its chunks with their headers, and what was dropped before it
+    /// (for an Abort, the message that it ended). Over all messages they add up to the input. 0 for a message
+    /// made here.
     pub wire_bytes: u32,
 }
 

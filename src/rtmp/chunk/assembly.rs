@@ -1,11 +1,11 @@
 //! One message while its chunks come in.
 //!
-//! A *piece* is what one read buffer holds of one chunk. A long piece stays where it is and becomes a slice of the payload;
-//! short ones that follow each other are copied together into one buffer of their own.
+//! A *piece* is what one read buffer holds of one chunk. A long piece stays where it is and becomes a slice
+//! of the payload; short ones that follow each other are copied together into one buffer of their own.
 //! # Bounds
-//! The declared length reserves nothing: the buffer of the short pieces at most doubles, and never grows over what the
-//! message can still need. A slice costs its place in the list (36 bytes) beside its bytes: less than a tenth, since
-//! shorter pieces than [`GATHER_BYTES_MAX`] get none.
+//! The declared length reserves nothing: the buffer of the short pieces at most doubles, and never grows over
+//! what the message can still need. A slice costs its place in the list (36 bytes) beside its bytes: less
+//! than a tenth, since shorter pieces than [`GATHER_BYTES_MAX`] get none.
 
 use alloc::vec::Vec;
 
@@ -15,8 +15,26 @@ use smallvec::SmallVec;
 use super::retained::{Retained, RunKey};
 use crate::rtmp::Payload;
 
-/// Pieces of a message up to this length are copied together instead of sliced, bytes. A message that is whole in one
-/// piece is never copied.
+/// Pieces of a message up to this length are copied together instead of sliced, bytes. A message that is
+/// whole in one piece is never copied.
+///
+/// A slice costs the same however short it is, a copy the less the shorter. Reading and dropping a message of
+/// 16,384 bytes, nanoseconds (`benches/chunk_reader.rs`, AMD EPYC, mimalloc, best of 100 samples), and what
+/// should hold on other machines too, the ratio:
+///
+/// | chunk size | sliced | gathered | ratio |
+/// |---:|---:|---:|---:|
+/// | 32 | 15,211 | 8,804 | 1.73 |
+/// | 128 | 3,959 | 2,540 | 1.56 |
+/// | 256 | 2,136 | 1,493 | 1.43 |
+/// | 384 | 1,486 | 1,314 | 1.13 |
+/// | **512** | 1,103 | 976 | 1.13 |
+/// | 768 | 794 | 934 | 0.85 |
+/// | 1,024 | 575 | 706 | 0.81 |
+/// | 4,096 | 201 | 458 | 0.44 |
+///
+/// With a message of 4,096 bytes the ratio is 1.02 at 512 and 0.82 at 768. Each subscriber's walk over the
+/// slices adds 0.3 to 1 ns a slice, which moves the crossover little.
 pub const GATHER_BYTES_MAX: usize = 512;
 
 #[derive(Debug)]
@@ -101,7 +119,8 @@ impl Assembly {
 mod tests {
     use super::*;
 
-    /// The copies' buffer follows what arrived, ends at the declared length exactly, and counts what it takes.
+    /// The copies' buffer follows what arrived, ends at the declared length exactly, and counts what it
+    /// takes.
     #[test]
     fn gathering_reserves_by_what_has_arrived() {
         let mut assembly = Assembly::new(1000);

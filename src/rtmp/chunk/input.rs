@@ -1,12 +1,12 @@
 //! Bytes that the peer sent and that are not parsed yet.
 //!
 //! # Invariant
-//! No buffer in the queue is empty; `unparsed_bytes` is the sum of their lengths. What is behind the front is gone, what
-//! is before it has not been looked at, except that a header is looked at again until it is whole.
+//! No buffer in the queue is empty; `unparsed_bytes` is the sum of their lengths. What is behind the front is
+//! gone, what is before it has not been looked at, except that a header is looked at again until it is whole.
 //! # Bounds
-//! How much is pushed before it is parsed is the driver's to bound. What a waiting buffer costs beyond its bytes (its place
-//! in the queue) is at most [`QUEUE_ENTRY_BYTES`] for each [`MERGE_BYTES_MAX`] / 2 bytes, however small the buffers
-//! are that the peer makes the driver push.
+//! How much is pushed before it is parsed is the driver's to bound. What a waiting buffer costs beyond its
+//! bytes (its place in the queue) is at most [`QUEUE_ENTRY_BYTES`] for each [`MERGE_BYTES_MAX`] / 2 bytes,
+//! however small the buffers are that the peer makes the driver push.
 
 use alloc::collections::VecDeque;
 
@@ -20,8 +20,8 @@ use super::{
 /// Buffers that wait before the next ones are merged. A reader that is polled as it is fed has one or two.
 const LOOSE_BUFFERS_MAX: usize = 8;
 
-/// Two waiting buffers that together are no longer than this become one, bytes: below the size that is worth a slice
-/// of its own, so no slice is lost by it.
+/// Two waiting buffers that together are no longer than this become one, bytes: below the size that is worth
+/// a slice of its own, so no slice is lost by it.
 const MERGE_BYTES_MAX: usize = 256;
 
 /// What a place in the queue costs, bytes.
@@ -60,7 +60,8 @@ impl Input {
         self.unparsed_bytes
     }
 
-    /// The next bytes, as many as any chunk header has or as there are; `scratch` is used when they are not in one piece.
+    /// The next bytes, as many as any chunk header has or as there are; `scratch` is used when they are not
+    /// in one piece.
     pub(super) fn peek<'a>(&'a self, scratch: &'a mut [u8; HEADER_BYTES_MAX]) -> &'a [u8] {
         match self.queue.front() {
             Some((front, _)) if front.len() >= HEADER_BYTES_MAX || self.queue.len() == 1 => front,
@@ -122,5 +123,52 @@ impl Input {
         self.unparsed_bytes -= front.len();
         self.retained.on_parsed(run);
         Some(front)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(buffers: &[&'static [u8]]) -> Input {
+        let mut input = Input::default();
+        buffers.iter().for_each(|buffer| input.push(Bytes::from_static(buffer)));
+        input
+    }
+
+    #[test]
+    fn peeking_sees_across_buffers_and_takes_nothing() {
+        let input = input(&[b"ab", b"", b"c", b"defghijklmnopqrstuvwxyz"]);
+        assert_eq!(input.peek(&mut [0; HEADER_BYTES_MAX]), b"abcdefghijklmnopqr");
+        assert_eq!((input.unparsed_bytes(), input.front()), (26, &b"ab"[..]));
+    }
+
+    #[test]
+    fn advancing_and_taking_keep_count() {
+        let mut input = input(&[b"abc", b"defg", b"hi"]);
+        input.advance(4);
+        assert_eq!((input.take(2), input.unparsed_bytes()), (Bytes::from_static(b"ef"), 3));
+        assert_eq!(input.take(5), &b"g"[..], "one buffer at a time");
+        assert_eq!(
+            (input.take(2), input.take(1), input.unparsed_bytes()),
+            (Bytes::from_static(b"hi"), Bytes::new(), 0)
+        );
+        input.advance(1);
+        assert_eq!(input.retained.retained_bytes(), 0);
+    }
+
+    /// A peer that sends byte by byte while nothing is parsed cannot make the queue cost more than the bytes.
+    #[test]
+    fn waiting_buffers_are_merged_when_they_are_many_and_short() {
+        let mut input = Input::default();
+        for n in 0..10_000 {
+            input.push(Bytes::copy_from_slice(&[n as u8]));
+            let entries = input.queue.len() - input.queue.len().min(LOOSE_BUFFERS_MAX + 1);
+            assert!(entries * MERGE_BYTES_MAX / 2 <= input.unparsed_bytes());
+        }
+        assert_eq!((input.unparsed_bytes(), input.retained.retained_bytes()), (10_000, 10_000));
+        for n in 0..10_000 {
+            assert_eq!(input.take(1), [n as u8][..]);
+        }
     }
 }

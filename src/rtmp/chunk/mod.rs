@@ -1,8 +1,8 @@
 //! Chunk streams: messages cut into chunks, and back (RTMP 1.0 §5.3).
 //!
-//! [`ChunkReader`] turns the peer's bytes into messages. [`ChunkWriter`] turns our own control messages and commands
-//! into chunks with compressed headers. [`WireHeaders`] are the chunk headers of one media message in a form that all
-//! its readers share.
+//! [`ChunkReader`] turns the peer's bytes into messages. [`ChunkWriter`] turns our own control messages and
+//! commands into chunks with compressed headers. [`WireHeaders`] are the chunk headers of one media message
+//! in a form that all its readers share.
 
 mod assembly;
 mod header;
@@ -32,7 +32,8 @@ pub const MESSAGE_LENGTH_MAX: u32 = 0xff_ffff;
 
 /// The name of a chunk stream: 2..=65599 (RTMP 1.0 §5.3.1.1).
 ///
-/// The specification reserves 2 for protocol control; peers put control messages elsewhere too, and we take them there.
+/// The specification reserves 2 for protocol control; peers put control messages elsewhere too, and we take
+/// them there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkStreamId(u32);
 

@@ -1,18 +1,20 @@
 //! Chunk reader: turns the peer's bytes into messages (RTMP 1.0 §5.3).
 //!
-//! Sans-I/O: the caller pushes filled buffers by value, because io_uring owns a buffer while it reads into it, and polls
-//! messages out.
+//! Sans-I/O: the caller pushes filled buffers by value, because io_uring owns a buffer while it reads into
+//! it, and polls messages out.
 //! # Invariant
-//! A payload is the list of slices that it arrived in: nothing is copied, except that pieces of a message up to
-//! [`GATHER_BYTES_MAX`] are gathered into one buffer of their own. A chunk header is taken off the input
+//! A payload is the list of slices that it arrived in: nothing is copied, except that pieces of a message up
+//! to [`GATHER_BYTES_MAX`] are gathered into one buffer of their own. A chunk header is taken off the input
 //! only when it is whole, so wherever the bytes are split, nothing of it need be remembered.
 //! # Bounds
-//! A message by `message_bytes_max`, refused at its header; distinct chunk streams by `chunk_streams_max`; unfinished
-//! messages together by `reassembly_bytes_max`, in bytes that they keep from being freed (`retained.rs`). Input that
-//! is not parsed yet is the caller's to bound, by [`ChunkReader::unparsed_bytes`]. The work for each byte is
-//! bounded by counting tiny chunks ([`ReaderCounters::tiny_chunks`]), which the session limits by time.
+//! A message by `message_bytes_max`, refused at its header; distinct chunk streams by `chunk_streams_max`;
+//! unfinished messages together by `reassembly_bytes_max`, in bytes that they keep from being freed
+//! (`retained.rs`). Input that is not parsed yet is the caller's to bound, by
+//! [`ChunkReader::unparsed_bytes`]. The work for each byte is bounded by counting tiny chunks
+//! ([`ReaderCounters::tiny_chunks`]), which the session limits by time.
 //! # Errors
-//! Every error is the peer's fault, and final: everything held is dropped and each later poll gives the same error.
+//! Every error is the peer's fault, and final: everything held is dropped and each later poll gives the same
+//! error.
 
 use bytes::Bytes;
 
@@ -27,8 +29,9 @@ use crate::rtmp::{Control, Limits, Message, MessageHeader, Payload, PeerMisbehav
 
 /// A chunk with fewer bytes of payload than this is a tiny one.
 ///
-/// Its header and the work for it outweigh what it brings. Encoders send some: acknowledgements and pings, silent audio, the
-/// last chunk of a message. Nobody sends hundreds of thousands a second, except to keep a core busy with little traffic.
+/// Its header and the work for it outweigh what it brings. Encoders send some: acknowledgements and pings,
+/// silent audio, the last chunk of a message. Nobody sends hundreds of thousands a second, except to keep a
+/// core busy with little traffic.
 pub const TINY_CHUNK_BYTES: usize = 16;
 
 /// Reads chunks, gives messages.
@@ -44,7 +47,8 @@ pub struct ChunkReader {
     chunk_size: u32,
     /// Memory that the copies of unfinished messages take.
     copied_bytes: usize,
-    /// Input that belonged to no message or to an aborted one: the next message's `wire_bytes` counts it.
+    /// Input that belonged to no message: the next one's `wire_bytes` counts it. An aborted message's counts
+    /// with the Abort that ended it.
     unclaimed_bytes: u32,
     failed: Option<PeerMisbehaved>,
     counters: ReaderCounters,
@@ -113,8 +117,9 @@ impl ChunkReader {
         }
     }
 
-    /// Gathers pieces up to `bytes` long instead of [`GATHER_BYTES_MAX`]: to measure where the crossover lies on another
-    /// machine. With less, a slice's own cost (36 bytes) is no longer small beside what the bounds count.
+    /// Gathers pieces up to `bytes` long instead of [`GATHER_BYTES_MAX`]: to measure where the crossover lies
+    /// on another machine. With less, a slice's own cost (36 bytes) is no longer small beside what the bounds
+    /// count.
     pub fn with_gather_bytes_max(mut self, bytes: usize) -> Self {
         self.gather_bytes_max = bytes;
         self
@@ -130,8 +135,8 @@ impl ChunkReader {
 
     /// Parses on until a message is whole, or all input is parsed.
     ///
-    /// Set Chunk Size and Abort have taken effect when they are returned, whatever chunk stream they came on, so that the
-    /// next chunk is read right.
+    /// Set Chunk Size and Abort have taken effect when they are returned, whatever chunk stream they came on,
+    /// so that the next chunk is read right.
     pub fn poll(&mut self) -> Result<Read, PeerMisbehaved> {
         if let Some(error) = self.failed {
             return Err(error);
@@ -143,9 +148,9 @@ impl ChunkReader {
         outcome
     }
 
-    /// Bytes that must at least arrive before the message whose chunk was read last can be whole: the rest of it, and the
-    /// type 3 headers that must stand between (for `SO_RCVLOWAT`). Another chunk stream's message may be whole earlier.
-    /// 1 between messages; never 0.
+    /// Bytes that must at least arrive before the message whose chunk was read last can be whole: the rest of
+    /// it, and the type 3 headers that must stand between (for `SO_RCVLOWAT`). Another chunk stream's message
+    /// may be whole earlier. 1 between messages; never 0.
     pub fn missing_bytes(&self) -> usize {
         let Some((stream, assembly)) =
             self.streams.last().and_then(|stream| Some((stream, stream.assembly.as_ref()?)))
@@ -158,13 +163,14 @@ impl ChunkReader {
         (left + headers).saturating_sub(self.input.unparsed_bytes()).max(1)
     }
 
-    /// Bytes of memory that the reader keeps from being freed: the buffers that hold unparsed input or slices of unfinished
-    /// messages, whole, and what was copied out of others.
+    /// Bytes of memory that the reader keeps from being freed: the buffers that hold unparsed input or slices
+    /// of unfinished messages, whole, and what was copied out of others.
     pub fn retained_bytes(&self) -> usize {
         self.input.retained.retained_bytes() + self.copied_bytes
     }
 
-    /// Bytes pushed and not parsed. After a poll that gave [`Read::NeedBytes`] it is less than one chunk header.
+    /// Bytes pushed and not parsed. After a poll that gave [`Read::NeedBytes`] it is less than one chunk
+    /// header.
     pub fn unparsed_bytes(&self) -> usize {
         self.input.unparsed_bytes()
     }
@@ -199,18 +205,18 @@ impl ChunkReader {
         let Some(ChunkHeader { id, fields, len }) = ChunkHeader::parse(next) else {
             return Ok(Step::NeedBytes);
         };
-        if self.streams.find(id).is_none() {
-            if let MessageFields::Type2 { .. } | MessageFields::Type3 = fields {
+        let stream = match (self.streams.find(id), fields) {
+            (Some(stream), _) => stream,
+            (None, MessageFields::Type0 { .. } | MessageFields::Type1 { .. }) => self.streams.insert(id)?,
+            (None, MessageFields::Type2 { .. } | MessageFields::Type3) => {
                 // Nothing says how long it is or what: a message of no length, of no use to anybody.
-                self.counters.headerless_starts += 1;
-                self.on_chunk(0);
                 self.input.advance(len);
                 self.unclaimed_bytes = self.unclaimed_bytes.saturating_add(len as u32);
+                self.counters.headerless_starts += 1;
+                self.on_chunk(0);
                 return Ok(Step::Continue);
             }
-            self.streams.insert(id)?;
-        }
-        let Some(stream) = self.streams.find(id) else { return Ok(Step::NeedBytes) };
+        };
 
         let mut header_bytes = len;
         if fields == MessageFields::Type3 {
@@ -256,9 +262,10 @@ impl ChunkReader {
     }
 
     fn read_payload(&mut self, mut open: OpenChunk) -> Result<Step, PeerMisbehaved> {
-        // An open chunk has its chunk stream, and that has its unfinished message: `read_header` made both.
-        let Some(stream) = self.streams.find(open.id) else { return Ok(Step::NeedBytes) };
-        let Some(assembly) = &mut stream.assembly else { return Ok(Step::NeedBytes) };
+        self.open = None;
+        // An open chunk has its chunk stream, and that its unfinished message: `read_header` made both.
+        let Some(stream) = self.streams.find(open.id) else { return Ok(Step::Continue) };
+        let Some(assembly) = &mut stream.assembly else { return Ok(Step::Continue) };
         while open.left > 0 {
             let len = self.input.front().len().min(open.left);
             if len == 0 {
@@ -277,7 +284,6 @@ impl ChunkReader {
             assembly.add_wire_bytes(len);
             open.left -= len;
         }
-        self.open = None;
         if assembly.left() > 0 {
             return Ok(Step::Continue);
         }
@@ -299,8 +305,7 @@ impl ChunkReader {
         payload: Payload,
         wire_bytes: u32,
     ) -> Result<Message, PeerMisbehaved> {
-        let wire_bytes = wire_bytes.saturating_add(core::mem::take(&mut self.unclaimed_bytes));
-        let message = Message { header, payload, wire_bytes };
+        let mut message = Message { header, payload, wire_bytes };
         self.counters.messages += 1;
         if let type_id::SET_CHUNK_SIZE | type_id::ABORT = header.type_id {
             match Control::parse(&message)? {
@@ -309,10 +314,12 @@ impl ChunkReader {
                 _ => {}
             }
         }
+        message.wire_bytes = wire_bytes.saturating_add(core::mem::take(&mut self.unclaimed_bytes));
         Ok(message)
     }
 
-    /// Drops the unfinished message of a chunk stream (RTMP 1.0 §5.4.2). An id without one is nothing to complain of.
+    /// Drops the unfinished message of a chunk stream (RTMP 1.0 §5.4.2). An id without one is nothing to
+    /// complain of.
     fn on_abort(&mut self, id: u32) {
         let unfinished = ChunkStreamId::new(id)
             .and_then(|id| self.streams.find(id))
@@ -325,7 +332,8 @@ impl ChunkReader {
         }
     }
 
-    /// The bound on unfinished messages. It need not be looked at between two polls: what one poll adds was pushed before.
+    /// The bound on unfinished messages. It need not be looked at between two polls: what one poll adds was
+    /// pushed before.
     fn check_reassembly(&self) -> Result<(), PeerMisbehaved> {
         match self.input.retained.unfinished_bytes() + self.copied_bytes {
             bytes if bytes > self.reassembly_bytes_max => Err(PeerMisbehaved::ReassemblyBytes(bytes)),

@@ -1,11 +1,12 @@
-//! What the reader keeps from being freed, in bytes of the buffers that it was given, not of the bytes that it needs.
+//! What the reader keeps from being freed, in bytes of the buffers that it was given, not of the bytes that
+//! it needs.
 //!
-//! A slice of 600 bytes keeps its whole read buffer alive, and a peer can see to it that each buffer holds 600 bytes of a
-//! message that never ends. So a buffer counts whole for as long as any part of it is unparsed or belongs to an
-//! unfinished message, and once however many messages share it.
+//! A slice of 600 bytes keeps its whole read buffer alive, and a peer can see to it that each buffer holds
+//! 600 bytes of a message that never ends. So a buffer counts whole for as long as any part of it is unparsed
+//! or belongs to an unfinished message, and once however many messages share it.
 //!
-//! A driver that splits what it read off a larger allocation pushes parts that lie end to end in memory. Such parts are one
-//! *run* and count together, since each of them keeps the allocation alive.
+//! A driver that splits what it read off a larger allocation pushes parts that lie end to end in memory. Such
+//! parts are one *run* and count together, since each of them keeps the allocation alive.
 //! # Invariant
 //! A run is in the table exactly while `unparsed + messages > 0`. `retained_bytes` is the sum over all runs,
 //! `unfinished_bytes` the sum over those that only unfinished messages keep (`unparsed == 0`).
@@ -141,7 +142,8 @@ mod tests {
         assert_eq!((retained.retained_bytes(), retained.unfinished_bytes()), (0, 0));
     }
 
-    /// Parts split off one allocation count together while one of them is held, even those pushed and parsed since.
+    /// Parts split off one allocation count together while one of them is held, even those pushed and parsed
+    /// since.
     #[test]
     fn parts_of_one_allocation_count_together() {
         let mut allocation = BytesMut::zeroed(300);

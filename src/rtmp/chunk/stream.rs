@@ -1,19 +1,20 @@
 //! The peer's chunk streams: what each one's next header leaves out, and its unfinished message.
 //!
 //! # Extended timestamps on type 3
-//! The specification wants a type 3 chunk to repeat the extended timestamp field of the header that it stands for (RTMP
-//! 1.0 §5.3.1.3). Part of the encoders in the field does, part does not, and some repeat the absolute timestamp where the
-//! field was a delta. So the first such chunk of a chunk stream is looked at: when the four bytes in that place are the
-//! field as last sent, or the absolute timestamp, the peer repeats; otherwise they are payload, and the peer omits. What a peer was
-//! found to do on a chunk stream holds for the rest of the session: a payload that happens to look like a timestamp
-//! cannot confuse it later.
+//! The specification wants a type 3 chunk to repeat the extended timestamp field of the header that it stands
+//! for (RTMP 1.0 §5.3.1.3). Part of the encoders in the field does, part does not, and some repeat the
+//! absolute timestamp where the field was a delta. So the first such chunk of a chunk stream is looked at:
+//! when the four bytes in that place are the field as last sent, or the absolute timestamp, the peer repeats;
+//! otherwise they are payload, and the peer omits. What a peer was found to do on a chunk stream holds for
+//! the rest of the session: a payload that happens to look like a timestamp cannot confuse it later.
 //!
-//! Where fewer than four bytes have arrived, those that have are compared, and the first that differs decides. A payload
-//! of one to three bytes that *equals* the beginning of the timestamp, from a peer that omits the field, ends a message
-//! only when the next byte arrives: the one case in which a whole message waits.
+//! Where fewer than four bytes have arrived, those that have are compared, and the first that differs
+//! decides. A payload of one to three bytes that *equals* the beginning of the timestamp, from a peer that
+//! omits the field, ends a message only when the next byte arrives: the one case in which a whole message
+//! waits.
 //! # Bounds
-//! A chunk stream stays in the table once it is there, since its next header may leave out anything; so the distinct
-//! ids of a session are bounded. An id that begins with type 2 or 3 takes no place.
+//! A chunk stream stays in the table once it is there, since its next header may leave out anything; so the
+//! distinct ids of a session are bounded. An id that begins with type 2 or 3 takes no place.
 
 use alloc::vec::Vec;
 
@@ -104,9 +105,9 @@ impl ChunkStream {
 
     /// A chunk header continues the unfinished message.
     ///
-    /// That should be a type 3 (§5.3.1.2.4 "SHOULD"). Another type that declares the same length, or none, is taken for
-    /// a continuation too, as ffmpeg and SRS take it; its timestamp, type and message stream are the first chunk's again,
-    /// or are ignored. Another length is refused: ffmpeg's heap overflow CVE-2016-10191 was to believe both.
+    /// That should be a type 3 (§5.3.1.2.4). Another type that declares the same length, or none, continues it
+    /// too, as in ffmpeg: the message keeps the timestamp, type and message stream that it began with. Another
+    /// length is refused: to believe both was ffmpeg's heap overflow CVE-2016-10191.
     pub(super) fn on_continuation(&mut self, fields: &MessageFields) -> Result<(), PeerMisbehaved> {
         if let Some(now) = fields.length()
             && now != self.length
@@ -173,32 +174,37 @@ impl ChunkStream {
 /// All chunk streams of one direction of a session.
 #[derive(Debug)]
 pub(super) struct ChunkStreams {
-    /// In the order in which they were first used; a session has about five, so they are looked for one by one.
+    /// In the order in which they were first used. A session has about five, so they are looked for one by
+    /// one.
+    ids: Vec<ChunkStreamId>,
+    /// Each in the place of its id.
     streams: Vec<ChunkStream>,
-    /// Where the last one was found.
+    /// Where the last one was found: most chunks follow one of the same chunk stream.
     last: usize,
     streams_max: usize,
 }
 
 impl ChunkStreams {
     pub(super) fn new(streams_max: usize) -> Self {
-        Self { streams: Vec::new(), last: 0, streams_max }
+        Self { ids: Vec::new(), streams: Vec::new(), last: 0, streams_max }
     }
 
     pub(super) fn find(&mut self, id: ChunkStreamId) -> Option<&mut ChunkStream> {
-        if self.streams.get(self.last).is_none_or(|stream| stream.id != id) {
-            self.last = self.streams.iter().position(|stream| stream.id == id)?;
+        if self.ids.get(self.last) != Some(&id) {
+            self.last = self.ids.iter().position(|each| *each == id)?;
         }
         self.streams.get_mut(self.last)
     }
 
-    pub(super) fn insert(&mut self, id: ChunkStreamId) -> Result<(), PeerMisbehaved> {
+    /// A fresh one, for an id that is not there.
+    pub(super) fn insert(&mut self, id: ChunkStreamId) -> Result<&mut ChunkStream, PeerMisbehaved> {
         if self.streams.len() >= self.streams_max {
             return Err(PeerMisbehaved::TooManyChunkStreams);
         }
         self.last = self.streams.len();
+        self.ids.push(id);
         self.streams.push(ChunkStream::new(id));
-        Ok(())
+        Ok(&mut self.streams[self.last])
     }
 
     /// The chunk stream that was found or inserted last.
@@ -207,6 +213,6 @@ impl ChunkStreams {
     }
 
     pub(super) fn clear(&mut self) {
-        self.streams = Vec::new();
+        *self = Self::new(self.streams_max);
     }
 }

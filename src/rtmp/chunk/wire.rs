@@ -1,10 +1,10 @@
 //! The wire form of one media message, made once and shared by all its readers.
 //!
-//! Always type 0, on a chunk stream fixed by the message's kind: so the bytes depend on nothing that was sent before, and
-//! a reader may be given any message after any other.
+//! Always type 0, on a chunk stream fixed by the message's kind: so the bytes depend on nothing that was sent
+//! before, and a reader may be given any message after any other.
 //! # Invariant
-//! Message stream 1 is what nearly every player has; [`WireHeaders::with_stream_id`] makes the first header anew for
-//! another, the payload is shared all the same.
+//! Message stream 1 is what nearly every player has; [`WireHeaders::with_stream_id`] makes the first header
+//! anew for another, the payload is shared all the same.
 
 use bytes::BytesMut;
 
@@ -24,8 +24,8 @@ pub struct WireHeaders {
 impl WireHeaders {
     /// The headers of a message with `payload_len` bytes of payload, in chunks of `chunk_size` bytes.
     ///
-    /// A message of more than [`MESSAGE_LENGTH_MAX`] bytes has no wire form: what is over is cut off. A chunk size of 0
-    /// is taken as 1.
+    /// A message of more than [`MESSAGE_LENGTH_MAX`] bytes has no wire form: what is over is cut off. A chunk
+    /// size of 0 is taken as 1.
     pub fn new(header: &MessageHeader, payload_len: usize, chunk_size: u32) -> Self {
         let payload_bytes = wire_length(payload_len);
         let (first, next) = headers(header, payload_bytes);
@@ -55,8 +55,9 @@ impl WireHeaders {
         count
     }
 
-    /// Calls `f` with each slice in wire order: first header, payload up to the chunk size, next header, and so on. The
-    /// slices borrow from `self` and from `payload`, which is the one whose length was given to [`Self::new`].
+    /// Calls `f` with each slice in wire order: first header, payload up to the chunk size, next header, and
+    /// so on. The slices borrow from `self` and from `payload`, which is the one whose length was given to
+    /// [`Self::new`].
     pub fn for_each_slice<'a>(&'a self, payload: &'a Payload, f: impl FnMut(&'a [u8])) {
         for_each_slice(&self.first, &self.next, payload, self.chunk_size, f);
     }

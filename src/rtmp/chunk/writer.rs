@@ -1,8 +1,9 @@
 //! Chunk writer: our control messages and commands as chunks, with compressed headers (RTMP 1.0 §5.3.1.2).
 //!
-//! Takes the shortest header that every reader in the field understands alike. Two short ones are therefore not used: a
-//! delta that needs the extended field, which some servers read as an absolute timestamp, goes as type 0; and a type
-//! 3 that starts a message follows a type 0 only at timestamp 0, where all agree on what it adds.
+//! Takes the shortest header that every reader in the field understands alike. Two short ones are therefore
+//! not used: a delta that needs the extended field, which some servers read as an absolute timestamp, goes as
+//! type 0; and a type 3 that starts a message follows a type 0 only at timestamp 0, where all agree on what
+//! it adds.
 
 use alloc::vec::Vec;
 
@@ -33,7 +34,8 @@ struct Sent {
 }
 
 impl ChunkWriter {
-    /// A writer that has sent nothing; `chunk_size` in bytes, 1..=0x7FFFFFFF (what is outside is brought inside).
+    /// A writer that has sent nothing; `chunk_size` in bytes, 1..=0x7FFFFFFF (what is outside is brought
+    /// inside).
     pub fn new(chunk_size: u32) -> Self {
         Self { chunk_size: chunk_size.clamp(1, CHUNK_SIZE_MAX), sent: Vec::new() }
     }
@@ -70,7 +72,8 @@ impl ChunkWriter {
             .and_then(|at| self.sent.get(at))
             .filter(|sent| sent.header.stream_id == header.stream_id)
             .map(|sent| (header.timestamp.wrapping_sub(sent.header.timestamp), *sent))
-            // Also sends a timestamp that goes back as type 0 (§5.3.1.2.1): as a delta it would be a huge one.
+            // Also sends a timestamp that goes back as type 0 (§5.3.1.2.1): as a delta it would be a huge
+            // one.
             .filter(|(delta, _)| *delta < EXTENDED_MARK);
         let (first, next, delta) = match delta {
             None => {

@@ -12,7 +12,7 @@
 //! and S2 end with a signature: the HMAC-SHA256 of their first 1,504 bytes, whose key in turn is the HMAC-SHA256 of the
 //! digest that they answer, under that text followed by 32 fixed bytes. The texts and the fixed bytes are the same in every
 //! implementation (librtmp, ffmpeg and the original), so that this proves nothing about anybody; but Flash Player plays
-//! H.264 only from a server that signs, and ffmpeg leaves a server whose signature is wrong.
+//! H.264 only from a server that signs, and ffmpeg, when it plays, leaves a server whose signature is wrong.
 //! # Invariant
 //! A digest lies wholly inside its block: 4 + 727 + 32 < 764.
 
@@ -44,9 +44,9 @@ pub(super) type Digest = [u8; DIGEST_BYTES];
 /// The order of the two blocks. Others number them, and not all in the same order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scheme {
-    /// Digest block, then key block: ffmpeg, Flash Player without RTMPE.
+    /// Digest block, then key block, as ffmpeg sends it.
     DigestFirst,
-    /// Key block, then digest block: Flash Player 10 and later.
+    /// Key block, then digest block, as ffmpeg sends it when it asks for RTMPE.
     KeyFirst,
 }
 

@@ -98,8 +98,6 @@ fn c2(client: &mut ClientHandshake, answer: Bytes) -> Bytes {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     /// However both directions are cut, both sides finish, agree on the kind, and keep what follows.
     #[test]
     fn any_split_works(

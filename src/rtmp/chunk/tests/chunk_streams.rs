@@ -1,4 +1,5 @@
-//! Chunk streams beside each other, odd beginnings, and the two control messages that the reader itself obeys.
+//! Chunk streams beside each other, odd beginnings, and the two control messages that the reader itself
+//! obeys.
 
 use super::{
     peer::{Habit, Peer},
@@ -27,7 +28,8 @@ fn a_fresh_chunk_stream_may_start_with_type_1() {
     assert!(read.into_iter().map(said).eq([message(7, 4, 0, b"\x00\x06abcd")].map(said)));
 }
 
-/// DJI cameras start chunk stream 33 with a type 2. What has no length is no message; the chunk stream stays fresh.
+/// DJI cameras start chunk stream 33 with a type 2. What has no length is no message; the chunk stream stays
+/// fresh.
 #[test]
 fn a_fresh_chunk_stream_that_starts_with_type_2_or_3_is_dropped_and_counted() {
     let mut reader = reader();

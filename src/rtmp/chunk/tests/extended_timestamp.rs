@@ -7,8 +7,8 @@ use super::{
 
 const HABITS: [Habit; 3] = [Habit::RepeatsField, Habit::RepeatsAbsolute, Habit::Omits];
 
-/// Video and audio as an encoder interleaves them, from `start` on: 60 s before to 1 s after `crossing`, with headers as compressed
-/// as they can be. Gives the bytes and what they say.
+/// Video and audio as an encoder interleaves them, from `start` on: 60 s before to 1 s after `crossing`, with
+/// headers as compressed as they can be. Gives the bytes and what they say.
 fn session(habit: Habit, crossing: u32) -> (Vec<u8>, Vec<Message>) {
     let mut peer = Peer::new(habit);
     let mut expected = Vec::new();
@@ -48,7 +48,8 @@ fn sessions_cross_the_boundaries() {
     }
 }
 
-/// The same where every message is sent as type 0, as librtmp does after a discontinuity and most servers always do.
+/// The same where every message is sent as type 0, as librtmp does after a discontinuity and most servers
+/// always do.
 #[test]
 fn type_0_only_sessions_cross_the_boundaries() {
     for habit in HABITS {
@@ -144,7 +145,8 @@ fn a_short_last_chunk_is_not_held_up() {
     assert_eq!(feed(&mut reader, &bytes).unwrap().len(), 1);
 }
 
-/// The documented exception: a last byte that equals the timestamp's first waits for the byte after it, and no longer.
+/// The documented exception: a last byte that equals the timestamp's first waits for the byte after it, and
+/// no longer.
 #[test]
 fn a_short_last_chunk_like_the_timestamp_waits_for_one_more_byte() {
     let mut reader = reader();

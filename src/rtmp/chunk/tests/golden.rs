@@ -4,7 +4,8 @@ use bytes::BytesMut;
 
 use super::*;
 
-/// RTMP 1.0 §5.3.2.1: four audio messages of 32 bytes, 20 ms apart, as types 0, 2, 3, 3: 44 + 36 + 33 + 33 bytes.
+/// RTMP 1.0 §5.3.2.1: four audio messages of 32 bytes, 20 ms apart, as types 0, 2, 3, 3: 44 + 36 + 33 + 33
+/// bytes.
 #[test]
 fn specification_example_1() {
     let body = [0x2f; 32];

@@ -62,3 +62,13 @@ fn read_all(bytes: &[u8]) -> Result<Vec<Message>, PeerMisbehaved> {
     assert_eq!(whole, each, "the same bytes, split differently");
     whole
 }
+
+/// A session moves between cores, and there may be thousands: it is plain data, and small until a peer sends
+/// something.
+#[test]
+fn a_reader_can_be_sent_and_is_small() {
+    fn is_send<T: Send>(_: &T) {}
+    is_send(&reader());
+    assert!(size_of::<ChunkReader>() <= 512, "{}", size_of::<ChunkReader>());
+    assert!(size_of::<stream::ChunkStream>() <= 256, "{}", size_of::<stream::ChunkStream>());
+}

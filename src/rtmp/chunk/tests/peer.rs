@@ -1,5 +1,6 @@
-//! A peer that writes chunks in every way that the specification and the field allow: interleaved, with any legal header,
-//! any id, and either habit for extended timestamps. Written apart from the writers it is compared with.
+//! A peer that writes chunks in every way that the specification and the field allow: interleaved, with any
+//! legal header, any id, and either habit for extended timestamps. Written apart from the writers it is
+//! compared with.
 
 use std::collections::BTreeMap;
 

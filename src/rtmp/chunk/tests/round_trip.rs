@@ -1,4 +1,5 @@
-//! Whatever is written comes out of the reader, in the order in which it was completed, however the bytes are split.
+//! Whatever is written comes out of the reader, in the order in which it was completed, however the bytes are
+//! split.
 
 use bytes::BytesMut;
 use proptest::prelude::*;
@@ -11,17 +12,17 @@ use super::{
 const IDS: [u32; 6] = [3, 6, 63, 64, 320, 65599];
 
 #[derive(Clone, Debug)]
-struct Plan {
+pub(super) struct Plan {
     habit: Habit,
     steps: Vec<Step>,
     /// Lengths of the pushed buffers, over and over.
-    splits: Vec<usize>,
+    pub(super) splits: Vec<usize>,
     gather_bytes_max: usize,
 }
 
 /// What the peer does next.
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     /// Goes on with the message on this chunk stream, or starts one.
     Chunk {
         id: u32,
@@ -65,7 +66,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn plan() -> impl Strategy<Value = Plan> {
+pub(super) fn plan() -> impl Strategy<Value = Plan> {
     (
         prop::sample::select(vec![Habit::RepeatsField, Habit::RepeatsAbsolute, Habit::Omits]),
         prop::collection::vec(step(), 1..60),
@@ -86,7 +87,7 @@ fn body(seed: usize, len: usize) -> Vec<u8> {
 }
 
 /// Lets a peer follow the steps; gives its bytes, and its messages in the order in which they end.
-fn carry_out(plan: &Plan) -> (Vec<u8>, Vec<Message>) {
+pub(super) fn carry_out(plan: &Plan) -> (Vec<u8>, Vec<Message>) {
     let mut peer = Peer::new(plan.habit);
     let mut begun: std::collections::BTreeMap<u32, Message> = Default::default();
     let mut ended = Vec::new();
@@ -135,7 +136,8 @@ fn carry_out(plan: &Plan) -> (Vec<u8>, Vec<Message>) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Any legal peer: interleaved chunk streams, all chunk types, chunk sizes, aborts, both extended habits, any split.
+    /// Any legal peer: interleaved chunk streams, all chunk types, chunk sizes, aborts, both extended habits,
+    /// any split.
     #[test]
     fn any_legal_peer_is_understood(plan in plan()) {
         let (bytes, expected) = carry_out(&plan);

@@ -5,7 +5,8 @@ use super::{
     *,
 };
 
-/// For a message alone on the wire the figure is exact from its first payload byte on: one byte less is not enough.
+/// For a message alone on the wire the figure is exact from its first payload byte on: one byte less is not
+/// enough.
 #[test]
 fn missing_bytes_is_exact_for_a_message_alone() {
     for (id, timestamp) in [(6, 0), (64, 0), (320, 0), (6, 0x0100_0000), (320, u32::MAX)] {
