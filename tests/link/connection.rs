@@ -15,10 +15,10 @@ use inrush::session::{
 };
 
 use super::chunker::{Chunker, Habit};
+use super::driver::is_servers_own;
 use super::pipe::{Pipe, Weather};
 use super::rng::Rng;
 use super::script::{self, Op, Script};
-use super::world::is_servers_own;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
