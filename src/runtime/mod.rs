@@ -1,4 +1,38 @@
-//! Floor 4: tokio-uring, one thread a core.
+//! Floor 4: tokio-uring. One thread a core, one ring a thread, nothing shared on a frame's way.
+//!
+//! - [`engine`] starts and ends the cores, [`handle`] is how other threads see them, [`preflight`] asks whether the host is ready.
+//! - A core's state is `core`; its tasks are `accepting`, `reading`, `writing` and `turn` (inbox, batches for other cores, sweep).
+//! - `directory` knows each stream's home core, `inbox` carries messages between cores, `moving` takes publishers home.
+//! - `op` holds the kernel operations, one a file: the only place that builds submission entries, and where in flight means owned.
 
+mod accepting;
+mod affinity;
+mod answers;
+mod clock;
+mod connection;
+mod core;
+mod directory;
+pub mod engine;
+mod entropy;
+pub mod handle;
+mod inbox;
+mod listener;
+mod moving;
+mod names;
 pub mod observe;
+mod op;
+mod prefixes;
+pub mod preflight;
+mod rate;
+mod reading;
 pub mod settings;
+mod shared;
+mod signal;
+mod socket;
+mod turn;
+mod writing;
+
+pub use engine::{Engine, Report, StartError, start};
+pub use handle::{CoreAnswer, Handle};
+pub use names::NameHasher;
+pub use settings::{App, Placement, RuntimeSettings};

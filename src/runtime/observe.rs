@@ -18,6 +18,17 @@ pub enum Role {
     Player,
 }
 
+impl Role {
+    /// As logs and the API say it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Publisher => "publisher",
+            Self::Player => "player",
+        }
+    }
+}
+
 /// One connection, as the API shows it.
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
@@ -60,7 +71,7 @@ pub struct ConnectionInfo {
 }
 
 /// One live key on its home core, as the API shows it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct StreamInfo {
     /// Application.
     pub app: String,

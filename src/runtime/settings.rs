@@ -1,7 +1,9 @@
 //! What the runtime needs to be told: plain data with defaults; `config.rs` fills it.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::session::ServerSettings;
 
@@ -28,6 +30,32 @@ pub struct RuntimeSettings {
     pub core_reassembly_bytes_max: usize,
     /// Connections of a core.
     pub core_connections_max: usize,
+    /// Connections of one network: an IPv4 /24 or an IPv6 /48.
+    pub prefix_connections_max: usize,
+    /// Networks that are not counted: the operator's own.
+    pub trusted: Vec<IpNet>,
+}
+
+impl Default for RuntimeSettings {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([0, 0, 0, 0], 1935))],
+            cores: 0,
+            placement: Placement::default(),
+            session: ServerSettings::default(),
+            apps: vec![App::default()],
+            drain_deadline: Duration::from_secs(20),
+            subscriber_unsent_bytes_max: 128 * 1024,
+            inbox_bytes_max: 32 * 1024 * 1024,
+            core_reassembly_bytes_max: 256 * 1024 * 1024,
+            core_connections_max: 20_000,
+            prefix_connections_max: 1_000,
+            trusted: vec![
+                Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
+                Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
+            ],
+        }
+    }
 }
 
 /// Settings of one app.
@@ -37,6 +65,12 @@ pub struct App {
     pub name: String,
     /// What the hub is told.
     pub settings: crate::hub::AppSettings,
+}
+
+impl Default for App {
+    fn default() -> Self {
+        Self { name: "*".into(), settings: crate::hub::AppSettings::default() }
+    }
 }
 
 /// Where a stream's home is put.

@@ -24,6 +24,8 @@ pub enum CloseReason {
     Hopeless,
     /// The server is short of memory or connections.
     Overload,
+    /// The peer reset the connection, as players do that close while media is on its way.
+    Reset,
     /// The socket failed.
     Io,
     /// The session panicked: a defect of ours.
@@ -42,6 +44,7 @@ impl CloseReason {
             Self::Replaced => "replaced",
             Self::Hopeless => "hopeless",
             Self::Overload => "overload",
+            Self::Reset => "reset",
             Self::Io => "io",
             Self::Fault => "fault",
         }
@@ -59,6 +62,7 @@ impl core::fmt::Display for CloseReason {
             Self::Replaced => f.write_str("another encoder took this stream over"),
             Self::Hopeless => f.write_str("the player reads too slowly"),
             Self::Overload => f.write_str("the server is overloaded"),
+            Self::Reset => f.write_str("the peer reset the connection"),
             Self::Io => f.write_str("the socket failed"),
             Self::Fault => f.write_str("internal fault"),
         }

@@ -26,6 +26,6 @@ pub struct MediaMessage {
     pub timestamp: u32,
     /// The body, as the slices it arrived in.
     pub payload: Payload,
-    /// Bytes of input since the previous message ended: the most that this message pins.
+    /// Bytes of input since the previous media message, headers and whatever lay between included: the most that this one pins.
     pub wire_bytes: u32,
 }

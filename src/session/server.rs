@@ -80,6 +80,10 @@ pub struct ServerSession {
     stray_media_bytes: u64,
     end_of_input: bool,
 
+    /// Input since the last media message: what lies between two frames in a receive buffer is pinned by the frames, so the next
+    /// one answers for it.
+    unclaimed_bytes: u32,
+
     stage_since: Instant,
     received_at: Instant,
     pinged_at: Instant,
@@ -139,6 +143,7 @@ impl ServerSession {
             media_seen: false,
             stray_media_bytes: 0,
             end_of_input: false,
+            unclaimed_bytes: 0,
             stage_since: now,
             received_at: now,
             pinged_at: now,
@@ -298,13 +303,19 @@ impl ServerSession {
         self.announced.update(self.next_timeout()).map(Output::Timeout)
     }
 
-    fn take_queued(&mut self) -> Option<Output> {
-        if !self.out.is_empty() {
-            let bytes = core::mem::take(&mut self.out).freeze();
-            self.counters.bytes_out += bytes.len() as u64;
-            return Some(Output::Send(bytes));
+    /// The next bytes to send, if there are any now; parses nothing and touches no event. For a driver that writes frames and must
+    /// put an answer ([`ServerSession::notify`]) between two of them.
+    pub fn poll_send(&mut self) -> Option<Bytes> {
+        if self.out.is_empty() {
+            return None;
         }
-        self.events.pop_front().map(Output::Event)
+        let bytes = core::mem::take(&mut self.out).freeze();
+        self.counters.bytes_out += bytes.len() as u64;
+        Some(bytes)
+    }
+
+    fn take_queued(&mut self) -> Option<Output> {
+        self.poll_send().map(Output::Send).or_else(|| self.events.pop_front().map(Output::Event))
     }
 }
 

@@ -76,7 +76,11 @@ pub(super) enum Activity {
 pub(super) fn farewell(reason: &CloseReason, activity: Activity) -> Option<(&'static str, String)> {
     let code = match reason {
         // Gone, or not reading; a rejection was its own answer.
-        CloseReason::Eof | CloseReason::Io | CloseReason::Fault | CloseReason::Rejected { .. } => {
+        CloseReason::Eof
+        | CloseReason::Reset
+        | CloseReason::Io
+        | CloseReason::Fault
+        | CloseReason::Rejected { .. } => {
             return None;
         }
         CloseReason::Hopeless | CloseReason::Error(Error::PeerMisbehaved(PeerMisbehaved::NotReading)) => {

@@ -6,7 +6,7 @@ use crate::lexer::Kind;
 use crate::source::{Path, Source};
 
 /// Modules of the crate's root and their floors. A file uses its own floor and those below.
-const FLOORS: [(&str, u8); 12] = [
+const FLOORS: &[(&str, u8)] = &[
     ("rtmp", 0),
     ("session", 1),
     ("media", 2),

@@ -37,6 +37,7 @@ impl ServerSession {
     }
 
     fn on_message(&mut self, message: Message) -> Result<Parsed, Failure> {
+        self.unclaimed_bytes = self.unclaimed_bytes.saturating_add(message.wire_bytes);
         match message.header.type_id {
             type_id::AUDIO => return self.on_media(MediaKind::Audio, message),
             type_id::VIDEO => return self.on_media(MediaKind::Video, message),
@@ -78,7 +79,7 @@ impl ServerSession {
             stream_id: publishing_id,
             timestamp: message.header.timestamp,
             payload: message.payload,
-            wire_bytes: message.wire_bytes,
+            wire_bytes: core::mem::take(&mut self.unclaimed_bytes),
         }))
     }
 

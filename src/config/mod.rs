@@ -1,0 +1,184 @@
+//! The configuration: flags, environment and file become the settings structs of the floors (floor 6).
+//!
+//! A flag wins over its variable, a variable over the file, the file over the default that the floor itself has. All of them
+//! are checked, also where a higher one wins, so that a file is right or wrong by itself. This module parses, checks and fills;
+//! what a setting means is written where its struct is.
+//!
+//! # Errors
+//! One line that names where, what is wrong and what is allowed ([`ConfigError`]); the first one found. A configuration is
+//! taken whole or not at all.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::control;
+use crate::log;
+use crate::runtime::settings::{Placement, RuntimeSettings};
+
+mod error;
+mod file;
+mod flags;
+mod key;
+mod schema;
+mod show;
+
+pub use error::{ConfigError, Origin};
+pub use flags::{Command, Invocation, NoInvocation, Sources};
+pub use show::sample;
+
+/// Largest configuration file that is read, bytes: thousands of apps, and not whatever a wrong path leads to.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Everything the process is told.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Floor 4 and, through it, floors 0-3.
+    pub runtime: RuntimeSettings,
+    /// The control HTTP.
+    pub control: control::Settings,
+    /// Log lines.
+    pub log: log::Settings,
+}
+
+/// A configuration together with where each part of it came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings in force.
+    pub config: Config,
+    /// The file that was read, if one was named.
+    pub file: Option<PathBuf>,
+    /// What is probably a mistake and yet no error; one line each.
+    pub warnings: Vec<String>,
+    origins: Origins,
+}
+
+impl Loaded {
+    /// Reads the file that `sources` names, and puts variables and flags over it.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        let text = match &sources.file {
+            Some(path) => Some(read(path)?),
+            None => None,
+        };
+        Self::from_text(sources, text.as_deref())
+    }
+
+    fn from_text(sources: &Sources, text: Option<&str>) -> Result<Self, ConfigError> {
+        let mut config = Config::default();
+        let mut origins = Origins::default();
+        if let (Some(path), Some(text)) = (&sources.file, text) {
+            file::apply(&mut config, &mut origins, path, text)?;
+        }
+        for setting in sources.variables.iter().chain(&sources.flags) {
+            let key = schema::TABLES
+                .iter()
+                .filter(|table| table.name == setting.table)
+                .flat_map(|table| table.keys)
+                .find(|key| key.name == setting.key);
+            let Some(key) = key else { continue };
+            key.store(&mut config, &setting.value)
+                .map_err(|problem| ConfigError::new(setting.origin.clone(), problem, key.allowed()))?;
+            origins.set(setting.table, setting.key, setting.origin.clone());
+        }
+        check_together(&config, &origins)?;
+        let warnings = sources
+            .unknown_variables
+            .iter()
+            .map(|name| format!("{name}: no such variable, ignored; see inrush --help"))
+            .collect();
+        Ok(Self { config, file: sources.file.clone(), warnings, origins })
+    }
+}
+
+/// What single keys cannot know about each other.
+fn check_together(config: &Config, origins: &Origins) -> Result<(), ConfigError> {
+    let RuntimeSettings { listen, cores, placement, .. } = &config.runtime;
+    if let Placement::Core(core) = *placement
+        && *cores > 0
+        && usize::from(core) >= *cores
+    {
+        return Err(ConfigError::new(
+            origins.of("engine", "placement"),
+            format!("placement core:{core} with engine.cores = {cores}"),
+            format!("core:0 to core:{}", cores - 1),
+        ));
+    }
+    // Each sum is at least its part: otherwise the part could never be had.
+    let limits = &config.runtime.session.limits;
+    let sums = [
+        (
+            "message_bytes_max",
+            limits.message_bytes_max as usize,
+            "reassembly_bytes_max",
+            limits.reassembly_bytes_max,
+        ),
+        (
+            "reassembly_bytes_max",
+            limits.reassembly_bytes_max,
+            "core_reassembly_bytes_max",
+            config.runtime.core_reassembly_bytes_max,
+        ),
+    ];
+    for (part_name, part, sum_name, sum) in sums {
+        if part > sum {
+            let sum_origin = origins.of("limits", sum_name);
+            let origin =
+                if sum_origin == Origin::Default { origins.of("limits", part_name) } else { sum_origin };
+            return Err(ConfigError::new(
+                origin,
+                format!("limits.{sum_name} = {sum} is below limits.{part_name} = {part}"),
+                format!("{part_name} <= {sum_name}"),
+            ));
+        }
+    }
+    if let Some(rtmp) = listen.iter().find(|rtmp| schema::overlap(**rtmp, config.control.listen)) {
+        return Err(ConfigError::new(
+            origins.of("control", "listen"),
+            format!("control HTTP on {}, where RTMP listens ({rtmp})", config.control.listen),
+            "a port of its own",
+        ));
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    use std::io::Read as _;
+    let refuse = |problem: String| {
+        ConfigError::new(Origin::File(path.into()), problem, "a readable TOML file of at most 1 MiB")
+    };
+    let cannot = |error: std::io::Error| refuse(format!("cannot be read: {error}"));
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(refuse("is too long".into()));
+    }
+    String::from_utf8(bytes).map_err(|_| refuse("is not UTF-8".into()))
+}
+
+/// Where each key that is not at its default was set.
+#[derive(Clone, Debug, Default)]
+struct Origins {
+    keys: BTreeMap<(&'static str, &'static str), Origin>,
+    apps: BTreeMap<(String, &'static str), Origin>,
+}
+
+impl Origins {
+    fn set(&mut self, table: &'static str, key: &'static str, origin: Origin) {
+        self.keys.insert((table, key), origin);
+    }
+
+    fn set_app(&mut self, app: &str, key: &'static str, origin: Origin) {
+        self.apps.insert((app.to_owned(), key), origin);
+    }
+
+    fn of(&self, table: &'static str, key: &'static str) -> Origin {
+        self.keys.get(&(table, key)).cloned().unwrap_or(Origin::Default)
+    }
+
+    fn of_app(&self, app: &str, key: &'static str) -> Origin {
+        self.apps.get(&(app.to_owned(), key)).cloned().unwrap_or(Origin::Default)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! The configuration as text: what is in force, the sample file, and what differs between two.
+
+use std::fmt::Write as _;
+
+use super::error::Origin;
+use super::schema::{APP, APP_KEYS, TABLES};
+use super::{Config, Loaded};
+use crate::runtime::settings::App;
+
+impl Loaded {
+    /// What is in force, as a file that would bring it about; where a key is not at its default, a comment says who set it.
+    pub fn show(&self) -> String {
+        let mut out = String::new();
+        for table in &TABLES {
+            let _ = writeln!(out, "[{}]", table.name);
+            for key in table.keys {
+                line(&mut out, key.name, &key.show(&self.config), &self.origins.of(table.name, key.name));
+            }
+            out.push('\n');
+        }
+        for app in &self.config.runtime.apps {
+            let _ = writeln!(out, "[[{APP}]]");
+            for key in &APP_KEYS {
+                line(&mut out, key.name, &key.show(app), &self.origins.of_app(&app.name, key.name));
+            }
+            out.push('\n');
+        }
+        out.truncate(out.trim_end().len());
+        out.push('\n');
+        out
+    }
+}
+
+impl Config {
+    /// Keys whose values differ in `other`, as `table.key`; an app that came, went or changed as `app "name"`.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let mut differences = Vec::new();
+        for table in &TABLES {
+            let changed = table.keys.iter().filter(|key| key.show(self) != key.show(other));
+            differences.extend(changed.map(|key| format!("{}.{}", table.name, key.name)));
+        }
+        let shown = |apps: &[App], name: &str| {
+            let app = apps.iter().find(|app| app.name == name)?;
+            Some(APP_KEYS.iter().map(|key| key.show(app)).collect::<Vec<_>>())
+        };
+        let (ours, theirs) = (&self.runtime.apps, &other.runtime.apps);
+        let gone = ours.iter().filter(|app| shown(theirs, &app.name) != shown(ours, &app.name));
+        let new = theirs.iter().filter(|app| shown(ours, &app.name).is_none());
+        differences.extend(gone.chain(new).map(|app| format!("{APP} {:?}", app.name)));
+        differences
+    }
+}
+
+/// The sample file: every key at its default, commented out, with a line that says what it is for.
+pub fn sample() -> String {
+    let mut out = String::from(
+        "# inrush: every key, at its default. Remove a # to change one; `inrush check --config FILE` says if it is right.\n\
+         # A flag or INRUSH_ variable of the same setting wins over this file. Durations and sizes carry their unit in the name.\n",
+    );
+    let config = Config::default();
+    for table in &TABLES {
+        let _ = writeln!(out, "\n[{}]", table.name);
+        for key in table.keys {
+            let _ = writeln!(out, "# {}.\n# {} = {}", key.about, key.name, key.show(&config));
+        }
+    }
+    let _ = write!(
+        out,
+        "\n# One table an app; what it leaves out is as in the table of \"*\", and that is the default's.\n[[{APP}]]\n"
+    );
+    let app = App::default();
+    for key in &APP_KEYS {
+        // A table without its name would be an error.
+        let comment = if key.name == super::schema::APP_NAME { "" } else { "# " };
+        let _ = writeln!(out, "# {}.\n{comment}{} = {}", key.about, key.name, key.show(&app));
+    }
+    out
+}
+
+fn line(out: &mut String, name: &str, value: &str, origin: &Origin) {
+    let _ = match origin {
+        Origin::Default => writeln!(out, "{name} = {value}"),
+        origin => writeln!(out, "{name} = {value}  # {origin}"),
+    };
+}

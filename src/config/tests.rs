@@ -1,0 +1,356 @@
+use std::ffi::OsString;
+
+use super::*;
+use crate::media::TimestampPolicy;
+use crate::runtime::App;
+
+/// Reads a command line, an environment and a file's text as the process would; an error as the line it prints.
+fn load(flags: &[&str], environment: &[(&str, &str)], file: Option<&str>) -> Result<Loaded, String> {
+    let arguments = std::iter::once("inrush").chain(flags.iter().copied()).map(OsString::from);
+    let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
+    let mut invocation = Invocation::parse(arguments, environment).map_err(|none| match none {
+        NoInvocation::Answer(text) => text,
+        NoInvocation::Wrong(error) => error.to_string(),
+    })?;
+    if file.is_some() {
+        invocation.sources.file = Some("x.toml".into());
+    }
+    Loaded::from_text(&invocation.sources, file).map_err(|error| error.to_string())
+}
+
+fn refusal(flags: &[&str], environment: &[(&str, &str)], file: Option<&str>) -> String {
+    load(flags, environment, file).expect_err("refused")
+}
+
+#[test]
+fn without_a_word_the_defaults_are_those_of_the_design() {
+    let config = load(&[], &[], None).unwrap().config;
+    assert_eq!(config.runtime.listen, ["0.0.0.0:1935".parse().unwrap()]);
+    assert_eq!(config.control.listen, "127.0.0.1:8935".parse().unwrap());
+    assert_eq!(config.runtime.cores, 0);
+    assert_eq!(config.runtime.placement, Placement::Home);
+    assert_eq!(config.runtime.drain_deadline.as_secs(), 20);
+    assert_eq!(config.log, log::Settings { filter: "info".into(), format: log::Format::Text });
+    assert_eq!(config.runtime.apps.len(), 1);
+    assert_eq!(config.runtime.apps[0].name, "*");
+    assert!(config.runtime.apps[0].settings.gop.enabled);
+    assert_eq!(config.runtime.apps[0].settings.ingest.timestamps, TimestampPolicy::Pass);
+}
+
+#[test]
+fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
+    let file = Some("[engine]\ncores = 2\n[control]\nlisten = \"127.0.0.1:2\"\n[log]\nformat = \"json\"");
+    let environment = [("INRUSH_CORES", "3"), ("INRUSH_HTTP", "127.0.0.1:3")];
+    let loaded = load(&["--cores", "4"], &environment, file).unwrap();
+    assert_eq!(loaded.config.runtime.cores, 4);
+    assert_eq!(loaded.config.control.listen.port(), 3);
+    assert_eq!(loaded.config.log.format, log::Format::Json);
+    assert_eq!(loaded.config.log.filter, "info");
+    assert_eq!(loaded.origins.of("engine", "cores"), Origin::Flag("--cores"));
+    assert_eq!(loaded.origins.of("control", "listen"), Origin::Variable("INRUSH_HTTP"));
+    assert_eq!(loaded.origins.of("log", "format").to_string(), "x.toml:6");
+    assert_eq!(loaded.origins.of("log", "filter"), Origin::Default);
+}
+
+#[test]
+fn each_flag_and_each_variable_sets_its_key() {
+    type Read = fn(&Config) -> String;
+    let table: [(&str, &str, &str, Read); 6] = [
+        ("--rtmp", "INRUSH_RTMP", "[::1]:1936", |c| c.runtime.listen[0].to_string()),
+        ("--http", "INRUSH_HTTP", "[::1]:8936", |c| c.control.listen.to_string()),
+        ("--cores", "INRUSH_CORES", "7", |c| c.runtime.cores.to_string()),
+        ("--placement", "INRUSH_PLACEMENT", "core:1", |c| {
+            format!(
+                "core:{}",
+                match c.runtime.placement {
+                    Placement::Core(core) => core,
+                    _ => 99,
+                }
+            )
+        }),
+        ("--log", "INRUSH_LOG", "warn", |c| c.log.filter.clone()),
+        ("--log-format", "INRUSH_LOG_FORMAT", "json", |c| c.log.format.name().into()),
+    ];
+    for (flag, variable, value, read) in table {
+        for command in [None, Some("serve"), Some("check")] {
+            let before: Vec<_> = [flag, value].into_iter().chain(command).collect();
+            let after: Vec<_> = command.into_iter().chain([flag, value]).collect();
+            assert_eq!(read(&load(&before, &[], None).unwrap().config), value, "{before:?}");
+            assert_eq!(read(&load(&after, &[], None).unwrap().config), value, "{after:?}");
+        }
+        assert_eq!(read(&load(&[], &[(variable, value)], None).unwrap().config), value);
+        let unset = load(&[], &[(variable, "")], None).unwrap();
+        assert_eq!(read(&unset.config), read(&Config::default()), "{variable} set to nothing is not set");
+    }
+}
+
+#[test]
+fn rtmp_listens_on_several_addresses() {
+    let expected = ["0.0.0.0:1935".parse().unwrap(), "[::1]:1936".parse().unwrap()];
+    let flags = ["--rtmp", "0.0.0.0:1935", "--rtmp", "[::1]:1936"];
+    assert_eq!(load(&flags, &[], None).unwrap().config.runtime.listen, expected);
+    let variable = [("INRUSH_RTMP", "0.0.0.0:1935, [::1]:1936")];
+    assert_eq!(load(&[], &variable, None).unwrap().config.runtime.listen, expected);
+    let file = "[rtmp]\nlisten = [\"0.0.0.0:1935\", \"[::1]:1936\"]";
+    assert_eq!(load(&[], &[], Some(file)).unwrap().config.runtime.listen, expected);
+}
+
+#[test]
+fn the_command_is_serve_unless_another_is_named() {
+    let command = |arguments: &[&str]| {
+        let arguments = arguments.iter().map(OsString::from);
+        Invocation::parse(arguments, []).unwrap().command
+    };
+    assert_eq!(command(&["inrush"]), Command::Serve);
+    assert_eq!(command(&["inrush", "serve"]), Command::Serve);
+    assert_eq!(command(&["inrush", "check"]), Command::Check);
+    assert_eq!(command(&["inrush", "preflight"]), Command::Preflight);
+}
+
+#[test]
+fn the_file_is_named_by_flag_before_variable() {
+    let file = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
+        Invocation::parse(arguments.iter().map(OsString::from), environment).unwrap().sources.file
+    };
+    let variable = [("INRUSH_CONFIG", "v.toml")];
+    assert_eq!(file(&["inrush"], &variable), Some("v.toml".into()));
+    assert_eq!(file(&["inrush", "--config", "f.toml"], &variable), Some("f.toml".into()));
+    assert_eq!(file(&["inrush", "check", "--config", "f.toml"], &variable), Some("f.toml".into()));
+    assert_eq!(file(&["inrush"], &[("INRUSH_CONFIG", "")]), None);
+}
+
+/// Every way in which a file can be wrong, with the line that says so.
+#[test]
+fn a_wrong_file_is_refused_with_its_line() {
+    let table_names = "[engine], [rtmp], [control], [deadlines], [limits], [log], [[app]]";
+    let address = "ADDRESS:PORT, such as 0.0.0.0:1935, 127.0.0.1:8935 or [::]:1935";
+    let table = [
+        // Not TOML.
+        ("[engine]\ncores = \n", "x.toml:2: string values must be quoted, expected literal string; allowed: TOML, as in deploy/inrush.toml".to_owned()),
+        ("[engine]\ncores = 1\ncores = 2\n", "x.toml:3: duplicate key; allowed: TOML, as in deploy/inrush.toml".into()),
+        // Unknown names.
+        ("\n[rtpm]\n", format!("x.toml:2: unknown table [rtpm]; allowed: {table_names}")),
+        ("[[vhost]]\n", format!("x.toml:1: unknown table [[vhost]]; allowed: {table_names}")),
+        ("cores = 2\n", format!("x.toml:1: unknown key \"cores\" outside of any table; allowed: {table_names}")),
+        ("[engine]\n\ncore = 2\n", "x.toml:3: unknown key \"core\" in [engine]; allowed: cores, placement, drain_seconds".into()),
+        ("[[app]]\nname = \"live\"\ngop_cash = false\n", format!("x.toml:3: unknown key \"gop_cash\" in [[app]]; allowed: {}", app_keys())),
+        // The first wrong line, not the first in the alphabet.
+        ("[rtmp]\nzone = 1\nalso = 2\n", "x.toml:2: unknown key \"zone\" in [rtmp]; allowed: listen, window_ack_bytes, ping_seconds".into()),
+        // Wrong shape.
+        ("engine = 4\n", "x.toml:1: engine is not a table; allowed: [engine]".into()),
+        ("[app]\nname = \"live\"\n", "x.toml:1: app is not a list of tables; allowed: [[app]]".into()),
+        ("app = [1]\n", "x.toml:1: app is not a list of tables; allowed: [[app]]".into()),
+        // Wrong type.
+        ("[engine]\ncores = true\n", "x.toml:2: engine.cores: true is not a whole number; allowed: 0 to 128".into()),
+        ("[engine]\ncores = 1.5\n", "x.toml:2: engine.cores: a float is not a whole number; allowed: 0 to 128".into()),
+        ("[engine]\ncores = 2024-01-01\n", "x.toml:2: engine.cores: a date is not a whole number; allowed: 0 to 128".into()),
+        ("[engine]\ncores = {}\n", "x.toml:2: engine.cores: a table is not a whole number; allowed: 0 to 128".into()),
+        ("[engine]\nplacement = 1\n", "x.toml:2: engine.placement: 1 is not a string; allowed: accept, home, core:N".into()),
+        ("[rtmp]\nlisten = 1935\n", format!("x.toml:2: rtmp.listen: 1935 is not a list of strings; allowed: {address}")),
+        ("[rtmp]\nlisten = [1935]\n", format!("x.toml:2: rtmp.listen: 1935 in the list is not a string; allowed: {address}")),
+        // Out of range.
+        ("[engine]\ncores = 129\n", "x.toml:2: engine.cores: 129 is out of range; allowed: 0 to 128".into()),
+        ("[engine]\ncores = -1\n", "x.toml:2: engine.cores: -1 is out of range; allowed: 0 to 128".into()),
+        ("[engine]\ncores = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF\n", format!("x.toml:2: engine.cores: {} is out of range; allowed: 0 to 128", i128::MAX)),
+        ("[engine]\ndrain_seconds = 86401\n", "x.toml:2: engine.drain_seconds: 86401 is out of range; allowed: 0 to 86400".into()),
+        // No value of its kind.
+        ("[engine]\nplacement = \"core:\"\n", "x.toml:2: engine.placement: \"core:\" is no placement; allowed: accept, home, core:N".into()),
+        ("[rtmp]\nlisten = [\"0.0.0.0\"]\n", format!("x.toml:2: rtmp.listen: \"0.0.0.0\" is not an address; allowed: {address}")),
+        ("[rtmp]\nlisten = []\n", format!("x.toml:2: rtmp.listen: no address is given; allowed: {address}")),
+        ("[rtmp]\nlisten = [\n \"[::]:1935\",\n \"0.0.0.0:1935\"]\n", format!("x.toml:2: rtmp.listen: 0.0.0.0:1935 is served by [::]:1935 already; allowed: {address}")),
+        ("[control]\nlisten = \"localhost:8935\"\n", format!("x.toml:2: control.listen: \"localhost:8935\" is not an address; allowed: {address}")),
+        ("[log]\nfilter = \"inof\"\n", "x.toml:2: log.filter: \"inof\" is no log level; allowed: error, warn, info, debug, trace, off, or target=level, comma separated".into()),
+        ("[log]\nformat = \"xml\"\n", "x.toml:2: log.format: \"xml\" is no log format; allowed: text, json".into()),
+        ("[[app]]\nname = \"*\"\ngop_cache = \"yes\"\n", "x.toml:3: app.gop_cache: \"yes\" is neither true nor false; allowed: true, false".into()),
+        ("[[app]]\nname = \"*\"\ntimestamps = \"fix\"\n", "x.toml:3: app.timestamps: \"fix\" is no timestamp policy; allowed: pass, monotonic".into()),
+        // Apps.
+        ("\n[[app]]\n", "x.toml:2: this [[app]] has no name; allowed: name = \"*\" or an app's name".into()),
+        ("[[app]]\nname = 1\n", "x.toml:2: app.name is not a string; allowed: \"*\" or an app's name".into()),
+        ("[[app]]\nname = \"/live\"\n", "x.toml:2: app.name: \"/live\" has slashes around it; allowed: an app's name without slashes around it, or *".into()),
+        ("[[app]]\nname = \"a\"\n[[app]]\nname = \"a\"\n", "x.toml:4: app \"a\" has a table already; allowed: one [[app]] an app".into()),
+        // Right each, wrong together.
+        ("[engine]\ncores = 2\nplacement = \"core:2\"\n", "x.toml:3: placement core:2 with engine.cores = 2; allowed: core:0 to core:1".into()),
+        ("[limits]\nmessage_bytes_max = 200_000\nreassembly_bytes_max = 100_000\n", "x.toml:3: limits.reassembly_bytes_max = 100000 is below limits.message_bytes_max = 200000; allowed: message_bytes_max <= reassembly_bytes_max".into()),
+        ("[limits]\nreassembly_bytes_max = 500_000_000\n", "x.toml:2: limits.core_reassembly_bytes_max = 268435456 is below limits.reassembly_bytes_max = 500000000; allowed: reassembly_bytes_max <= core_reassembly_bytes_max".into()),
+        ("[control]\nlisten = \"127.0.0.1:1935\"\n", "x.toml:2: control HTTP on 127.0.0.1:1935, where RTMP listens (0.0.0.0:1935); allowed: a port of its own".into()),
+    ];
+    for (file, line) in table {
+        assert_eq!(refusal(&[], &[], Some(file)), line, "{file}");
+    }
+}
+
+/// Every way in which a command line or an environment can be wrong, with the line that says so.
+#[test]
+fn a_wrong_flag_or_variable_is_refused_by_name() {
+    let flags = "--config, --rtmp, --http, --cores, --placement, --log, --log-format, --help, --version";
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+    let table: [Case<'_>; 12] = [
+        (&["--corse", "2"], &[], &format!("command line: unknown flag --corse; allowed: {flags}")),
+        (&["check", "-x"], &[], &format!("command line: unknown flag -x; allowed: {flags}")),
+        (&["sevre"], &[], "command line: unknown command \"sevre\"; allowed: serve, check, preflight"),
+        (&["check", "this"], &[], "command line: unknown command \"this\"; allowed: serve, check, preflight"),
+        (&["--cores"], &[], "command line: --cores <N> has no value; allowed: --cores <N>"),
+        (&["--cores", "1", "--cores", "2"], &[], "command line: --cores <N> is given twice; allowed: once"),
+        (&["--cores", "two"], &[], "--cores: \"two\" is not a whole number; allowed: 0 to 128"),
+        (&["--cores", "9999"], &[], "--cores: 9999 is out of range; allowed: 0 to 128"),
+        (
+            &["--placement", "here"],
+            &[],
+            "--placement: \"here\" is no placement; allowed: accept, home, core:N",
+        ),
+        (
+            &["--cores=1", "--placement=core:1"],
+            &[],
+            "--placement: placement core:1 with engine.cores = 1; allowed: core:0 to core:0",
+        ),
+        (
+            &[],
+            &[("INRUSH_LOG_FORMAT", "XML")],
+            "INRUSH_LOG_FORMAT: \"XML\" is no log format; allowed: text, json",
+        ),
+        // Also where a flag wins: what is wrong stays wrong.
+        (
+            &["--cores", "2"],
+            &[("INRUSH_CORES", "two")],
+            "INRUSH_CORES: \"two\" is not a whole number; allowed: 0 to 128",
+        ),
+    ];
+    for (flags, environment, line) in table {
+        assert_eq!(refusal(flags, environment, None), line, "{flags:?} {environment:?}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_not_utf_8_is_refused() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let environment = [("INRUSH_LOG".into(), OsString::from_vec(vec![b'i', 0xff]))];
+    let NoInvocation::Wrong(error) = Invocation::parse(["inrush".into()], environment).unwrap_err() else {
+        panic!("an answer");
+    };
+    assert_eq!(error.to_string(), "INRUSH_LOG: \"i\\xFF\" is not UTF-8; allowed: text");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_refused_by_name() {
+    let directory = std::env::temp_dir().join(format!("inrush-config-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let refusal = |name: &str| {
+        let sources = Sources { file: Some(directory.join(name)), ..Sources::default() };
+        let line = Loaded::load(&sources).unwrap_err().to_string();
+        line.replace(&format!("{}/", directory.display()), "")
+    };
+    std::fs::write(directory.join("binary"), [0xff; 8]).unwrap();
+    std::fs::write(directory.join("long"), vec![b' '; (1 << 20) + 1]).unwrap();
+    std::fs::write(directory.join("good"), "[engine]\ncores = 1\n").unwrap();
+    let allowed = "allowed: a readable TOML file of at most 1 MiB";
+    assert_eq!(
+        refusal("none"),
+        format!("none: cannot be read: No such file or directory (os error 2); {allowed}")
+    );
+    assert_eq!(refusal("binary"), format!("binary: is not UTF-8; {allowed}"));
+    assert_eq!(refusal("long"), format!("long: is too long; {allowed}"));
+    let good = Sources { file: Some(directory.join("good")), ..Sources::default() };
+    assert_eq!(Loaded::load(&good).unwrap().config.runtime.cores, 1);
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn an_unknown_variable_is_reported_and_no_error() {
+    // An orchestrator makes such names for a service called inrush.
+    let loaded = load(&[], &[("INRUSH_SERVICE_HOST", "10.0.0.1"), ("INRUSH_CORE", "2")], None).unwrap();
+    assert_eq!(
+        loaded.warnings,
+        [
+            "INRUSH_CORE: no such variable, ignored; see inrush --help",
+            "INRUSH_SERVICE_HOST: no such variable, ignored; see inrush --help",
+        ]
+    );
+}
+
+#[test]
+fn help_and_version_are_answers() {
+    let help = refusal(&["--help"], &[], None);
+    for name in
+        ["--config", "--rtmp", "--http", "--cores", "--placement", "--log", "--log-format", "INRUSH_RTMP"]
+    {
+        assert!(help.contains(name), "{name} is missing from the help");
+    }
+    assert_eq!(refusal(&["--version"], &[], None).trim(), concat!("inrush ", env!("CARGO_PKG_VERSION")));
+}
+
+/// The names of the keys of an `[[app]]` table, as an error line lists them.
+fn app_keys() -> String {
+    schema::APP_KEYS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn what_check_prints_is_a_file_that_means_the_same() {
+    let file = "[engine]\nplacement = \"core:1\"\ndrain_seconds = 5\n[rtmp]\nlisten = \"[::]:1936\"\n\
+                [log]\nfilter = \"inrush=debug,warn\"\n[[app]]\nname = \"live\"\ngop_cache = false\n[[app]]\nname = \"*\"\n";
+    let loaded = load(&["--cores", "3"], &[], Some(file)).unwrap();
+    let shown = loaded.show();
+    assert!(shown.contains("cores = 3  # --cores\n"), "{shown}");
+    assert!(shown.contains("drain_seconds = 5  # x.toml:3\n"), "{shown}");
+    assert!(shown.contains("listen = \"127.0.0.1:8935\"\n"), "{shown}");
+    let again = load(&[], &[], Some(&shown)).expect("a valid file");
+    assert_eq!(again.config.differences(&loaded.config), Vec::<String>::new());
+    assert_eq!(format!("{:?}", again.config), format!("{:?}", loaded.config));
+}
+
+#[test]
+fn an_app_inherits_from_any_app_what_it_leaves_out_wherever_that_stands() {
+    let file = "[[app]]\nname = \"radio\"\ngop_cache = false\n[[app]]\nname = \"*\"\ntimestamps = \"monotonic\"\n\
+                [[app]]\nname = \"live\"\ntimestamps = \"pass\"\nqueue_ms_max = 1000\n";
+    let apps = load(&[], &[], Some(file)).unwrap().config.runtime.apps;
+    let seen = |index: usize| {
+        let App { name, settings } = &apps[index];
+        (name.as_str(), settings.gop.enabled, settings.ingest.timestamps, settings.queue.ms_max)
+    };
+    assert_eq!(apps.len(), 3);
+    assert_eq!(seen(0), ("radio", false, TimestampPolicy::Monotonic, 3000));
+    assert_eq!(seen(1), ("live", true, TimestampPolicy::Pass, 1000));
+    assert_eq!(seen(2), ("*", true, TimestampPolicy::Monotonic, 3000));
+}
+
+#[test]
+fn differences_are_named_key_by_key() {
+    let old = load(&[], &[], Some("[[app]]\nname = \"a\"\n[[app]]\nname = \"b\"\n")).unwrap().config;
+    let new = load(
+        &["--cores", "2"],
+        &[],
+        Some("[log]\nfilter = \"warn\"\n[[app]]\nname = \"b\"\ngop_cache = false\n[[app]]\nname = \"c\"\n"),
+    );
+    let differences = old.differences(&new.unwrap().config);
+    assert_eq!(differences, ["engine.cores", "log.filter", "app \"a\"", "app \"b\"", "app \"c\""]);
+}
+
+#[test]
+fn the_sample_file_shows_every_key_at_its_default() {
+    let file = include_str!("../../deploy/inrush.toml");
+    if file != sample() {
+        let new = concat!(env!("CARGO_MANIFEST_DIR"), "/target/inrush.toml");
+        std::fs::write(new, sample()).expect("the target folder is there");
+        panic!("a key has changed: look at {new}, and make it deploy/inrush.toml");
+    }
+    let default = format!("{:?}", Config::default());
+    // As it is, and with every key that it shows taken in.
+    let keys_in = file.lines().map(|line| {
+        let key = line.strip_prefix("# ").filter(|rest| {
+            rest.split_once(" = ")
+                .is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        });
+        format!("{}\n", key.unwrap_or(line))
+    });
+    let keys_in: String = keys_in.collect();
+    for text in [file, &keys_in] {
+        let config = load(&[], &[], Some(text)).expect("valid").config;
+        assert_eq!(format!("{config:?}"), default);
+    }
+    for key in schema::APP_KEYS.iter() {
+        assert!(keys_in.lines().any(|line| line.starts_with(&format!("{} = ", key.name))), "{}", key.name);
+    }
+    for key in schema::TABLES.iter().flat_map(|table| table.keys) {
+        assert!(keys_in.lines().any(|line| line.starts_with(&format!("{} = ", key.name))), "{}", key.name);
+    }
+}

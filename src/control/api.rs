@@ -1,0 +1,286 @@
+//! The admin API: streams and connections as JSON, and closing one.
+//!
+//! Names of fields are stable; fields may be added. Lists come from all cores; a core that did not answer within
+//! [`QUERY_MAX`] is named in `stalled_cores`, and the list lacks what it has.
+//!
+//! `GET /api/v1/streams`, sorted by app and name:
+//! ```json
+//! {"streams": [{"app": "live", "name": "test", "name_hash": "9f86d081", "core": 0, "publisher": "17",
+//!   "subscribers": 2, "codecs": ["avc1.64001f", "mp4a.40.2"], "resolution": {"width": 1280, "height": 720},
+//!   "audio": {"sample_rate_hz": 48000, "channels": 2}, "bits_in_per_second": 3012000, "bytes_in": 9412345,
+//!   "messages_in": 4711, "gop_bytes": 512000, "gop_frames": 96, "timestamp_steps_back": 0, "timestamp_jumps": 0,
+//!   "uptime_seconds": 25.1}], "stalled_cores": []}
+//! ```
+//! `GET /api/v1/streams/{app}/{name}`: `{"stream": {…}, "stalled_cores": []}`. Both parts percent-decoded; slashes inside the
+//! name may stand as they are, slashes inside the app are written `%2F`.
+//!
+//! `GET /api/v1/connections`, sorted by id:
+//! ```json
+//! {"connections": [{"id": "17", "peer": "192.0.2.7:50412", "core": 0, "role": "publisher", "app": "live",
+//!   "name": "test", "name_hash": "9f86d081", "flash_ver": "FMLE/3.0 (compatible; Lavf59.27.100)",
+//!   "bits_in_per_second": 3012000, "bits_out_per_second": 0, "bytes_in": 9412345, "bytes_out": 3500, "messages_in": 4711,
+//!   "messages_out": 0, "dropped": 0, "uptime_seconds": 25.4, "codecs": "avc1.64001f,mp4a.40.2",
+//!   "resolution": {"width": 1280, "height": 720}}], "stalled_cores": []}
+//! ```
+//! Ids are strings, as they may use all 64 bits and many JSON readers keep 53. `role` is `pending`, `publisher` or `player`.
+//!
+//! `DELETE /api/v1/connections/{id}`: 204 when it is being closed, 404 when no core has it, 503 when none has it and a core did
+//! not answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+use tokio::sync::SemaphorePermit;
+use tracing::info;
+
+use super::cores::{CoreAnswer, Cores};
+use super::refusal::Refusal;
+use super::router::Control;
+use crate::runtime::observe::{ConnectionId, ConnectionInfo, StreamInfo};
+
+/// How long a core may take to answer.
+pub const QUERY_MAX: Duration = Duration::from_secs(1);
+
+/// Questions that the cores are asked at a time: each costs a core a walk over its slab.
+pub const QUERIES_MAX: usize = 4;
+
+pub(super) async fn streams<C: Cores>(
+    State(control): State<Arc<Control<C>>>,
+) -> Result<Json<Streams>, Refusal> {
+    let cores = control.running()?;
+    let _permit = permit(&control).await?;
+    let (mut streams, stalled_cores) = gather(cores.streams(QUERY_MAX).await);
+    streams.sort_by(|a, b| (&a.app, &a.name).cmp(&(&b.app, &b.name)));
+    Ok(Json(Streams { streams: streams.into_iter().map(Stream::from).collect(), stalled_cores }))
+}
+
+pub(super) async fn stream<C: Cores>(
+    State(control): State<Arc<Control<C>>>,
+    request: Request,
+) -> Result<Json<OneStream>, Refusal> {
+    const NONE: Refusal = Refusal::NotFound("no such stream");
+    let cores = control.running()?;
+    // Not the router's decoded path: it no longer tells a slash from %2F. Nesting has taken the front of the path away.
+    let (app, name) = request.uri().path().strip_prefix("/streams/").and_then(address).ok_or(NONE)?;
+    let _permit = permit(&control).await?;
+    let (streams, stalled_cores) = gather(cores.streams(QUERY_MAX).await);
+    match streams.into_iter().find(|stream| stream.app == app && stream.name == name) {
+        Some(stream) => Ok(Json(OneStream { stream: stream.into(), stalled_cores })),
+        None if stalled_cores.is_empty() => Err(NONE),
+        None => Err(Refusal::Stalled(stalled_cores)),
+    }
+}
+
+pub(super) async fn connections<C: Cores>(
+    State(control): State<Arc<Control<C>>>,
+) -> Result<Json<Connections>, Refusal> {
+    let cores = control.running()?;
+    let _permit = permit(&control).await?;
+    let (mut connections, stalled_cores) = gather(cores.connections(QUERY_MAX).await);
+    // One that moves between cores while they answer may be seen on both.
+    connections.sort_by_key(|connection| connection.id);
+    connections.dedup_by_key(|connection| connection.id);
+    let connections = connections.into_iter().map(Connection::from).collect();
+    Ok(Json(Connections { connections, stalled_cores }))
+}
+
+pub(super) async fn kick<C: Cores>(
+    State(control): State<Arc<Control<C>>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    const NONE: Refusal = Refusal::NotFound("no such connection");
+    let cores = control.running()?;
+    let id = ConnectionId(id.parse().map_err(|_| NONE)?);
+    let _permit = permit(&control).await?;
+    let mut stalled = Vec::new();
+    for answer in cores.kick(id, QUERY_MAX).await {
+        match answer {
+            CoreAnswer::Answer(true) => {
+                info!(connection = id.0, "closed through the API");
+                return Ok(StatusCode::NO_CONTENT);
+            }
+            CoreAnswer::Answer(false) => {}
+            CoreAnswer::Stalled { core } => stalled.push(core),
+        }
+    }
+    if stalled.is_empty() { Err(NONE) } else { Err(Refusal::Stalled(stalled)) }
+}
+
+/// `GET /api/v1/streams`.
+#[derive(Serialize)]
+pub(super) struct Streams {
+    streams: Vec<Stream>,
+    stalled_cores: Vec<u16>,
+}
+
+/// `GET /api/v1/streams/{app}/{name}`.
+#[derive(Serialize)]
+pub(super) struct OneStream {
+    stream: Stream,
+    stalled_cores: Vec<u16>,
+}
+
+/// `GET /api/v1/connections`.
+#[derive(Serialize)]
+pub(super) struct Connections {
+    connections: Vec<Connection>,
+    stalled_cores: Vec<u16>,
+}
+
+/// [`StreamInfo`] as JSON.
+#[derive(Serialize)]
+struct Stream {
+    app: String,
+    name: String,
+    name_hash: String,
+    core: u16,
+    publisher: Option<String>,
+    subscribers: u64,
+    codecs: Vec<String>,
+    resolution: Option<Resolution>,
+    audio: Option<Audio>,
+    bits_in_per_second: u64,
+    bytes_in: u64,
+    messages_in: u64,
+    gop_bytes: u64,
+    gop_frames: u64,
+    timestamp_steps_back: u64,
+    timestamp_jumps: u64,
+    uptime_seconds: f64,
+}
+
+/// [`ConnectionInfo`] as JSON.
+#[derive(Serialize)]
+struct Connection {
+    id: String,
+    peer: String,
+    core: u16,
+    role: &'static str,
+    app: String,
+    name: String,
+    name_hash: String,
+    flash_ver: String,
+    bits_in_per_second: u64,
+    bits_out_per_second: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    messages_in: u64,
+    messages_out: u64,
+    dropped: u64,
+    uptime_seconds: f64,
+    codecs: String,
+    resolution: Option<Resolution>,
+}
+
+#[derive(Serialize)]
+struct Resolution {
+    width: u32,
+    height: u32,
+}
+
+#[derive(Serialize)]
+struct Audio {
+    sample_rate_hz: u32,
+    channels: u8,
+}
+
+impl From<StreamInfo> for Stream {
+    fn from(info: StreamInfo) -> Self {
+        Self {
+            app: info.app,
+            name: info.name,
+            name_hash: info.name_hash,
+            core: info.core,
+            publisher: info.publisher.map(|id| id.0.to_string()),
+            subscribers: info.subscribers,
+            codecs: info.codecs,
+            resolution: resolution(info.resolution),
+            audio: info.audio.map(|(sample_rate_hz, channels)| Audio { sample_rate_hz, channels }),
+            bits_in_per_second: info.bits_in_per_second,
+            bytes_in: info.bytes_in,
+            messages_in: info.messages_in,
+            gop_bytes: info.gop_bytes,
+            gop_frames: info.gop_frames,
+            timestamp_steps_back: info.timestamp_steps_back,
+            timestamp_jumps: info.timestamp_jumps,
+            uptime_seconds: info.uptime_seconds,
+        }
+    }
+}
+
+impl From<ConnectionInfo> for Connection {
+    fn from(info: ConnectionInfo) -> Self {
+        Self {
+            id: info.id.0.to_string(),
+            peer: info.peer.to_string(),
+            core: info.core,
+            role: info.role.label(),
+            app: info.app,
+            name: info.name,
+            name_hash: info.name_hash,
+            flash_ver: info.flash_ver,
+            bits_in_per_second: info.bits_in_per_second,
+            bits_out_per_second: info.bits_out_per_second,
+            bytes_in: info.bytes_in,
+            bytes_out: info.bytes_out,
+            messages_in: info.messages_in,
+            messages_out: info.messages_out,
+            dropped: info.dropped,
+            uptime_seconds: info.uptime_seconds,
+            codecs: info.codecs,
+            resolution: resolution(info.resolution),
+        }
+    }
+}
+
+fn resolution(size: Option<(u32, u32)>) -> Option<Resolution> {
+    size.map(|(width, height)| Resolution { width, height })
+}
+
+/// Leave to ask the cores something.
+async fn permit<C>(control: &Control<C>) -> Result<SemaphorePermit<'_>, Refusal> {
+    match tokio::time::timeout(QUERY_MAX, control.queries.acquire()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(Refusal::Busy),
+    }
+}
+
+/// One list from all cores, and the cores that are missing from it.
+fn gather<T>(answers: Vec<CoreAnswer<Vec<T>>>) -> (Vec<T>, Vec<u16>) {
+    let (mut all, mut stalled) = (Vec::new(), Vec::new());
+    for answer in answers {
+        match answer {
+            CoreAnswer::Answer(mut part) => all.append(&mut part),
+            CoreAnswer::Stalled { core } => stalled.push(core),
+        }
+    }
+    (all, stalled)
+}
+
+/// App and name of `{app}/{name}`, still encoded: split first, decoded afterwards.
+fn address(path: &str) -> Option<(String, String)> {
+    let (app, name) = path.split_once('/')?;
+    let decode = |part| Some(percent_decode_str(part).decode_utf8().ok()?.into_owned());
+    Some((decode(app)?, decode(name)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_split_before_it_is_decoded() {
+        let address = |path| address(path).map(|(app, name)| format!("{app}|{name}"));
+        assert_eq!(address("live/test").as_deref(), Some("live|test"));
+        assert_eq!(address("live/a/b").as_deref(), Some("live|a/b"));
+        assert_eq!(address("live%2Feu/a%2Fb%20c").as_deref(), Some("live/eu|a/b c"));
+        assert_eq!(address("/name").as_deref(), Some("|name"), "an empty app is an app");
+        assert_eq!(address("live"), None);
+        assert_eq!(address("live/%ff"), None);
+    }
+}

@@ -1,0 +1,73 @@
+//! What the control HTTP asks of the cores: the seam between it and the runtime.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::runtime::Handle;
+use crate::runtime::observe::{ConnectionId, ConnectionInfo, PublishedCounts, StreamInfo};
+
+pub use crate::runtime::CoreAnswer;
+
+/// A running engine, as control sees it. Questions come back after `timeout` at the latest, with one entry a core.
+pub trait Cores: Send + Sync + 'static {
+    /// How many cores there are; they are numbered from 0.
+    fn cores(&self) -> usize;
+    /// Streams, by home core.
+    fn streams(&self, timeout: Duration) -> impl Future<Output = Vec<CoreAnswer<Vec<StreamInfo>>>> + Send;
+    /// Connections, by the core that serves them now.
+    fn connections(
+        &self,
+        timeout: Duration,
+    ) -> impl Future<Output = Vec<CoreAnswer<Vec<ConnectionInfo>>>> + Send;
+    /// Closes a connection, wherever it is; a core that has it answers `true`.
+    fn kick(&self, id: ConnectionId, timeout: Duration)
+    -> impl Future<Output = Vec<CoreAnswer<bool>>> + Send;
+    /// Counters of a core, as its last sweep published them.
+    fn counts(&self, core: usize) -> &PublishedCounts;
+    /// Counters of a core that have a kind: family, kind, value.
+    fn labelled(&self, core: usize) -> Vec<(&'static str, &'static str, u64)>;
+    /// Time since a core's last sweep.
+    fn sweep_age(&self, core: usize) -> Duration;
+    /// Listeners are bound and every core runs.
+    fn is_ready(&self) -> bool;
+    /// No new publishers are taken in, and the process will end.
+    fn is_draining(&self) -> bool;
+}
+
+impl Cores for Handle {
+    fn cores(&self) -> usize {
+        Self::cores(self)
+    }
+
+    async fn streams(&self, timeout: Duration) -> Vec<CoreAnswer<Vec<StreamInfo>>> {
+        Self::streams(self, timeout).await
+    }
+
+    async fn connections(&self, timeout: Duration) -> Vec<CoreAnswer<Vec<ConnectionInfo>>> {
+        Self::connections(self, timeout).await
+    }
+
+    async fn kick(&self, id: ConnectionId, timeout: Duration) -> Vec<CoreAnswer<bool>> {
+        Self::kick(self, id, timeout).await
+    }
+
+    fn counts(&self, core: usize) -> &PublishedCounts {
+        Self::counts(self, core)
+    }
+
+    fn labelled(&self, core: usize) -> Vec<(&'static str, &'static str, u64)> {
+        Self::labelled(self, core)
+    }
+
+    fn sweep_age(&self, core: usize) -> Duration {
+        Self::sweep_age(self, core)
+    }
+
+    fn is_ready(&self) -> bool {
+        Self::is_ready(self)
+    }
+
+    fn is_draining(&self) -> bool {
+        Self::is_draining(self)
+    }
+}

@@ -1,0 +1,272 @@
+//! `/metrics`: what the cores count, as Prometheus reads it.
+//!
+//! A counter of a core is named as in the code: `inrush_` and its field, `_total` for what only grows, with the label `core`.
+//! Counters by kind (errors, close reasons, oddities) have the label `kind` as well; kinds are variants of enums, so the number
+//! of series is bounded by cores times variants, whatever peers do. No series carries the name of a stream or an address.
+//!
+//! The scrape asks no core: it reads what each core's sweep published last, and `inrush_sweep_age_seconds` says how long ago.
+//!
+//! Two forms, as the scraper's `Accept` prefers: OpenMetrics 1.0, and the older text format 0.0.4 for everybody else.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::UNIX_EPOCH;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::cores::Cores;
+use super::process;
+use super::router::Control;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PLAIN_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Help of the counters by kind that are known here; another family is shown with its name as help.
+const FAMILY_HELP: [(&str, &str); 3] = [
+    ("close_reason", "Connections closed, by reason"),
+    ("oddity", "What peers did that was tolerated, by kind"),
+    ("session_error", "What peers did that ended their connection, by kind"),
+];
+
+pub(super) async fn metrics<C: Cores>(
+    State(control): State<Arc<Control<C>>>,
+    headers: HeaderMap,
+) -> Response {
+    let wants_open_metrics = headers
+        .get_all(ACCEPT)
+        .iter()
+        .any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("application/openmetrics-text")));
+    let text = exposition(&control);
+    if wants_open_metrics {
+        ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()
+    } else {
+        ([(CONTENT_TYPE, PLAIN_TEXT)], plain_text(&text)).into_response()
+    }
+}
+
+/// All families in OpenMetrics text.
+fn exposition<C: Cores>(control: &Arc<Control<C>>) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Scrape(Arc::clone(control))));
+    let mut out = String::new();
+    // Writing into a string does not fail, and neither do our values.
+    let _ = text::encode(&mut out, &registry);
+    out
+}
+
+/// OpenMetrics names a counter's family without `_total`, the older format with it; the end mark is a comment there.
+fn plain_text(open_metrics: &str) -> String {
+    let mut out = String::with_capacity(open_metrics.len() + 1024);
+    let counters: Vec<&str> = open_metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+        .collect();
+    for line in open_metrics.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT ")) {
+        let named = ["# HELP ", "# TYPE "].iter().find_map(|mark| {
+            let (name, rest) = line.strip_prefix(mark)?.split_once(' ')?;
+            Some((mark, name, rest))
+        });
+        match named {
+            Some((mark, name, rest)) if counters.contains(&name) => {
+                out.extend([mark, name, "_total ", rest]);
+            }
+            _ => out.push_str(line),
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// One family with its samples, before it is written.
+struct Family {
+    name: String,
+    help: String,
+    kind: MetricType,
+    samples: Vec<(Labels, Value)>,
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+#[derive(Clone, Copy)]
+enum Value {
+    Whole(u64),
+    Real(f64),
+}
+
+struct Scrape<C>(Arc<Control<C>>);
+
+impl<C> fmt::Debug for Scrape<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scrape")
+    }
+}
+
+impl<C: Cores> Collector for Scrape<C> {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for family in families(&self.0) {
+            let mut metric = encoder.encode_descriptor(&family.name, &family.help, None, family.kind)?;
+            for (labels, value) in &family.samples {
+                if labels.is_empty() {
+                    sample(&mut metric, family.kind, *value)?;
+                } else {
+                    sample(&mut metric.encode_family(labels)?, family.kind, *value)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sample(metric: &mut MetricEncoder<'_>, kind: MetricType, value: Value) -> fmt::Result {
+    match (kind, value) {
+        (MetricType::Counter, Value::Whole(value)) => {
+            metric.encode_counter::<NoLabelSet, _, f64>(&value, None)
+        }
+        (MetricType::Counter, Value::Real(value)) => {
+            metric.encode_counter::<NoLabelSet, _, f64>(&value, None)
+        }
+        (_, Value::Whole(value)) => metric.encode_gauge(&value),
+        (_, Value::Real(value)) => metric.encode_gauge(&value),
+    }
+}
+
+fn families<C: Cores>(control: &Control<C>) -> Vec<Family> {
+    let mut families = of_process(control);
+    if let Some(cores) = control.cores.get() {
+        families.extend(of_engine(cores));
+        families.extend(of_cores(cores));
+        families.extend(by_kind(cores));
+    }
+    families
+}
+
+fn of_process<C: Cores>(control: &Control<C>) -> Vec<Family> {
+    let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+    let refused = control.connections_refused.load(Ordering::Relaxed);
+    let started = control.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let mut families = vec![
+        Family {
+            samples: vec![(version, Value::Whole(1))],
+            ..gauge("inrush_build_info", "The version that runs; always 1", Value::Whole(1))
+        },
+        gauge("process_start_time_seconds", "Start of the process, Unix time", Value::Real(started)),
+        counter(
+            "inrush_control_connections_refused",
+            "Connections of the control HTTP turned away because there were too many",
+            Value::Whole(refused),
+        ),
+    ];
+    if let Some(process) = process::Usage::now() {
+        families.extend([
+            gauge("process_resident_memory_bytes", "Resident memory", Value::Whole(process.resident_bytes)),
+            gauge("process_open_fds", "Open file descriptors", Value::Whole(process.open_fds)),
+            gauge("process_max_fds", "File descriptors that may be open", Value::Whole(process.max_fds)),
+            counter(
+                "process_cpu_seconds",
+                "CPU time used, user and system",
+                Value::Real(process.cpu_seconds),
+            ),
+        ]);
+    }
+    families
+}
+
+fn of_engine<C: Cores>(cores: &C) -> [Family; 3] {
+    let flag = |is: bool| Value::Whole(is.into());
+    [
+        gauge("inrush_cores", "Cores that the engine runs on", Value::Whole(cores.cores() as u64)),
+        gauge(
+            "inrush_ready",
+            "1 while publishers and players are welcome",
+            flag(cores.is_ready() && !cores.is_draining()),
+        ),
+        gauge("inrush_draining", "1 while the engine drains", flag(cores.is_draining())),
+    ]
+}
+
+/// The counters that every core publishes, and how fresh they are.
+fn of_cores<C: Cores>(cores: &C) -> Vec<Family> {
+    let mut families: Vec<Family> = Vec::new();
+    for core in 0..cores.cores() {
+        let mut index = 0;
+        cores.counts(core).for_each(|name, help, is_gauge, value| {
+            if families.len() == index {
+                let kind = if is_gauge { MetricType::Gauge } else { MetricType::Counter };
+                let help = help.trim_end_matches('.').to_owned();
+                families.push(Family { name: format!("inrush_{name}"), help, kind, samples: Vec::new() });
+            }
+            families[index].samples.push((core_label(core), Value::Whole(value)));
+            index += 1;
+        });
+    }
+    let ages = (0..cores.cores())
+        .map(|core| (core_label(core), Value::Real(cores.sweep_age(core).as_secs_f64())))
+        .collect();
+    families.push(Family {
+        samples: ages,
+        ..gauge("inrush_sweep_age_seconds", "Time since a core's last sweep", Value::Whole(0))
+    });
+    families
+}
+
+fn by_kind<C: Cores>(cores: &C) -> Vec<Family> {
+    let mut families: Vec<Family> = Vec::new();
+    for core in 0..cores.cores() {
+        for (name, kind, value) in cores.labelled(core) {
+            let full_name = format!("inrush_{name}");
+            let index = families.iter().position(|family| family.name == full_name).unwrap_or_else(|| {
+                let help =
+                    FAMILY_HELP.iter().find(|(known, _)| *known == name).map_or(name, |(_, help)| help);
+                families.push(Family {
+                    name: full_name,
+                    help: help.to_owned(),
+                    kind: MetricType::Counter,
+                    samples: Vec::new(),
+                });
+                families.len() - 1
+            });
+            let mut labels = core_label(core);
+            labels.push(("kind", kind.to_owned()));
+            families[index].samples.push((labels, Value::Whole(value)));
+        }
+    }
+    families
+}
+
+fn core_label(core: usize) -> Labels {
+    vec![("core", core.to_string())]
+}
+
+fn gauge(name: &str, help: &str, value: Value) -> Family {
+    single(name, help, MetricType::Gauge, value)
+}
+
+fn counter(name: &str, help: &str, value: Value) -> Family {
+    single(name, help, MetricType::Counter, value)
+}
+
+fn single(name: &str, help: &str, kind: MetricType, value: Value) -> Family {
+    Family { name: name.to_owned(), help: help.to_owned(), kind, samples: vec![(Labels::new(), value)] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_older_format_names_counters_with_their_suffix_and_has_no_end_mark() {
+        let open_metrics = "# HELP a_b Bytes.\n# TYPE a_b counter\na_b_total{core=\"0\"} 1\n\
+                            # HELP g Now.\n# TYPE g gauge\ng 2\n# EOF\n";
+        let expected = "# HELP a_b_total Bytes.\n# TYPE a_b_total counter\na_b_total{core=\"0\"} 1\n\
+                        # HELP g Now.\n# TYPE g gauge\ng 2\n";
+        assert_eq!(plain_text(open_metrics), expected);
+    }
+}

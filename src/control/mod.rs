@@ -1,0 +1,51 @@
+//! The control HTTP: health, metrics and the admin API (floor 5).
+//!
+//! It runs on a thread of its own with an ordinary tokio runtime, never on a media core, and touches no core's state: what it
+//! wants to know it asks ([`Cores`]), and waits with a timeout. A core that does not answer is named in the answer and not
+//! waited for. Hot counters are not even asked for: each core's sweep publishes them as atomics.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `GET /healthz` | 200 while the process and all cores live; 503 names the cores that stand still |
+//! | `GET /readyz` | 200 when publishers and players are welcome; 503 while starting and draining |
+//! | `GET /metrics` | Prometheus text, see [`metrics`] |
+//! | `GET /api/v1/streams`, `/api/v1/streams/{app}/{name}` | live streams, see [`api`] |
+//! | `GET /api/v1/connections` | connections |
+//! | `DELETE /api/v1/connections/{id}` | closes one: 204; 404 when there is none |
+//!
+//! # Bounds
+//! [`server::CONNECTIONS_MAX`] connections; a request head of [`server::HEAD_BYTES_MAX`] within [`server::HEAD_MAX`]; no request
+//! has a body worth reading; a connection lives for [`server::CONNECTION_LIFE_MAX`]; [`api::QUERIES_MAX`] questions to the cores
+//! at a time.
+//! # Errors
+//! Every refusal has one shape: `{"error": {"code": "not_found", "message": "…"}}`, the code from a fixed set.
+
+use std::net::SocketAddr;
+
+pub mod api;
+mod cores;
+mod guard;
+mod health;
+pub mod metrics;
+mod process;
+mod refusal;
+mod router;
+pub mod server;
+#[cfg(test)]
+mod tests;
+
+pub use cores::{CoreAnswer, Cores};
+pub use server::{Server, StartError, start};
+
+/// What the control HTTP is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where it listens. The default is loopback: the API has no keys, and shows the names of streams.
+    pub listen: SocketAddr,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8935)) }
+    }
+}

@@ -1,0 +1,67 @@
+//! What the kernel counts for this process (proc(5)), under the names that every Prometheus client uses.
+
+use std::fs;
+
+/// Clock ticks a second in `/proc/*/stat`: `USER_HZ`, which Linux fixed at 100 for all of user space (proc_pid_stat(5)).
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Memory, descriptors and CPU time now.
+pub(super) struct Usage {
+    pub(super) resident_bytes: u64,
+    pub(super) open_fds: u64,
+    pub(super) max_fds: u64,
+    pub(super) cpu_seconds: f64,
+}
+
+impl Usage {
+    /// `None` where `/proc` cannot be read, which includes having no descriptor left to read it with.
+    pub(super) fn now() -> Option<Self> {
+        let status = fs::read_to_string("/proc/self/status").ok()?;
+        let resident_kb: u64 = field(&status, "VmRSS:")?.parse().ok()?;
+        let limits = fs::read_to_string("/proc/self/limits").ok()?;
+        let max_fds = match field(&limits, "Max open files")? {
+            "unlimited" => u64::MAX,
+            number => number.parse().ok()?,
+        };
+        let stat = fs::read_to_string("/proc/self/stat").ok()?;
+        // The second field is the program's name in brackets, and may hold anything; utime and stime are fields 14 and 15.
+        let (_, after_name) = stat.rsplit_once(')')?;
+        let mut ticks = after_name.split_ascii_whitespace().skip(11).map(str::parse::<u64>);
+        let ticks = ticks.next()?.ok()? + ticks.next()?.ok()?;
+        Some(Self {
+            resident_bytes: resident_kb * 1024,
+            // Less the one that reads the directory.
+            open_fds: (fs::read_dir("/proc/self/fd").ok()?.count() as u64).saturating_sub(1),
+            max_fds,
+            cpu_seconds: ticks as f64 / TICKS_PER_SECOND,
+        })
+    }
+}
+
+/// The first word after `name`.
+fn field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.split_ascii_whitespace().next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_is_that_of_this_process() {
+        let before = Usage::now().expect("/proc");
+        assert!(before.resident_bytes > 100_000, "{}", before.resident_bytes);
+        assert!(before.open_fds < before.max_fds);
+        let start = std::time::Instant::now();
+        while start.elapsed() < std::time::Duration::from_millis(100) {
+            std::hint::spin_loop();
+        }
+        let after = Usage::now().expect("/proc");
+        assert!(
+            after.cpu_seconds >= before.cpu_seconds + 0.03,
+            "{} {}",
+            before.cpu_seconds,
+            after.cpu_seconds
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! The one shape of every refusal.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// A refusal: `{"error": {"code": …, "message": …}}`. Codes are stable; messages are for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// No such path.
+    NoRoute,
+    /// The path exists, the method does not.
+    NoMethod,
+    /// No such stream or connection.
+    NotFound(&'static str),
+    /// The cores that might know did not answer.
+    Stalled(Vec<u16>),
+    /// The engine does not run yet.
+    Starting,
+    /// More questions at a time than allowed.
+    Busy,
+    /// A page of another origin, or a name that is not ours.
+    ForeignOrigin(&'static str),
+    /// A body longer than any request needs.
+    BodyTooLong,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: Inner<'a>,
+}
+
+#[derive(Serialize)]
+struct Inner<'a> {
+    code: &'static str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stalled_cores: Option<&'a [u16]>,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, code, message) = match &self {
+            Self::NoRoute => (StatusCode::NOT_FOUND, "no_route", "no such path"),
+            Self::NoMethod => (StatusCode::METHOD_NOT_ALLOWED, "no_method", "this path has no such method"),
+            Self::NotFound(message) => (StatusCode::NOT_FOUND, "not_found", *message),
+            Self::Stalled(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "stalled", "a core that may know does not answer")
+            }
+            Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting", "the engine does not run yet"),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "too many questions at a time"),
+            Self::ForeignOrigin(message) => (StatusCode::FORBIDDEN, "foreign_origin", *message),
+            Self::BodyTooLong => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "body_too_long", "no request has such a body")
+            }
+        };
+        let stalled_cores = match &self {
+            Self::Stalled(cores) => Some(cores.as_slice()),
+            _ => None,
+        };
+        (status, Json(Body { error: Inner { code, message, stalled_cores } })).into_response()
+    }
+}

@@ -1,0 +1,62 @@
+//! Paths and who answers them.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{delete, get};
+use tokio::sync::Semaphore;
+
+use super::cores::Cores;
+use super::refusal::Refusal;
+use super::{api, guard, health, metrics};
+
+/// What all answers share.
+pub(super) struct Control<C> {
+    /// The engine, once it runs.
+    pub(super) cores: OnceLock<C>,
+    /// Questions that the cores may be asked at a time.
+    pub(super) queries: Semaphore,
+    /// Whether only this machine can reach us.
+    pub(super) is_loopback: bool,
+    /// When the process began.
+    pub(super) started: SystemTime,
+    /// Connections turned away because there were too many.
+    pub(super) connections_refused: AtomicU64,
+}
+
+impl<C: Cores> Control<C> {
+    pub(super) fn new(is_loopback: bool) -> Self {
+        Self {
+            cores: OnceLock::new(),
+            queries: Semaphore::new(api::QUERIES_MAX),
+            is_loopback,
+            started: SystemTime::now(),
+            connections_refused: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn running(&self) -> Result<&C, Refusal> {
+        self.cores.get().ok_or(Refusal::Starting)
+    }
+}
+
+pub(super) fn router<C: Cores>(control: &Arc<Control<C>>) -> Router {
+    let api = Router::new()
+        .route("/streams", get(api::streams::<C>))
+        .route("/streams/{*path}", get(api::stream::<C>))
+        .route("/connections", get(api::connections::<C>))
+        .route("/connections/{id}", delete(api::kick::<C>))
+        .layer(from_fn_with_state(Arc::clone(control), guard::refuse_other_origins::<C>));
+    Router::new()
+        .route("/healthz", get(health::healthz::<C>))
+        .route("/readyz", get(health::readyz::<C>))
+        .route("/metrics", get(metrics::metrics::<C>))
+        .nest("/api/v1", api)
+        .fallback(|| async { Refusal::NoRoute })
+        .method_not_allowed_fallback(|| async { Refusal::NoMethod })
+        .layer(from_fn(guard::refuse_long_bodies))
+        .with_state(Arc::clone(control))
+}

@@ -1,0 +1,232 @@
+//! The control HTTP's listener, thread and connections.
+//!
+//! Under a flood of RTMP connections the process can run out of file descriptors, and that is when somebody wants to look: so a
+//! few are kept in a reserve and given up one by one when an accept fails for want of them.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use super::Settings;
+use super::cores::Cores;
+use super::router::{Control, router};
+
+/// Connections at a time; further ones are closed at once.
+pub const CONNECTIONS_MAX: usize = 128;
+
+/// Longest request head, bytes.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// How long a request's head may take, and how long a connection may stay without one.
+pub const HEAD_MAX: Duration = Duration::from_secs(15);
+
+/// How long an answer may lie unacknowledged before the connection is given up.
+pub const UNREAD_MAX: Duration = Duration::from_secs(10);
+
+/// How long a connection may live; after that the answer under way is its last, and has [`UNREAD_MAX`] to leave.
+pub const CONNECTION_LIFE_MAX: Duration = Duration::from_secs(300);
+
+/// The three times above, apart, so that a test need not wait for them.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    pub(super) head: Duration,
+    pub(super) unread: Duration,
+    pub(super) life: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { head: HEAD_MAX, unread: UNREAD_MAX, life: CONNECTION_LIFE_MAX }
+    }
+}
+
+/// File descriptors kept for when there are no others.
+const RESERVE: usize = 16;
+
+/// Pause after an accept that failed for want of descriptors or memory, the reserve included.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The control HTTP as it runs. Dropping it ends the thread.
+pub struct Server<C> {
+    address: SocketAddr,
+    control: Arc<Control<C>>,
+    stop: Option<oneshot::Sender<Infallible>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Why the control HTTP cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Somebody else listens there.
+    #[error(
+        "control HTTP: {address} is in use; see who has it with `ss -ltnp 'sport = :{port}'`, or choose another with --http",
+        port = address.port()
+    )]
+    InUse {
+        /// The address asked for.
+        address: SocketAddr,
+    },
+    /// The address cannot be listened on.
+    #[error("control HTTP: cannot listen on {address}: {error}; choose an address of this host with --http")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the kernel says.
+        error: io::Error,
+    },
+    /// No thread or runtime could be made.
+    #[error("control HTTP: cannot start its thread: {0}")]
+    Thread(io::Error),
+}
+
+/// Binds the listener and starts the thread. Until [`Server::attach`] the answer to most questions is "starting".
+pub fn start<C: Cores>(settings: &Settings) -> Result<Server<C>, StartError> {
+    start_with(settings, Patience::default())
+}
+
+pub(super) fn start_with<C: Cores>(settings: &Settings, patience: Patience) -> Result<Server<C>, StartError> {
+    let address = settings.listen;
+    let listener = bind(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => StartError::InUse { address },
+        _ => StartError::Listen { address, error },
+    })?;
+    let address = listener.local_addr().map_err(|error| StartError::Listen { address, error })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(StartError::Thread)?;
+    let control = Arc::new(Control::<C>::new(address.ip().is_loopback()));
+    let (stop, stopped) = oneshot::channel();
+    let shared = Arc::clone(&control);
+    let thread = std::thread::Builder::new()
+        .name("control".into())
+        .spawn(move || runtime.block_on(serve(listener, shared, patience, stopped)))
+        .map_err(StartError::Thread)?;
+    Ok(Server { address, control, stop: Some(stop), thread: Some(thread) })
+}
+
+/// The standard library sets `SO_REUSEADDR`, so that connections of a process just ended are in nobody's way.
+fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+impl<C: Cores> Server<C> {
+    /// Where it really listens: tells the port when 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Tells it of the engine, which runs now. A second engine is ignored.
+    pub fn attach(&self, cores: C) {
+        let _ = self.control.cores.set(cores);
+    }
+}
+
+impl<C> Drop for Server<C> {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It panics nowhere that we know of; and if it did, the end of the process is no place to say so again.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve<C: Cores>(
+    listener: std::net::TcpListener,
+    control: Arc<Control<C>>,
+    patience: Patience,
+    mut stopped: oneshot::Receiver<Infallible>,
+) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return warn!(%error, "control HTTP cannot use its listener"),
+    };
+    let router = router(&control);
+    let mut reserve = Reserve::default();
+    // Dropped with this function, and its connections with it.
+    let mut connections = JoinSet::new();
+    loop {
+        reserve.refill();
+        tokio::select! {
+            _ = &mut stopped => return,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) if connections.len() < CONNECTIONS_MAX => {
+                    debug!(%peer, "control connection");
+                    connections.spawn(serve_connection(stream, router.clone(), patience));
+                }
+                Ok(_) => {
+                    control.connections_refused.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) if is_exhaustion(&error) => {
+                    // With a descriptor given up the next accept succeeds, unless an RTMP listener was quicker.
+                    if !reserve.give_up_one() {
+                        sleep(ACCEPT_PAUSE).await;
+                    } else if let Ok(Ok((stream, _))) = timeout(Duration::ZERO, listener.accept()).await {
+                        connections.spawn(serve_connection(stream, router.clone(), patience));
+                    }
+                }
+                Err(error) => debug!(%error, "control connection ended before it was accepted"),
+            }
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, router: Router, patience: Patience) {
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(patience.unread));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience.head)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    let ended = timeout(patience.life, connection.as_mut()).await;
+    if ended.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(patience.unread, connection).await;
+    }
+}
+
+/// No descriptor or no memory is left: that passes, and is nobody's fault who connects.
+fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
+}
+
+/// Open files that stand for nothing but their descriptors.
+#[derive(Default)]
+struct Reserve(Vec<File>);
+
+impl Reserve {
+    fn refill(&mut self) {
+        while self.0.len() < RESERVE {
+            match File::open("/dev/null") {
+                Ok(file) => self.0.push(file),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn give_up_one(&mut self) -> bool {
+        self.0.pop().is_some()
+    }
+}

@@ -1,0 +1,483 @@
+//! The control HTTP over real sockets, with a made-up engine behind it.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::runtime::observe::{ConnectionId, ConnectionInfo, Counts, PublishedCounts, Role, StreamInfo};
+
+/// Two cores with whatever a test puts on them.
+#[derive(Default)]
+struct Engine {
+    counts: [PublishedCounts; 2],
+    stalled: [AtomicBool; 2],
+    streams: Mutex<Vec<StreamInfo>>,
+    connections: Mutex<Vec<ConnectionInfo>>,
+    ready: AtomicBool,
+    draining: AtomicBool,
+}
+
+impl Engine {
+    /// What each core says, or that it stands still.
+    fn ask<T>(&self, answer: impl Fn(u16) -> T) -> Vec<CoreAnswer<T>> {
+        let one = |core: u16| match self.stalled[usize::from(core)].load(Ordering::Relaxed) {
+            true => CoreAnswer::Stalled { core },
+            false => CoreAnswer::Answer(answer(core)),
+        };
+        vec![one(0), one(1)]
+    }
+}
+
+impl Cores for Arc<Engine> {
+    fn cores(&self) -> usize {
+        2
+    }
+
+    async fn streams(&self, _timeout: Duration) -> Vec<CoreAnswer<Vec<StreamInfo>>> {
+        let streams = self.streams.lock().unwrap();
+        self.ask(|core| streams.iter().filter(|stream| stream.core == core).cloned().collect())
+    }
+
+    async fn connections(&self, _timeout: Duration) -> Vec<CoreAnswer<Vec<ConnectionInfo>>> {
+        let connections = self.connections.lock().unwrap();
+        self.ask(|core| connections.iter().filter(|connection| connection.core == core).cloned().collect())
+    }
+
+    async fn kick(&self, id: ConnectionId, _timeout: Duration) -> Vec<CoreAnswer<bool>> {
+        let mut connections = self.connections.lock().unwrap();
+        let answers = self.ask(|core| connections.iter().any(|c| c.core == core && c.id == id));
+        connections.retain(|connection| connection.id != id);
+        answers
+    }
+
+    fn counts(&self, core: usize) -> &PublishedCounts {
+        &self.counts[core]
+    }
+
+    fn labelled(&self, core: usize) -> Vec<(&'static str, &'static str, u64)> {
+        match core {
+            0 => vec![("session_error", "amf_depth", 2), ("close_reason", "eof", 5)],
+            _ => vec![("close_reason", "eof", 6), ("close_reason", "kicked", 1)],
+        }
+    }
+
+    fn sweep_age(&self, core: usize) -> Duration {
+        match self.stalled[core].load(Ordering::Relaxed) {
+            true => Duration::from_secs(60),
+            false => Duration::from_millis(250),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+fn stream(core: u16, app: &str, name: &str) -> StreamInfo {
+    StreamInfo {
+        app: app.into(),
+        name: name.into(),
+        name_hash: "0badcafe".into(),
+        core,
+        publisher: Some(ConnectionId(17)),
+        subscribers: 3,
+        codecs: vec!["avc1.64001f".into(), "mp4a.40.2".into()],
+        resolution: Some((1280, 720)),
+        audio: Some((48_000, 2)),
+        bits_in_per_second: 3_000_000,
+        bytes_in: 9,
+        messages_in: 8,
+        gop_bytes: 7,
+        gop_frames: 6,
+        timestamp_steps_back: 5,
+        timestamp_jumps: 4,
+        uptime_seconds: 1.5,
+    }
+}
+
+fn connection(core: u16, id: u64, role: Role) -> ConnectionInfo {
+    ConnectionInfo {
+        id: ConnectionId(id),
+        peer: "[2001:db8::1]:50000".parse().unwrap(),
+        core,
+        role,
+        app: "live".into(),
+        name: "a".into(),
+        name_hash: "0badcafe".into(),
+        flash_ver: "FMLE/3.0 \"x\"\n".into(),
+        bits_in_per_second: 1,
+        bits_out_per_second: 2,
+        bytes_in: 3,
+        bytes_out: 4,
+        messages_in: 5,
+        messages_out: 6,
+        dropped: 7,
+        uptime_seconds: 8.0,
+        codecs: String::new(),
+        resolution: None,
+    }
+}
+
+/// A server on a free port, with an engine that is ready.
+fn serve() -> (Server<Arc<Engine>>, Arc<Engine>) {
+    let server = start_on("127.0.0.1:0");
+    let engine = Arc::new(Engine::default());
+    engine.ready.store(true, Ordering::Relaxed);
+    server.attach(Arc::clone(&engine));
+    (server, engine)
+}
+
+fn start_on(address: &str) -> Server<Arc<Engine>> {
+    start(&Settings { listen: address.parse().unwrap() }).unwrap()
+}
+
+/// Sends `head` with a `Host` and reads to the end: status, head, body.
+fn request(address: SocketAddr, line: &str, headers: &str) -> (u16, String, String) {
+    let text = format!("{line} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
+    exchange(address, &text)
+}
+
+fn exchange(address: SocketAddr, text: &str) -> (u16, String, String) {
+    try_exchange(address, text).expect("an answer")
+}
+
+/// `None` when the connection is closed without an answer.
+fn try_exchange(address: SocketAddr, text: &str) -> Option<(u16, String, String)> {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    socket.write_all(text.as_bytes()).ok()?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, head.to_lowercase(), body.to_owned()))
+}
+
+fn get(address: SocketAddr, path: &str) -> (u16, Value) {
+    let (status, head, body) = request(address, &format!("GET {path}"), "");
+    assert!(head.contains("content-type: application/json"), "{head}");
+    (status, serde_json::from_str(&body).expect(&body))
+}
+
+#[test]
+fn while_the_engine_starts_the_process_lives_and_is_not_ready() {
+    let server = start_on("127.0.0.1:0");
+    assert_eq!(get(server.address(), "/healthz"), (200, json!({"status": "starting"})));
+    assert_eq!(get(server.address(), "/readyz"), (503, json!({"status": "starting"})));
+    let (status, body) = get(server.address(), "/api/v1/streams");
+    assert_eq!((status, &body["error"]["code"]), (503, &json!("starting")));
+    let (status, _, body) = request(server.address(), "GET /metrics", "");
+    assert_eq!(status, 200);
+    assert!(body.contains("inrush_build_info{"), "{body}");
+}
+
+#[test]
+fn readiness_follows_the_engine() {
+    let (server, engine) = serve();
+    assert_eq!(get(server.address(), "/readyz"), (200, json!({"status": "ready"})));
+    engine.draining.store(true, Ordering::Relaxed);
+    assert_eq!(get(server.address(), "/readyz"), (503, json!({"status": "draining"})));
+    assert_eq!(get(server.address(), "/healthz"), (200, json!({"status": "draining"})));
+    engine.draining.store(false, Ordering::Relaxed);
+    engine.ready.store(false, Ordering::Relaxed);
+    assert_eq!(get(server.address(), "/readyz"), (503, json!({"status": "starting"})));
+}
+
+#[test]
+fn health_names_the_core_that_stands_still() {
+    let (server, engine) = serve();
+    assert_eq!(get(server.address(), "/healthz"), (200, json!({"status": "ok"})));
+    engine.stalled[1].store(true, Ordering::Relaxed);
+    assert_eq!(get(server.address(), "/healthz"), (503, json!({"status": "stalled", "stalled_cores": [1]})));
+}
+
+#[test]
+fn streams_of_all_cores_come_sorted_and_in_the_documented_shape() {
+    let (server, engine) = serve();
+    *engine.streams.lock().unwrap() =
+        vec![stream(1, "live", "b"), stream(0, "live", "a"), stream(1, "a", "z")];
+    let (status, body) = get(server.address(), "/api/v1/streams");
+    assert_eq!(status, 200);
+    let names: Vec<_> =
+        body["streams"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["z", "a", "b"]);
+    assert_eq!(body["stalled_cores"], json!([]));
+    assert_eq!(
+        body["streams"][1],
+        json!({
+            "app": "live", "name": "a", "name_hash": "0badcafe", "core": 0, "publisher": "17",
+            "subscribers": 3, "codecs": ["avc1.64001f", "mp4a.40.2"], "resolution": {"width": 1280, "height": 720},
+            "audio": {"sample_rate_hz": 48000, "channels": 2}, "bits_in_per_second": 3000000, "bytes_in": 9,
+            "messages_in": 8, "gop_bytes": 7, "gop_frames": 6, "timestamp_steps_back": 5, "timestamp_jumps": 4,
+            "uptime_seconds": 1.5
+        })
+    );
+}
+
+#[test]
+fn one_stream_is_found_by_app_and_name_however_they_are_written() {
+    let (server, engine) = serve();
+    *engine.streams.lock().unwrap() =
+        vec![stream(0, "live", "a/b c"), stream(1, "x/y", "n"), stream(1, "", "bare")];
+    for path in ["live/a/b%20c", "live/a%2Fb%20c", "l%69ve/a/b%20c", "x%2Fy/n", "/bare"] {
+        let (status, body) = get(server.address(), &format!("/api/v1/streams/{path}"));
+        assert_eq!(status, 200, "{path}: {body}");
+        assert_eq!(body["stalled_cores"], json!([]));
+        assert!(body["stream"]["name"].is_string());
+    }
+    for path in ["live/a", "x/y/n", "live", "live/%ff", "live/"] {
+        let (status, body) = get(server.address(), &format!("/api/v1/streams/{path}"));
+        assert_eq!((status, &body["error"]["code"]), (404, &json!("not_found")), "{path}");
+    }
+}
+
+#[test]
+fn connections_come_in_the_documented_shape_and_once_each() {
+    let (server, engine) = serve();
+    *engine.connections.lock().unwrap() = vec![
+        connection(1, 7, Role::Player),
+        connection(0, u64::MAX, Role::Publisher),
+        // Seen on both cores, as it moved while they answered.
+        connection(0, 7, Role::Pending),
+    ];
+    let (status, body) = get(server.address(), "/api/v1/connections");
+    assert_eq!(status, 200);
+    assert_eq!(body["connections"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        body["connections"][1],
+        json!({
+            "id": "18446744073709551615", "peer": "[2001:db8::1]:50000", "core": 0, "role": "publisher", "app": "live",
+            "name": "a", "name_hash": "0badcafe", "flash_ver": "FMLE/3.0 \"x\"\n", "bits_in_per_second": 1,
+            "bits_out_per_second": 2, "bytes_in": 3, "bytes_out": 4, "messages_in": 5, "messages_out": 6, "dropped": 7,
+            "uptime_seconds": 8.0, "codecs": "", "resolution": null
+        })
+    );
+}
+
+#[test]
+fn a_stalled_core_is_named_and_the_others_answer() {
+    let (server, engine) = serve();
+    *engine.streams.lock().unwrap() = vec![stream(0, "live", "a"), stream(1, "live", "b")];
+    engine.stalled[1].store(true, Ordering::Relaxed);
+    let (status, body) = get(server.address(), "/api/v1/streams");
+    assert_eq!((status, &body["stalled_cores"]), (200, &json!([1])));
+    assert_eq!(body["streams"].as_array().unwrap().len(), 1);
+    let (status, body) = get(server.address(), "/api/v1/connections");
+    assert_eq!((status, &body["stalled_cores"]), (200, &json!([1])));
+    // The stream that is seen is found; one that is not may be on the core that does not answer.
+    assert_eq!(get(server.address(), "/api/v1/streams/live/a").0, 200);
+    let (status, body) = get(server.address(), "/api/v1/streams/live/b");
+    assert_eq!((status, &body["error"]["stalled_cores"]), (503, &json!([1])));
+}
+
+#[test]
+fn a_connection_is_closed_once() {
+    let (server, engine) = serve();
+    let delete = |id: &str| {
+        let (status, _, body) = request(server.address(), &format!("DELETE /api/v1/connections/{id}"), "");
+        (status, serde_json::from_str::<Value>(&body).map(|body| body["error"]["code"].clone()).ok())
+    };
+    *engine.connections.lock().unwrap() =
+        vec![connection(1, 7, Role::Player), connection(0, 8, Role::Player)];
+    assert_eq!(delete("7"), (204, None));
+    assert_eq!(delete("7"), (404, Some(json!("not_found"))));
+    assert_eq!(delete("seven"), (404, Some(json!("not_found"))));
+    engine.stalled[1].store(true, Ordering::Relaxed);
+    assert_eq!(delete("9"), (503, Some(json!("stalled"))));
+    assert_eq!(delete("8"), (204, None), "another core's silence is no reason");
+}
+
+#[test]
+fn other_paths_and_methods_get_the_documented_refusal() {
+    let (server, _engine) = serve();
+    for path in ["/", "/api", "/api/v1", "/api/v2/streams", "/api/v1/nothing", "/metrics/x"] {
+        let (status, body) = get(server.address(), path);
+        assert_eq!((status, &body["error"]["code"]), (404, &json!("no_route")), "{path}");
+        assert!(body["error"]["message"].is_string());
+    }
+    for line in ["POST /api/v1/streams", "GET /api/v1/connections/7", "DELETE /metrics"] {
+        let (status, _, body) = request(server.address(), line, "");
+        assert_eq!(status, 405, "{line}");
+        assert!(body.contains("\"code\":\"no_method\""), "{body}");
+    }
+}
+
+#[test]
+fn a_page_of_another_origin_gets_nothing() {
+    let (server, engine) = serve();
+    *engine.connections.lock().unwrap() = vec![connection(0, 7, Role::Player)];
+    for header in ["Origin: http://evil.example\r\n", "Sec-Fetch-Site: cross-site\r\n", "Origin: null\r\n"] {
+        for line in ["DELETE /api/v1/connections/7", "GET /api/v1/streams"] {
+            let (status, head, body) = request(server.address(), line, header);
+            assert_eq!(status, 403, "{line} {header}");
+            assert!(body.contains("\"code\":\"foreign_origin\""), "{body}");
+            assert!(!head.contains("access-control-"), "{head}");
+        }
+    }
+    let rebound =
+        "DELETE /api/v1/connections/7 HTTP/1.1\r\nHost: evil.example:8935\r\nConnection: close\r\n\r\n";
+    assert_eq!(exchange(server.address(), rebound).0, 403);
+    assert_eq!(engine.connections.lock().unwrap().len(), 1, "nothing was closed");
+    let own = format!("Origin: http://{}\r\nSec-Fetch-Site: same-origin\r\n", server.address());
+    assert_eq!(request(server.address(), "DELETE /api/v1/connections/7", &own).0, 204);
+}
+
+#[test]
+fn metrics_have_every_counter_of_every_core_in_both_formats() {
+    let (server, engine) = serve();
+    engine.counts[0].publish(&Counts { accepted: 11, connections: 2, ..Counts::default() });
+    engine.counts[1].publish(&Counts { accepted: 22, panics: 1, ..Counts::default() });
+
+    let (status, head, plain) = request(server.address(), "GET /metrics", "");
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+    let accept = "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.1\r\n";
+    let (_, head, open_metrics) = request(server.address(), "GET /metrics", accept);
+    assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
+
+    for (line, text) in [
+        ("# TYPE inrush_accepted_total counter", &plain),
+        ("# TYPE inrush_accepted counter", &open_metrics),
+        ("# TYPE inrush_connections gauge", &plain),
+        ("inrush_close_reason_total{core=\"1\",kind=\"kicked\"} 1", &plain),
+        ("# TYPE inrush_close_reason_total counter", &plain),
+        ("inrush_session_error_total{core=\"0\",kind=\"amf_depth\"} 2", &plain),
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line} is missing from\n{text}");
+    }
+    for line in [
+        "inrush_accepted_total{core=\"0\"} 11",
+        "inrush_accepted_total{core=\"1\"} 22",
+        "inrush_connections{core=\"0\"} 2",
+        "inrush_panics_total{core=\"1\"} 1",
+        "inrush_cores 2",
+        "inrush_ready 1",
+        "inrush_draining 0",
+        "inrush_sweep_age_seconds{core=\"0\"} 0.25",
+        "inrush_control_connections_refused_total 0",
+    ] {
+        for text in [&plain, &open_metrics] {
+            assert!(text.lines().any(|one| one == line), "{line} is missing from\n{text}");
+        }
+    }
+    PublishedCounts::default().for_each(|name, _, is_gauge, _| {
+        let suffix = if is_gauge { "" } else { "_total" };
+        assert!(plain.contains(&format!("\ninrush_{name}{suffix}{{core=\"1\"}} ")), "{name}");
+    });
+    assert!(open_metrics.ends_with("# EOF\n"));
+    assert!(!plain.contains("# EOF"));
+
+    // One family, one place: help and type stand once, before all of its samples.
+    let mut seen = std::collections::BTreeSet::new();
+    let families = plain.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    for (family, _) in families {
+        assert!(seen.insert(family.to_owned()), "{family} stands twice");
+    }
+}
+
+#[test]
+fn long_heads_and_long_bodies_are_refused() {
+    let (server, _engine) = serve();
+    let long = format!("X-Long: {}\r\n", "x".repeat(server::HEAD_BYTES_MAX + 1));
+    assert_eq!(request(server.address(), "GET /healthz", &long).0, 431);
+    let (status, _, body) = request(server.address(), "GET /healthz", "Content-Length: 16385\r\n");
+    assert_eq!(status, 413);
+    assert!(body.contains("\"code\":\"body_too_long\""), "{body}");
+}
+
+#[test]
+fn connections_beyond_the_bound_are_closed_and_counted_and_the_others_stay() {
+    let (server, _engine) = serve();
+    let connect = || TcpStream::connect(server.address()).unwrap();
+    let idle: Vec<_> = (0..server::CONNECTIONS_MAX).map(|_| connect()).collect();
+    let mut one_more = connect();
+    one_more.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert!(matches!(one_more.read(&mut [0; 1]), Ok(0) | Err(_)), "closed without a word");
+    drop(idle);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let scrape = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address());
+    let (_, _, body) = loop {
+        match try_exchange(server.address(), &scrape) {
+            Some(answer) => break answer,
+            None => assert!(Instant::now() < deadline, "the idle ones are gone and there is no room"),
+        }
+    };
+    let refused =
+        body.lines().find_map(|line| line.strip_prefix("inrush_control_connections_refused_total "));
+    assert!(refused.expect("counted").parse::<u64>().unwrap() >= 1);
+}
+
+#[test]
+fn a_slow_client_is_cut_and_a_busy_one_ends_with_its_life() {
+    let patience = server::Patience {
+        head: Duration::from_millis(200),
+        unread: Duration::from_millis(200),
+        life: Duration::from_millis(600),
+    };
+    let settings = Settings { listen: "127.0.0.1:0".parse().unwrap() };
+    let server: Server<Arc<Engine>> = server::start_with(&settings, patience).unwrap();
+    let connect = || {
+        let socket = TcpStream::connect(server.address()).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket
+    };
+
+    // Half a head and then nothing.
+    let start = Instant::now();
+    let mut slow = connect();
+    slow.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
+    let _ = slow.read_to_end(&mut Vec::new());
+    assert!((200..2000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+
+    // One request after the other, without end.
+    let start = Instant::now();
+    let mut busy = connect();
+    let mut answers = 0;
+    while busy.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").is_ok() {
+        match busy.read(&mut [0; 1024]) {
+            Ok(0) | Err(_) => break,
+            Ok(_) => answers += 1,
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(answers >= 2, "served while it lived");
+    assert!((600..3000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_port_in_use_is_an_error_that_says_what_to_do() {
+    let server = start_on("127.0.0.1:0");
+    let error =
+        start::<Arc<Engine>>(&Settings { listen: server.address() }).err().expect("refused").to_string();
+    let port = server.address().port();
+    assert_eq!(
+        error,
+        format!(
+            "control HTTP: 127.0.0.1:{port} is in use; see who has it with `ss -ltnp 'sport = :{port}'`, \
+             or choose another with --http"
+        )
+    );
+    let elsewhere = Settings { listen: "192.0.2.1:8935".parse().unwrap() };
+    let error = start::<Arc<Engine>>(&elsewhere).err().expect("refused").to_string();
+    assert!(error.starts_with("control HTTP: cannot listen on 192.0.2.1:8935: "), "{error}");
+}
+
+#[test]
+fn dropping_the_server_frees_its_port_also_under_open_connections() {
+    let (server, _engine) = serve();
+    let address = server.address();
+    let _idle = TcpStream::connect(address).unwrap();
+    assert_eq!(get(address, "/healthz").0, 200);
+    drop(server);
+    let again: Server<Arc<Engine>> = start(&Settings { listen: address }).expect("free again");
+    assert_eq!(get(again.address(), "/healthz").0, 200);
+}

@@ -1,0 +1,140 @@
+//! What the engine prints once it runs: where it listens, and lines to copy that publish and play (floor 6).
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+
+/// The port that an `rtmp:` URL without one means.
+const RTMP_PORT: u16 = 1935;
+
+/// What is said.
+#[derive(Clone, Debug)]
+pub struct Greeting<'a> {
+    /// Where RTMP is served, as really bound; the first one is used in the lines to copy.
+    pub rtmp: &'a [SocketAddr],
+    /// Where the control HTTP is served.
+    pub control: SocketAddr,
+    /// Cores that the engine runs on.
+    pub cores: usize,
+    /// This host's address as others see it, if it has one.
+    pub host: Option<IpAddr>,
+}
+
+impl Greeting<'_> {
+    /// The whole text, with its last line feed. The `listening` lines are for programs: one an address, as really bound.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let cores = if self.cores == 1 { "1 core".to_owned() } else { format!("{} cores", self.cores) };
+        let _ = writeln!(out, "inrush {} on {cores}", env!("CARGO_PKG_VERSION"));
+        for address in self.rtmp {
+            let _ = writeln!(out, "listening rtmp {address}");
+        }
+        let _ = writeln!(out, "listening http {}", self.control);
+        if let Some(first) = self.rtmp.first() {
+            let here = url(near(first.ip()), first.port());
+            let there = url(self.far(first.ip()), first.port());
+            let _ = writeln!(
+                out,
+                "publish a test picture:  ffmpeg -re -f lavfi -i testsrc2=s=1280x720:r=30 -f lavfi -i sine=r=48000 -c:v libx264 \
+                 -preset veryfast -tune zerolatency -pix_fmt yuv420p -g 60 -b:v 3M -c:a aac -f flv {here}/live/test"
+            );
+            let _ =
+                writeln!(out, "publish a file:          ffmpeg -re -i FILE -c copy -f flv {here}/live/test");
+            let _ = writeln!(
+                out,
+                "publish with OBS:        Settings, Stream, Service Custom, Server {there}/live, Stream Key test"
+            );
+            let _ = writeln!(out, "play:                    ffplay {here}/live/test");
+            let _ = writeln!(out, "play elsewhere:          vlc {there}/live/test");
+        }
+        let http = SocketAddr::new(near(self.control.ip()), self.control.port());
+        let _ = writeln!(out, "watch:                   curl http://{http}/api/v1/streams");
+        out.push_str("warning: publish and play are open to everybody who reaches these addresses\n");
+        if !self.control.ip().is_loopback() {
+            let _ = writeln!(
+                out,
+                "warning: whoever reaches http {} can read stream names and close connections",
+                self.control
+            );
+        }
+        out
+    }
+
+    /// An address that leads from elsewhere to a listener on `listen`.
+    fn far(&self, listen: IpAddr) -> IpAddr {
+        if listen.is_unspecified() { self.host.unwrap_or(near(listen)) } else { listen }
+    }
+}
+
+/// An address that leads from this host to a listener on `listen`.
+fn near(listen: IpAddr) -> IpAddr {
+    if listen.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { listen }
+}
+
+fn url(host: IpAddr, port: u16) -> String {
+    let host = match host {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    };
+    if port == RTMP_PORT { format!("rtmp://{host}") } else { format!("rtmp://{host}:{port}") }
+}
+
+/// The address that this host uses towards others, by its routing table; nothing is sent.
+pub fn host_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // TEST-NET-1 (RFC 5737): routed as the wide world is, and nobody's.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(rtmp: &[&str], control: &str) -> String {
+        let rtmp: Vec<_> = rtmp.iter().map(|address| address.parse().unwrap()).collect();
+        let host = Some("198.51.100.7".parse().unwrap());
+        Greeting { rtmp: &rtmp, control: control.parse().unwrap(), cores: 2, host }.text()
+    }
+
+    /// What follows `start` on its line.
+    fn after<'t>(text: &'t str, start: &str) -> &'t str {
+        text.lines().find_map(|line| line.strip_prefix(start)).expect(start).trim()
+    }
+
+    #[test]
+    fn each_address_is_told_on_a_line_of_its_own() {
+        let text = text(&["0.0.0.0:1935", "[::1]:1936"], "127.0.0.1:8935");
+        let lines: Vec<_> = text.lines().filter(|line| line.starts_with("listening ")).collect();
+        let expected =
+            ["listening rtmp 0.0.0.0:1935", "listening rtmp [::1]:1936", "listening http 127.0.0.1:8935"];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn lines_to_copy_lead_to_a_listener_on_every_address() {
+        let text = text(&["0.0.0.0:1935"], "0.0.0.0:80");
+        assert_eq!(after(&text, "play:"), "ffplay rtmp://127.0.0.1/live/test");
+        assert!(after(&text, "publish a test picture:").ends_with(" -f flv rtmp://127.0.0.1/live/test"));
+        assert_eq!(after(&text, "watch:"), "curl http://127.0.0.1:80/api/v1/streams");
+        // Whoever runs OBS sits elsewhere, as a rule.
+        assert!(
+            after(&text, "publish with OBS:").ends_with(" Server rtmp://198.51.100.7/live, Stream Key test")
+        );
+    }
+
+    #[test]
+    fn lines_to_copy_name_the_address_and_the_port_when_they_must() {
+        let text = text(&["[2001:db8::1]:19350"], "127.0.0.1:8935");
+        assert_eq!(after(&text, "play:"), "ffplay rtmp://[2001:db8::1]:19350/live/test");
+        assert!(after(&text, "publish with OBS:").contains(" Server rtmp://[2001:db8::1]:19350/live,"));
+    }
+
+    #[test]
+    fn it_warns_of_what_is_open() {
+        let (open, api) = ("publish and play are open", "can read stream names and close connections");
+        let here = text(&["[::]:1935"], "127.0.0.1:8935");
+        assert!(after(&here, "warning:").starts_with(open) && !here.contains(api), "{here}");
+        let everywhere = text(&["[::]:1935"], "0.0.0.0:8935");
+        assert!(everywhere.contains(open) && everywhere.contains(api), "{everywhere}");
+    }
+}

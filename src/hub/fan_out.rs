@@ -1,0 +1,78 @@
+//! Fan-out: from one frame to every core and every reader of a stream.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::queue::Stamp;
+use super::stream::Role;
+use super::subscriber::{Offer, Tally};
+use super::{Hub, HubEvent, LocalFrame, MeshMessage, StreamId};
+use crate::media::Frame;
+use crate::session::{Instant, Notice};
+
+impl Hub {
+    /// Hands a frame to the stream's cache, to the cores it feeds and to this core's readers.
+    ///
+    /// One `Rc` a frame, made only when somebody reads here; a reader costs one reference count and one push.
+    pub(super) fn fan_out(&mut self, now: Instant, stream: StreamId, frame: Arc<Frame>) {
+        let Some(stream) = self.streams.get_mut(stream) else { return };
+        stream.record(&frame);
+        let resumes = stream.resumes_at(&frame);
+        if let Role::Home { feeds, .. } = &mut stream.role {
+            for feed in feeds {
+                let replica = feed.replica;
+                if feed.flowing {
+                    self.outgoing.push(feed.core, MeshMessage::Frame { replica, frame: Arc::clone(&frame) });
+                } else if resumes && !self.outgoing.is_congested(feed.core) {
+                    let mut frames = stream.gop.headers(frame.timestamp());
+                    frames.push(Arc::clone(&frame));
+                    self.outgoing.push(feed.core, MeshMessage::Snapshot { replica, frames });
+                    feed.flowing = true;
+                } else {
+                    self.counters.feed_frames_withheld += 1;
+                }
+            }
+        }
+        if stream.subscribers.is_empty() {
+            return;
+        }
+        let frame: LocalFrame = Rc::new(frame);
+        let offer = Offer::new(&frame);
+        let now = Stamp::from(now);
+        let mut tally = Tally::default();
+        for &key in &stream.subscribers {
+            if let Some(subscriber) = self.subscribers.get_mut(key)
+                && subscriber.offer(now, &offer, &stream.gop, &mut tally)
+            {
+                self.events.push_back(HubEvent::Ready { subscriber: key, connection: subscriber.connection });
+            }
+        }
+        self.counters.add(&tally);
+    }
+
+    /// Tells this core's readers, in order with the frames, that a publisher is there or gone.
+    pub(super) fn notify_subscribers(&mut self, now: Instant, stream: StreamId, notice: Notice) {
+        let Some(stream) = self.streams.get(stream) else { return };
+        let mut tally = Tally::default();
+        for &key in &stream.subscribers {
+            if let Some(subscriber) = self.subscribers.get_mut(key)
+                && subscriber.notify(now.into(), notice, &mut tally)
+            {
+                self.events.push_back(HubEvent::Ready { subscriber: key, connection: subscriber.connection });
+            }
+        }
+        self.counters.add(&tally);
+    }
+
+    /// Gives this core's readers their start.
+    pub(super) fn start_subscribers(&mut self, now: Instant, stream: StreamId, frames: &[Arc<Frame>]) {
+        let Some(stream) = self.streams.get(stream) else { return };
+        for &key in &stream.subscribers {
+            if let Some(subscriber) = self.subscribers.get_mut(key)
+                && subscriber.join(now.into(), frames)
+            {
+                self.events.push_back(HubEvent::Ready { subscriber: key, connection: subscriber.connection });
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! One live key on one core: its home, where the publisher is, or a replica that the home feeds.
+
+use std::sync::Arc;
+
+use super::{ConnectionRef, CoreId, PublisherKey, StreamId, SubscriberKey};
+use crate::media::{Frame, FrameRole, GopCache, GopSettings, Ingest};
+use crate::session::{Instant, StreamKey};
+
+/// A stream as one core holds it. It lives while somebody publishes it, reads it or, at home, is fed with it.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) key: StreamKey,
+    pub(super) home: CoreId,
+    pub(super) role: Role,
+    pub(super) gop: GopCache,
+    /// This core's readers, in no order.
+    pub(super) subscribers: Vec<SubscriberKey>,
+    /// Timestamp of the newest frame, milliseconds.
+    pub(super) timestamp: u32,
+    /// Frames so far, over all its publishers.
+    pub(super) frames: u64,
+    /// Number of the frame that began the newest GOP; frames count from 1.
+    pub(super) gop_started: u64,
+}
+
+/// What a stream is on this core.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// Where publishers of the key meet, and what feeds the other cores.
+    Home { publisher: Option<PublisherKey>, feeds: Vec<Feed> },
+    /// What the home sends is handed on to this core's readers.
+    Replica {
+        /// Whether the home has a publisher, as far as we know.
+        live: bool,
+        /// Readers that the home has been told of.
+        audience_told: u32,
+    },
+}
+
+/// A core that the home sends the stream to.
+#[derive(Debug)]
+pub(super) struct Feed {
+    pub(super) core: CoreId,
+    pub(super) replica: StreamId,
+    /// False from the core's congestion, or from a start during it, until the next key frame.
+    pub(super) flowing: bool,
+    /// Readers that the replica has told of.
+    pub(super) audience: u32,
+}
+
+/// Who publishes a stream.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    pub(super) stream: StreamId,
+    pub(super) connection: ConnectionRef,
+    pub(super) since: Instant,
+    pub(super) ingest: Ingest,
+    pub(super) bytes: u64,
+    pub(super) messages: u64,
+}
+
+impl Stream {
+    pub(super) fn new(key: StreamKey, home: CoreId, role: Role, gop: GopSettings) -> Self {
+        Self {
+            key,
+            home,
+            role,
+            gop: GopCache::new(gop),
+            subscribers: Vec::new(),
+            timestamp: 0,
+            frames: 0,
+            gop_started: 0,
+        }
+    }
+
+    /// Whether there is a publisher.
+    pub(super) fn is_live(&self) -> bool {
+        match &self.role {
+            Role::Home { publisher, .. } => publisher.is_some(),
+            Role::Replica { live, .. } => *live,
+        }
+    }
+
+    /// Whether nobody needs it any more.
+    pub(super) fn is_unused(&self) -> bool {
+        self.subscribers.is_empty()
+            && match &self.role {
+                Role::Home { publisher, feeds } => publisher.is_none() && feeds.is_empty(),
+                Role::Replica { .. } => true,
+            }
+    }
+
+    /// Readers on all cores that this core knows of.
+    pub(super) fn audience(&self) -> u64 {
+        let elsewhere = match &self.role {
+            Role::Home { feeds, .. } => feeds.iter().map(|feed| u64::from(feed.audience)).sum(),
+            Role::Replica { .. } => 0,
+        };
+        self.subscribers.len() as u64 + elsewhere
+    }
+
+    /// Puts a frame into the cache.
+    pub(super) fn record(&mut self, frame: &Arc<Frame>) {
+        self.gop.push(frame);
+        self.frames += 1;
+        self.timestamp = frame.timestamp();
+        if frame.starts_gop() {
+            self.gop_started = self.frames;
+        }
+    }
+
+    /// What somebody needs who has seen nothing yet: metadata, current sequence headers and the GOP, or the headers alone without one.
+    pub(super) fn late_join(&self) -> Vec<Arc<Frame>> {
+        match self.gop.frames() {
+            0 => self.gop.headers(self.timestamp),
+            _ => self.gop.late_join().into_iter().collect(),
+        }
+    }
+
+    /// Whether a reader that has missed frames can go on from this one: at a key frame, and without video anywhere.
+    pub(super) fn resumes_at(&self, frame: &Frame) -> bool {
+        match frame.role() {
+            FrameRole::Key => true,
+            role if role.is_header() => false,
+            _ => !self.gop.has_video(),
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Which codec a track carries: the ids of FLV tag headers and the FourCCs of Enhanced RTMP, under one name each.
+
+use alloc::borrow::Cow;
+use alloc::format;
+use core::fmt;
+
+/// Four characters that name a codec (E-RTMP v2 `VideoFourCc`, `AudioFourCc`). Any four bytes may come.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FourCc(pub [u8; 4]);
+
+/// As text when it is printable ASCII without spaces, else as eight hex digits: safe to log and to show.
+impl fmt::Display for FourCc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match core::str::from_utf8(&self.0) {
+            Ok(text) if self.0.iter().all(u8::is_ascii_graphic) => f.write_str(text),
+            _ => write!(f, "0x{:08x}", u32::from_be_bytes(self.0)),
+        }
+    }
+}
+
+impl fmt::Debug for FourCc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FourCc({self})")
+    }
+}
+
+/// What a video track is coded in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum VideoCodec {
+    /// Sorenson H.263 (legacy id 2).
+    SorensonH263,
+    /// Screen video (legacy id 3).
+    ScreenVideo,
+    /// On2 VP6 (legacy id 4).
+    Vp6,
+    /// On2 VP6 with alpha channel (legacy id 5).
+    Vp6Alpha,
+    /// Screen video version 2 (legacy id 6).
+    ScreenVideo2,
+    /// H.264 (legacy id 7, `avc1`).
+    Avc,
+    /// H.265 (`hvc1`, and the id 12 that never was in the specification but is in the field).
+    Hevc,
+    /// AV1 (`av01`).
+    Av1,
+    /// VP8 (`vp08`).
+    Vp8,
+    /// VP9 (`vp09`).
+    Vp9,
+    /// H.266 (`vvc1`).
+    Vvc,
+    /// A legacy id without a meaning.
+    UnknownId(u8),
+    /// A FourCC that we do not know.
+    UnknownFourCc(FourCc),
+}
+
+impl VideoCodec {
+    /// From the legacy `VideoCodecId` (FLV 10.1 §E.4.3.1).
+    pub fn from_id(id: u8) -> Self {
+        match id {
+            2 => Self::SorensonH263,
+            3 => Self::ScreenVideo,
+            4 => Self::Vp6,
+            5 => Self::Vp6Alpha,
+            6 => Self::ScreenVideo2,
+            7 => Self::Avc,
+            12 => Self::Hevc,
+            id => Self::UnknownId(id),
+        }
+    }
+
+    /// From an E-RTMP v2 `VideoFourCc`.
+    pub fn from_fourcc(fourcc: FourCc) -> Self {
+        match &fourcc.0 {
+            b"avc1" => Self::Avc,
+            b"hvc1" => Self::Hevc,
+            b"av01" => Self::Av1,
+            b"vp08" => Self::Vp8,
+            b"vp09" => Self::Vp9,
+            b"vvc1" => Self::Vvc,
+            _ => Self::UnknownFourCc(fourcc),
+        }
+    }
+
+    /// Whether E-RTMP's `CodedFrames` of this codec start with a composition time (E-RTMP v2 "ExVideoTagBody").
+    pub fn has_composition_time(self) -> bool {
+        matches!(self, Self::Avc | Self::Hevc | Self::Vvc)
+    }
+}
+
+/// What an audio track is coded in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AudioCodec {
+    /// Linear PCM in the byte order of the encoder's machine (legacy id 0).
+    PcmPlatformEndian,
+    /// ADPCM (legacy id 1).
+    Adpcm,
+    /// MP3 (legacy id 2 and, at 8 kHz, 14; `.mp3`).
+    Mp3,
+    /// Linear PCM, little endian (legacy id 3).
+    PcmLittleEndian,
+    /// Nellymoser (legacy id 6 and, at 16 kHz and 8 kHz mono, 4 and 5).
+    Nellymoser,
+    /// G.711 A-law (legacy id 7).
+    G711ALaw,
+    /// G.711 mu-law (legacy id 8).
+    G711MuLaw,
+    /// AAC (legacy id 10, `mp4a`).
+    Aac,
+    /// Speex (legacy id 11).
+    Speex,
+    /// Whatever the device makes (legacy id 15).
+    DeviceSpecific,
+    /// Opus (`Opus`).
+    Opus,
+    /// FLAC (`fLaC`).
+    Flac,
+    /// AC-3 (`ac-3`).
+    Ac3,
+    /// E-AC-3 (`ec-3`).
+    Eac3,
+    /// A legacy id without a meaning.
+    UnknownId(u8),
+    /// A FourCC that we do not know.
+    UnknownFourCc(FourCc),
+}
+
+impl AudioCodec {
+    /// From the legacy `SoundFormat` (FLV 10.1 §E.4.2.1).
+    pub fn from_id(id: u8) -> Self {
+        match id {
+            0 => Self::PcmPlatformEndian,
+            1 => Self::Adpcm,
+            2 | 14 => Self::Mp3,
+            3 => Self::PcmLittleEndian,
+            4..=6 => Self::Nellymoser,
+            7 => Self::G711ALaw,
+            8 => Self::G711MuLaw,
+            10 => Self::Aac,
+            11 => Self::Speex,
+            15 => Self::DeviceSpecific,
+            id => Self::UnknownId(id),
+        }
+    }
+
+    /// From an E-RTMP v2 `AudioFourCc`.
+    pub fn from_fourcc(fourcc: FourCc) -> Self {
+        match &fourcc.0 {
+            b"mp4a" => Self::Aac,
+            b"Opus" => Self::Opus,
+            b".mp3" => Self::Mp3,
+            b"fLaC" => Self::Flac,
+            b"ac-3" => Self::Ac3,
+            b"ec-3" => Self::Eac3,
+            _ => Self::UnknownFourCc(fourcc),
+        }
+    }
+}
+
+/// What a track is coded in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// A video codec.
+    Video(VideoCodec),
+    /// An audio codec.
+    Audio(AudioCodec),
+}
+
+impl Codec {
+    /// Whether neither we nor the specifications know it.
+    pub fn is_unknown(self) -> bool {
+        matches!(
+            self,
+            Self::Video(VideoCodec::UnknownId(_) | VideoCodec::UnknownFourCc(_))
+                | Self::Audio(AudioCodec::UnknownId(_) | AudioCodec::UnknownFourCc(_))
+        )
+    }
+
+    /// The short name that stands for the codec while its configuration is not known: where RFC 6381 has a
+    /// string for the codec as such, that one.
+    pub fn name(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Video(codec) => match codec {
+                VideoCodec::SorensonH263 => "flv1",
+                VideoCodec::ScreenVideo => "flashsv",
+                VideoCodec::Vp6 => "vp6f",
+                VideoCodec::Vp6Alpha => "vp6a",
+                VideoCodec::ScreenVideo2 => "flashsv2",
+                VideoCodec::Avc => "avc1",
+                VideoCodec::Hevc => "hvc1",
+                VideoCodec::Av1 => "av01",
+                VideoCodec::Vp8 => "vp08",
+                VideoCodec::Vp9 => "vp09",
+                VideoCodec::Vvc => "vvc1",
+                VideoCodec::UnknownId(id) => return Cow::Owned(format!("video-{id}")),
+                VideoCodec::UnknownFourCc(fourcc) => return Cow::Owned(format!("{fourcc}")),
+            },
+            Self::Audio(codec) => match codec {
+                AudioCodec::PcmPlatformEndian | AudioCodec::PcmLittleEndian => "pcm",
+                AudioCodec::Adpcm => "adpcm",
+                AudioCodec::Mp3 => "mp3",
+                AudioCodec::Nellymoser => "nellymoser",
+                AudioCodec::G711ALaw => "alaw",
+                AudioCodec::G711MuLaw => "ulaw",
+                AudioCodec::Aac => "mp4a.40",
+                AudioCodec::Speex => "speex",
+                AudioCodec::DeviceSpecific => "device",
+                AudioCodec::Opus => "opus",
+                AudioCodec::Flac => "flac",
+                AudioCodec::Ac3 => "ac-3",
+                AudioCodec::Eac3 => "ec-3",
+                AudioCodec::UnknownId(id) => return Cow::Owned(format!("audio-{id}")),
+                AudioCodec::UnknownFourCc(fourcc) => return Cow::Owned(format!("{fourcc}")),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Unknown FourCCs are shown only as what is safe in a log line.
+    #[test]
+    fn a_fourcc_with_control_bytes_is_shown_as_hex() {
+        assert_eq!(FourCc(*b"zz99").to_string(), "zz99");
+        assert_eq!(FourCc([0x1b, b'[', b'2', b'J']).to_string(), "0x1b5b324a");
+        assert_eq!(FourCc(*b"a b\n").to_string(), "0x6120620a");
+        assert_eq!(FourCc([0xff; 4]).to_string(), "0xffffffff");
+    }
+
+    /// Every FourCC of the specification names a codec, and legacy and enhanced names of one codec meet.
+    #[test]
+    fn legacy_ids_and_fourccs_meet_in_one_codec() {
+        for fourcc in [b"avc1", b"hvc1", b"av01", b"vp08", b"vp09", b"vvc1"] {
+            assert!(!Codec::Video(VideoCodec::from_fourcc(FourCc(*fourcc))).is_unknown());
+        }
+        for fourcc in [b"mp4a", b"Opus", b".mp3", b"fLaC", b"ac-3", b"ec-3"] {
+            assert!(!Codec::Audio(AudioCodec::from_fourcc(FourCc(*fourcc))).is_unknown());
+        }
+        assert_eq!(VideoCodec::from_id(7), VideoCodec::from_fourcc(FourCc(*b"avc1")));
+        assert_eq!(VideoCodec::from_id(12), VideoCodec::from_fourcc(FourCc(*b"hvc1")));
+        assert_eq!(AudioCodec::from_id(10), AudioCodec::from_fourcc(FourCc(*b"mp4a")));
+        assert_eq!(AudioCodec::from_id(14), AudioCodec::from_fourcc(FourCc(*b".mp3")));
+        assert!(Codec::Video(VideoCodec::from_id(13)).is_unknown());
+        assert!(Codec::Audio(AudioCodec::from_id(9)).is_unknown(), "9 switches to the enhanced header");
+    }
+}

@@ -1,0 +1,188 @@
+//! What the enhanced audio and video headers share (E-RTMP v2 "ExAudioTagHeader", "ExVideoTagHeader"): ModEx
+//! prefixes, FourCC and tracks.
+//!
+//! The two headers differ only in their packet types, which `audio_tag` and `video_tag` read.
+//! # Bounds
+//! At most [`MOD_EX_MAX`] prefixes are skipped; a list of tracks is walked as far as its taker asks.
+//! # Errors
+//! Only a header that ends early. Unknown packet types, layouts and FourCCs are values, not errors.
+
+use super::codec::FourCc;
+use super::frame::TrackId;
+use super::tag::{TagError, TagReader};
+use crate::rtmp::Payload;
+
+/// ModEx prefixes that are skipped before one message is given up: the specification defines one kind, so more
+/// than one of each of its sixteen is not meant seriously.
+pub const MOD_EX_MAX: usize = 16;
+
+/// `AudioPacketType.ModEx` and `VideoPacketType.ModEx`.
+const MOD_EX: u8 = 7;
+
+/// How the tracks lie in a message (E-RTMP v2 `AvMultitrackType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrackLayout {
+    /// No multitrack header: the body is that of the default track.
+    Single,
+    /// One track, whose id the header says.
+    OneTrack,
+    /// Several tracks of one codec.
+    ManyTracks,
+    /// Several tracks, each with a codec of its own.
+    ManyTracksManyCodecs,
+    /// A layout that we do not know: neither codec nor track can be told.
+    Unknown(u8),
+}
+
+/// Where a message's bodies are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bodies {
+    /// How they lie.
+    pub layout: TrackLayout,
+    /// FourCC of all of them, where the header has one.
+    pub fourcc: Option<FourCc>,
+    /// Where the body starts or, in a multitrack message, the list of tracks.
+    pub start: usize,
+}
+
+/// One track's part of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackBody {
+    /// Its FourCC; `None` behind a legacy header.
+    pub fourcc: Option<FourCc>,
+    /// Its track.
+    pub track: TrackId,
+    /// Its bytes, shared with the message.
+    pub payload: Payload,
+}
+
+impl Bodies {
+    /// The one body behind a legacy header.
+    pub(super) fn legacy(start: usize) -> Self {
+        Self { layout: TrackLayout::Single, fourcc: None, start }
+    }
+
+    /// The body of each track, in order; ends early where the list of tracks does not add up.
+    pub fn iter<'a>(&self, payload: &'a Payload) -> impl Iterator<Item = TrackBody> + use<'a> {
+        let mut next = Some(*self);
+        core::iter::from_fn(move || {
+            let (body, rest) = next.take()?.first(payload)?;
+            next = rest;
+            Some(body)
+        })
+    }
+
+    /// The first body and what follows it.
+    fn first(self, payload: &Payload) -> Option<(TrackBody, Option<Self>)> {
+        let mut reader = TagReader::at(payload, self.start);
+        let head = read_track_head(&mut reader, self.layout, self.fourcc).ok()?;
+        let start = reader.position();
+        let body = payload.skip(start);
+        let (payload, rest) = match head.len {
+            None => (body, None),
+            Some(len) if len > body.len() => return None,
+            Some(len) => {
+                let end = start + len;
+                let rest = (end < payload.len()).then_some(Self { start: end, ..self });
+                (body.take(len), rest)
+            }
+        };
+        Some((TrackBody { fourcc: head.fourcc, track: head.track, payload }, rest))
+    }
+}
+
+/// What an enhanced header says after its first byte, up to the first track's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ExHeader {
+    /// The packet type that applies to every track.
+    pub(super) packet_type: u8,
+    /// FourCC of the first track; `None` in a layout that we do not know.
+    pub(super) fourcc: Option<FourCc>,
+    /// The first track.
+    pub(super) track: TrackId,
+    /// All tracks.
+    pub(super) bodies: Bodies,
+}
+
+/// Skips ModEx prefixes; gives the packet type behind them and the time, in nanoseconds, that the last
+/// `TimestampOffsetNano` among them adds to the timestamp.
+pub(super) fn read_mod_ex(reader: &mut TagReader<'_>, mut packet_type: u8) -> Result<(u8, u32), TagError> {
+    const TIMESTAMP_OFFSET_NANO: u8 = 0;
+    let mut offset_ns = 0;
+    let mut prefixes = 0;
+    while packet_type == MOD_EX {
+        prefixes += 1;
+        if prefixes > MOD_EX_MAX {
+            return Err(TagError::TooManyModEx);
+        }
+        let mut len = usize::from(reader.u8()?) + 1;
+        if len == 256 {
+            len = usize::from(reader.u16()?) + 1;
+        }
+        let mut first = None;
+        if len >= 3 {
+            first = Some(reader.u24()?);
+            len -= 3;
+        }
+        reader.skip(len)?;
+        let (kind, next) = reader.nibbles()?;
+        if let (TIMESTAMP_OFFSET_NANO, Some(ns)) = (kind, first) {
+            offset_ns = ns;
+        }
+        packet_type = next;
+    }
+    Ok((packet_type, offset_ns))
+}
+
+/// Reads on from a packet type that is not ModEx to the first track's body. `multitrack` is the packet type that
+/// announces tracks: 5 in audio, 6 in video.
+pub(super) fn read_tracks(
+    reader: &mut TagReader<'_>,
+    packet_type: u8,
+    multitrack: u8,
+) -> Result<ExHeader, TagError> {
+    let (mut packet_type, mut layout) = (packet_type, TrackLayout::Single);
+    if packet_type == multitrack {
+        let (kind, inner) = reader.nibbles()?;
+        packet_type = inner;
+        layout = match kind {
+            0 => TrackLayout::OneTrack,
+            1 => TrackLayout::ManyTracks,
+            2 => TrackLayout::ManyTracksManyCodecs,
+            kind => TrackLayout::Unknown(kind),
+        };
+    }
+    let fourcc = match layout {
+        TrackLayout::Single | TrackLayout::OneTrack | TrackLayout::ManyTracks => Some(reader.fourcc()?),
+        TrackLayout::ManyTracksManyCodecs | TrackLayout::Unknown(_) => None,
+    };
+    let bodies = Bodies { layout, fourcc, start: reader.position() };
+    let first = read_track_head(reader, layout, fourcc)?;
+    Ok(ExHeader { packet_type, fourcc: first.fourcc, track: first.track, bodies })
+}
+
+struct TrackHead {
+    fourcc: Option<FourCc>,
+    track: TrackId,
+    /// Length of the body; `None` when it is the rest of the message.
+    len: Option<usize>,
+}
+
+/// What stands before each track's body.
+fn read_track_head(
+    reader: &mut TagReader<'_>,
+    layout: TrackLayout,
+    fourcc: Option<FourCc>,
+) -> Result<TrackHead, TagError> {
+    let mut head = TrackHead { fourcc, track: TrackId::DEFAULT, len: None };
+    if layout == TrackLayout::ManyTracksManyCodecs {
+        head.fourcc = Some(reader.fourcc()?);
+    }
+    if matches!(layout, TrackLayout::OneTrack | TrackLayout::ManyTracks | TrackLayout::ManyTracksManyCodecs) {
+        head.track = TrackId(reader.u8()?);
+    }
+    if matches!(layout, TrackLayout::ManyTracks | TrackLayout::ManyTracksManyCodecs) {
+        head.len = Some(reader.u24()? as usize);
+    }
+    Ok(head)
+}

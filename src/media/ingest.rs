@@ -1,0 +1,316 @@
+//! One publisher's view of its stream: from [`MediaMessage`] to [`Frame`].
+//!
+//! A frame of picture or sound is looked at in its first bytes only, keeps the slices it arrived in, and costs no
+//! allocation. What stays for long (sequence headers, track info, metadata) is copied into memory of its own, so that
+//! it does not pin the receive buffers it came in.
+//!
+//! What is handed on is what came, with these exceptions:
+//! - `@setDataFrame` is taken off, and so is what stands before a data message's name: players get `onMetaData`.
+//! - A data message in AMF3 (type 15) becomes one in AMF0 (type 18), for every player, by dropping its format byte:
+//!   what follows that byte is AMF0 (values in AMF3 are behind a marker of AMF0's), and hardly any player knows type 15.
+//! - Nothing comes of an empty message, one that ends within its tag header, and `@clearDataFrame`. An empty audio
+//!   message means silence (E-RTMP v2 "ExAudioTagHeader"): the timestamps of what follows say the same.
+//! - Timestamps are handed on as [`TimestampPolicy`] says.
+//! # Bounds
+//! [`TRACKS_MAX`] tracks a kind, each with a sequence header of at most [`HEADER_BYTES_MAX`]; the same for
+//! `onMetaData`. That is 33 * 32 KiB, about 1 MiB, and the GOP cache shares those bytes; track info, which only
+//! the cache keeps, is as much again.
+//! # Errors
+//! None: nothing that a publisher puts into its media ends its session. All oddities are counted, by kind.
+
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use super::audio_tag::{AudioPacket, AudioTag};
+use super::codec::{AudioCodec, Codec, VideoCodec};
+use super::config::{ConfigError, describe};
+use super::data_message::DataMessage;
+use super::ex_header::Bodies;
+use super::frame::{Frame, FrameInfo, FrameRole, TrackId};
+use super::ingest_counters::IngestCounters;
+use super::metadata::MetadataHints;
+use super::timestamps::{TimestampCounters, TimestampPolicy, Timestamps};
+use super::track::{TRACKS_MAX, Track, Tracks};
+use super::video_tag::{VideoPacket, VideoTag};
+use crate::rtmp::Payload;
+use crate::rtmp::limits::AmfLimits;
+use crate::session::{Instant, MediaKind, MediaMessage};
+
+/// Longest sequence header, track info or `onMetaData` that is kept for late joiners, bytes. A longer one is
+/// forwarded like any other message. The longest met in the field is HEVC's with x265's settings in it, 2.5 kB.
+pub const HEADER_BYTES_MAX: usize = 32 * 1024;
+
+/// How long the leading video track may go without a key frame before another one leads: as long as the longest
+/// GOP that the cache holds by default.
+const LEAD_SILENT: Duration = Duration::from_secs(30);
+
+/// Settings of one app's publishers.
+#[derive(Clone, Debug, Default)]
+pub struct IngestSettings {
+    /// What becomes of timestamps.
+    pub timestamps: TimestampPolicy,
+    /// Bounds of `onMetaData`'s values.
+    pub amf: AmfLimits,
+}
+
+/// One publisher's view of its stream.
+#[derive(Clone, Debug)]
+pub struct Ingest {
+    settings: IngestSettings,
+    tracks: Tracks,
+    timestamps: Timestamps,
+    lead: Option<Lead>,
+    metadata: Option<Metadata>,
+    counters: IngestCounters,
+}
+
+/// The video track whose key frames start GOPs.
+#[derive(Clone, Copy, Debug)]
+struct Lead {
+    track: TrackId,
+    /// When its last key frame came.
+    key_at: Instant,
+}
+
+#[derive(Clone, Debug)]
+struct Metadata {
+    /// The message, in memory of its own.
+    message: Bytes,
+    hints: Option<MetadataHints>,
+}
+
+/// What a tag header says, audio or video.
+struct Tagged {
+    role: FrameRole,
+    track: TrackId,
+    codec: Option<Codec>,
+    bodies: Bodies,
+    /// Whether the bodies of a sequence header are configuration records that we may know.
+    has_records: bool,
+}
+
+impl Ingest {
+    /// A publisher that has sent nothing yet.
+    pub fn new(settings: IngestSettings) -> Self {
+        Self {
+            timestamps: Timestamps::new(settings.timestamps),
+            settings,
+            tracks: Tracks::default(),
+            lead: None,
+            metadata: None,
+            counters: IngestCounters::default(),
+        }
+    }
+
+    /// The frame to hand on for a message, `now` being when it was whole; `None` when there is nothing to hand on.
+    pub fn frame(&mut self, now: Instant, message: MediaMessage) -> Option<Frame> {
+        if message.payload.is_empty() {
+            self.counters.messages_empty += 1;
+            return None;
+        }
+        let frame = match message.kind {
+            MediaKind::Video => self.video(now, message)?,
+            MediaKind::Audio => self.audio(now, message)?,
+            MediaKind::Data => self.data(now, message)?,
+        };
+        self.counters.frames += 1;
+        Some(frame)
+    }
+
+    /// What is known of the tracks.
+    pub fn tracks(&self) -> &Tracks {
+        &self.tracks
+    }
+
+    /// What was seen.
+    pub fn counters(&self) -> &IngestCounters {
+        &self.counters
+    }
+
+    /// What was seen of timestamps.
+    pub fn timestamp_counters(&self) -> &TimestampCounters {
+        self.timestamps.counters()
+    }
+
+    /// The last `onMetaData` that could be read; none after `@clearDataFrame`.
+    pub fn metadata(&self) -> Option<&MetadataHints> {
+        self.metadata.as_ref()?.hints.as_ref()
+    }
+
+    fn video(&mut self, now: Instant, message: MediaMessage) -> Option<Frame> {
+        let Ok(tag) = VideoTag::parse(&message.payload) else {
+            self.counters.tags_malformed += 1;
+            return None;
+        };
+        self.counters.packets_unknown += u64::from(matches!(tag.packet, VideoPacket::Unknown(_)));
+        let tagged = Tagged {
+            role: tag.role(),
+            track: tag.track,
+            codec: tag.codec.map(Codec::Video),
+            bodies: tag.bodies,
+            has_records: tag.packet == VideoPacket::SequenceStart,
+        };
+        self.track_of(MediaKind::Video, &tagged);
+        Some(self.tagged(now, message, tagged))
+    }
+
+    fn audio(&mut self, now: Instant, message: MediaMessage) -> Option<Frame> {
+        let Ok(tag) = AudioTag::parse(&message.payload) else {
+            self.counters.tags_malformed += 1;
+            return None;
+        };
+        self.counters.packets_unknown += u64::from(matches!(tag.packet, AudioPacket::Unknown(_)));
+        let tagged = Tagged {
+            role: tag.role(),
+            track: tag.track,
+            codec: tag.codec.map(Codec::Audio),
+            bodies: tag.bodies,
+            has_records: tag.packet == AudioPacket::SequenceStart,
+        };
+        if let Some(track) = self.track_of(MediaKind::Audio, &tagged) {
+            if tag.sample_rate.is_some() {
+                (track.sample_rate, track.channels) = (tag.sample_rate, tag.channels);
+            }
+            // `audioChannelOrder`, then the count: for codecs whose configuration does not tell.
+            if tag.packet == AudioPacket::MultichannelConfig && track.channels.is_none() {
+                let count = tag.bodies.iter(&message.payload).next().and_then(|body| body.payload.byte(1));
+                track.channels = count.filter(|count| *count > 0);
+            }
+        }
+        Some(self.tagged(now, message, tagged))
+    }
+
+    /// The track's entry, if the message says which it is and there are not too many. Allocates for a new track only.
+    fn track_of(&mut self, kind: MediaKind, tagged: &Tagged) -> Option<&mut Track> {
+        let codec = tagged.codec?;
+        self.counters.codecs_unknown += u64::from(codec.is_unknown());
+        let track = self.tracks.entry(kind, tagged.track, codec);
+        self.counters.tracks_too_many += u64::from(track.is_none());
+        track
+    }
+
+    fn tagged(&mut self, now: Instant, message: MediaMessage, tagged: Tagged) -> Frame {
+        let MediaMessage { kind, timestamp, payload, wire_bytes, .. } = message;
+        let Tagged { mut role, track, .. } = tagged;
+        if role.is_header() && payload.len() > HEADER_BYTES_MAX {
+            self.counters.headers_oversized += 1;
+            role = FrameRole::Other;
+        }
+        let timestamp = if role.is_coded() {
+            self.timestamps.of_frame(now, kind, track, timestamp)
+        } else {
+            self.timestamps.of_header(kind, track, timestamp)
+        };
+        let starts_gop = role == FrameRole::Key && self.leads(now, track);
+        let (payload, pinned_bytes) = match role {
+            FrameRole::SequenceHeader => (self.sequence_header(kind, &tagged, &payload), 0),
+            FrameRole::TrackInfo => (own(&payload).into(), 0),
+            _ => (payload, wire_bytes as usize),
+        };
+        Frame::new(
+            FrameInfo { kind, role, track, timestamp, arrived: now, starts_gop },
+            payload,
+            pinned_bytes,
+        )
+    }
+
+    /// Whether this track's key frames start GOPs: those of the lowest track, unless it has fallen silent.
+    fn leads(&mut self, now: Instant, track: TrackId) -> bool {
+        let leads = self.lead.is_none_or(|lead| track <= lead.track || now - lead.key_at > LEAD_SILENT);
+        if leads {
+            self.lead = Some(Lead { track, key_at: now });
+        }
+        leads
+    }
+
+    /// Takes note of a sequence header; gives its bytes in memory of their own, those of the last one if it is the same.
+    fn sequence_header(&mut self, kind: MediaKind, tagged: &Tagged, payload: &Payload) -> Payload {
+        self.counters.sequence_headers += 1;
+        let last = self.tracks.find(kind, tagged.track).and_then(Track::header);
+        if let Some(last) = last.cloned().map(Payload::from).filter(|last| last == payload) {
+            self.counters.sequence_headers_repeated += 1;
+            return last;
+        }
+        let message = own(payload);
+        let payload = Payload::from(message.clone());
+        if tagged.has_records {
+            for body in tagged.bodies.iter(&payload).take(TRACKS_MAX) {
+                let codec = match (kind, body.fourcc) {
+                    (_, None) => tagged.codec,
+                    (MediaKind::Video, Some(fourcc)) => Some(Codec::Video(VideoCodec::from_fourcc(fourcc))),
+                    (_, Some(fourcc)) => Some(Codec::Audio(AudioCodec::from_fourcc(fourcc))),
+                };
+                if let Some(track) = codec.and_then(|codec| self.tracks.entry(kind, body.track, codec)) {
+                    configure(track, &body.payload.to_bytes(), &mut self.counters);
+                }
+            }
+        }
+        if let Some(track) = tagged.codec.and_then(|codec| self.tracks.entry(kind, tagged.track, codec)) {
+            track.set_header(message);
+        }
+        payload
+    }
+
+    fn data(&mut self, now: Instant, message: MediaMessage) -> Option<Frame> {
+        let MediaMessage { kind, type_id, timestamp, payload, wire_bytes, .. } = message;
+        let track = TrackId::DEFAULT;
+        let mut info =
+            FrameInfo { kind, role: FrameRole::Data, track, timestamp, arrived: now, starts_gop: false };
+        match DataMessage::read(payload, type_id, &mut self.counters) {
+            DataMessage::Metadata(payload) => {
+                info.role = FrameRole::Metadata;
+                info.timestamp = self.timestamps.of_header(kind, track, timestamp);
+                Some(Frame::new(info, self.metadata_message(&payload), 0))
+            }
+            DataMessage::Other(payload) => {
+                info.timestamp = self.timestamps.of_frame(now, kind, track, timestamp);
+                Some(Frame::new(info, payload, wire_bytes as usize))
+            }
+            DataMessage::ClearMetadata => {
+                self.metadata = None;
+                None
+            }
+            DataMessage::Nothing => None,
+        }
+    }
+
+    /// Takes note of `onMetaData`; gives its bytes in memory of their own, those of the last one if it is the same.
+    fn metadata_message(&mut self, payload: &Payload) -> Payload {
+        let last = self.metadata.as_ref().map(|metadata| Payload::from(metadata.message.clone()));
+        if let Some(last) = last.filter(|last| last == payload) {
+            return last;
+        }
+        let message = own(payload);
+        let payload = Payload::from(message.clone());
+        let hints = MetadataHints::parse(&payload, &self.settings.amf).ok();
+        self.counters.metadata_malformed += u64::from(hints.is_none());
+        self.metadata = Some(Metadata { message, hints });
+        payload
+    }
+}
+
+/// The bytes in memory of their own.
+fn own(payload: &Payload) -> Bytes {
+    payload.to_vec().into()
+}
+
+/// Takes over what a configuration record says of its track.
+fn configure(track: &mut Track, record: &[u8], counters: &mut IngestCounters) {
+    match describe(track.codec, record) {
+        None => {}
+        Some(Ok(description)) => {
+            counters.configs_malformed += u64::from(description.fault.is_some());
+            track.describe(Some(description));
+        }
+        // Announced, and the record is to follow; or a track that is configured already is announced again.
+        Some(Err(ConfigError::Empty)) => counters.configs_empty += 1,
+        Some(Err(_)) => {
+            counters.configs_malformed += 1;
+            track.describe(None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,384 @@
+//! What becomes of messages, told with the bytes that ffmpeg 9.0 publishes.
+
+use bytes::{Bytes, BytesMut};
+use proptest::prelude::*;
+
+use super::*;
+use crate::media::TimestampPolicy;
+use crate::media::codec::FourCc;
+use crate::media::config::{Size, hex};
+use crate::rtmp::amf::{Value, amf0};
+use crate::rtmp::message::type_id;
+
+const AVC_HEADER: &str =
+    "1700000000 0142c028ffe100196742c028da01e0089f97011000000300100000030140f1832a01000468ce0fc8";
+const AVC_HEADER_360P: &str =
+    "1700000000 014d4016ffe10018674d4016eca05017fcb80880000003008000000a078b16cb01000568ebe3cb20";
+const AVC_KEY: &str = "1701000000 000002430605ffff3fdc45e9bde6d9";
+const AVC_INTER: &str = "2701000000 00001aa3419a2022837cd171f51f5f";
+const AAC_HEADER: &str = "af00 119056e500";
+const AAC_FRAME: &str = "af01 21111111";
+const OPUS_HEADER_EMPTY: &str = "904f707573";
+const OPUS_CHANNELS: &str = "944f707573 01 06 0000003f";
+
+fn message(kind: MediaKind, timestamp: u32, body: impl Into<Bytes>) -> MediaMessage {
+    let type_id = match kind {
+        MediaKind::Audio => type_id::AUDIO,
+        MediaKind::Video => type_id::VIDEO,
+        MediaKind::Data => type_id::DATA_AMF0,
+    };
+    let payload = Payload::from(body.into());
+    MediaMessage { kind, type_id, stream_id: 1, timestamp, wire_bytes: payload.len() as u32 + 12, payload }
+}
+
+fn metadata(values: &[Value]) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    values.iter().for_each(|value| amf0::write(value, &mut out).unwrap());
+    out.to_vec()
+}
+
+/// An ingest, and what is needed to feed it.
+struct Fixture {
+    ingest: Ingest,
+    now: Instant,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::with(TimestampPolicy::Pass)
+    }
+
+    fn with(timestamps: TimestampPolicy) -> Self {
+        let settings = IngestSettings { timestamps, ..IngestSettings::default() };
+        Self { ingest: Ingest::new(settings), now: Instant::from_micros(0) }
+    }
+
+    fn send(&mut self, message: MediaMessage) -> Option<Frame> {
+        self.ingest.frame(self.now, message)
+    }
+
+    fn video(&mut self, timestamp: u32, text: &str) -> Frame {
+        self.send(message(MediaKind::Video, timestamp, hex(text))).unwrap()
+    }
+
+    fn audio(&mut self, timestamp: u32, text: &str) -> Frame {
+        self.send(message(MediaKind::Audio, timestamp, hex(text))).unwrap()
+    }
+
+    fn counters(&self) -> IngestCounters {
+        *self.ingest.counters()
+    }
+
+    fn codecs(&self) -> Vec<&str> {
+        self.ingest.tracks().iter().map(|track| track.codec_string.as_str()).collect()
+    }
+}
+
+/// Metadata, headers, pictures and sound get their roles; the tracks are known from the headers.
+#[test]
+fn an_ordinary_stream() {
+    let mut stream = Fixture::new();
+    let values = ["@setDataFrame".into(), "onMetaData".into(), Value::object([("width", 640.0.into())])];
+    let frame = stream.send(message(MediaKind::Data, 0, metadata(&values))).unwrap();
+    assert_eq!((frame.role(), frame.payload().to_vec()), (FrameRole::Metadata, metadata(&values[1..])));
+    assert_eq!(stream.video(0, AVC_HEADER).role(), FrameRole::SequenceHeader);
+    assert_eq!(stream.audio(0, AAC_HEADER).role(), FrameRole::SequenceHeader);
+    let key = stream.video(10, AVC_KEY);
+    assert_eq!((key.role(), key.starts_gop(), key.timestamp()), (FrameRole::Key, true, 10));
+    assert_eq!((key.kind(), key.payload().to_vec()), (MediaKind::Video, hex(AVC_KEY)));
+    let inter = stream.video(50, AVC_INTER);
+    assert_eq!((inter.role(), inter.starts_gop()), (FrameRole::Inter, false));
+    assert_eq!(stream.audio(30, AAC_FRAME).role(), FrameRole::Audio);
+
+    assert_eq!(stream.codecs(), ["avc1.42c028", "mp4a.40.2"]);
+    let video = stream.ingest.tracks().default_video().unwrap();
+    assert_eq!(video.size, Some(Size { width: 1920, height: 1080 }));
+    let audio = stream.ingest.tracks().default_audio().unwrap();
+    assert_eq!((audio.sample_rate, audio.channels), (Some(48_000), Some(2)));
+    assert_eq!(stream.ingest.metadata().unwrap().width, Some(640), "hints say what they like");
+    assert_eq!(stream.counters(), IngestCounters { frames: 6, sequence_headers: 2, ..Default::default() });
+}
+
+/// Pictures and sound keep the slices they came in; what is kept for long does not.
+#[test]
+fn headers_are_copied_and_frames_are_not() {
+    let mut stream = Fixture::new();
+    let values = metadata(&["onMetaData".into(), Value::Null]);
+    let parts = [hex(AVC_HEADER), hex(AVC_KEY), hex(AAC_FRAME), hex(OPUS_CHANNELS), values];
+    let kinds = [MediaKind::Video, MediaKind::Video, MediaKind::Audio, MediaKind::Audio, MediaKind::Data];
+    let mut buffer = BytesMut::with_capacity(64 * 1024);
+    parts.iter().for_each(|part| buffer.extend_from_slice(part));
+    let mut buffer = buffer.freeze();
+    let range = buffer.as_ptr_range();
+    let mut inside = Vec::new();
+    for (part, kind) in parts.iter().zip(kinds) {
+        let mut message = message(kind, 0, buffer.split_to(part.len()));
+        message.wire_bytes = 1_000;
+        let frame = stream.send(message).unwrap();
+        assert_eq!(&frame.payload().to_vec(), part);
+        let slice = &frame.payload().slices()[0];
+        let is_inside = range.contains(&slice.as_ptr());
+        assert_eq!(frame.retained_bytes() > 1_000, is_inside, "what is not pinned is not accounted for");
+        inside.push(is_inside);
+    }
+    assert_eq!(inside, [false, true, true, false, false]);
+}
+
+/// A repeated sequence header is forwarded and changes nothing; a new one describes the track anew.
+#[test]
+fn repeated_and_changed_headers() {
+    let mut stream = Fixture::new();
+    let first = stream.video(0, AVC_HEADER);
+    let sliced: Payload = hex(AVC_HEADER).chunks(7).map(Bytes::copy_from_slice).collect();
+    let repeated =
+        stream.send(MediaMessage { payload: sliced, ..message(MediaKind::Video, 40, "") }).unwrap();
+    assert_eq!((repeated.role(), repeated.timestamp()), (FrameRole::SequenceHeader, 40));
+    assert_eq!(repeated.payload(), first.payload());
+    let address = |frame: &Frame| frame.payload().slices()[0].as_ptr();
+    assert_eq!(address(&repeated), address(&first), "kept once");
+    assert_eq!((stream.counters().sequence_headers, stream.counters().sequence_headers_repeated), (2, 1));
+
+    stream.video(80, AVC_HEADER_360P);
+    assert_eq!(stream.codecs(), ["avc1.4d4016"]);
+    stream.video(120, AVC_HEADER);
+    assert_eq!(stream.codecs(), ["avc1.42c028"]);
+    assert_eq!(stream.counters().sequence_headers_repeated, 1);
+}
+
+/// A record that cannot be read is forwarded and counted, and the track is known by its codec alone.
+#[test]
+fn malformed_records_are_forwarded() {
+    let mut stream = Fixture::new();
+    stream.video(0, AVC_HEADER);
+    for (body, malformed) in [("1700000000 00ff", 1), ("1700000000 0142c028ffe1ffff", 2)] {
+        let frame = stream.video(0, body);
+        assert_eq!((frame.role(), frame.payload().to_vec()), (FrameRole::SequenceHeader, hex(body)));
+        assert_eq!(stream.counters().configs_malformed, malformed);
+    }
+    assert_eq!(stream.codecs(), ["avc1.42c028"], "of the second, profile and level are readable");
+    stream.video(0, "1700000000 00ff");
+    assert_eq!(stream.codecs(), ["avc1"]);
+    assert_eq!(stream.video(0, AVC_KEY).role(), FrameRole::Key);
+}
+
+/// ffmpeg announces AV1 with an empty record before the real one; AAC without a record is in the field as well.
+#[test]
+fn empty_records_are_tolerated() {
+    let mut stream = Fixture::new();
+    assert_eq!(stream.video(0, "9061763031").role(), FrameRole::SequenceHeader);
+    assert_eq!(stream.codecs(), ["av01"]);
+    stream.video(0, "9061763031 81050c000a0b0000002d4cffb3cdaf9004");
+    assert_eq!(stream.codecs(), ["av01.0.05M.08"]);
+    stream.video(0, "9061763031");
+    assert_eq!(stream.codecs(), ["av01.0.05M.08"], "announced again");
+    assert_eq!(stream.audio(0, "af00").role(), FrameRole::SequenceHeader);
+    assert_eq!(stream.audio(0, AAC_FRAME).role(), FrameRole::Audio);
+    let counters = stream.counters();
+    assert_eq!((counters.configs_empty, counters.configs_malformed), (3, 0));
+}
+
+/// What is too long to be kept for late joiners is forwarded, but not as a header.
+#[test]
+fn oversized_headers_are_forwarded_uncopied() {
+    let mut stream = Fixture::new();
+    let mut body = hex(AVC_HEADER);
+    body.resize(HEADER_BYTES_MAX + 1, 0);
+    let body = Bytes::from(body);
+    let frame = stream.send(message(MediaKind::Video, 0, body.clone())).unwrap();
+    assert_eq!(frame.role(), FrameRole::Other);
+    assert_eq!(frame.payload().slices()[0].as_ptr(), body.as_ptr());
+    assert_eq!(stream.counters().headers_oversized, 1);
+    assert_eq!(stream.codecs(), ["avc1"]);
+}
+
+/// Nothing comes of nothing, nor of a header cut off.
+#[test]
+fn empty_and_cut_off_messages_are_dropped() {
+    let mut stream = Fixture::new();
+    for kind in [MediaKind::Audio, MediaKind::Video, MediaKind::Data] {
+        assert!(stream.send(message(kind, 0, "")).is_none());
+    }
+    for (kind, body) in [(MediaKind::Video, "170100"), (MediaKind::Video, "9176"), (MediaKind::Audio, "af")] {
+        assert!(stream.send(message(kind, 0, hex(body))).is_none());
+    }
+    let expected = IngestCounters { messages_empty: 3, tags_malformed: 3, ..Default::default() };
+    assert_eq!(stream.counters(), expected);
+}
+
+/// Codecs and packet types from the future go through.
+#[test]
+fn the_unknown_is_forwarded_and_counted() {
+    let mut stream = Fixture::new();
+    assert_eq!(stream.video(0, "907a7a3939 0102").role(), FrameRole::SequenceHeader);
+    let key = stream.video(0, "917a7a3939 0102");
+    assert_eq!((key.role(), key.starts_gop()), (FrameRole::Key, true));
+    assert_eq!(stream.video(0, "9f61763031 0102").role(), FrameRole::Other);
+    assert_eq!(stream.audio(0, "9e4f707573 0102").role(), FrameRole::Other);
+    assert_eq!(stream.ingest.tracks().default_video().unwrap().codec, Codec::Video(VideoCodec::Av1));
+    let counters = stream.counters();
+    assert_eq!((counters.codecs_unknown, counters.packets_unknown, counters.frames), (2, 2, 4));
+    let zz99 = VideoCodec::UnknownFourCc(FourCc(*b"zz99"));
+    assert_eq!(Codec::Video(zz99).name(), "zz99");
+}
+
+/// Where the configuration does not tell the channels, the multichannel configuration does.
+#[test]
+fn channels_come_from_wherever_they_are_told() {
+    let mut stream = Fixture::new();
+    stream.audio(0, OPUS_HEADER_EMPTY);
+    assert_eq!(stream.ingest.tracks().default_audio().unwrap().channels, None);
+    let frame = stream.audio(0, OPUS_CHANNELS);
+    assert_eq!(frame.role(), FrameRole::TrackInfo);
+    assert_eq!(stream.ingest.tracks().default_audio().unwrap().channels, Some(6));
+    stream.audio(0, "904f707573 4f707573486561640102380180bb0000000000");
+    stream.audio(0, OPUS_CHANNELS);
+    assert_eq!(stream.ingest.tracks().default_audio().unwrap().channels, Some(2), "the record counts");
+
+    let mut stream = Fixture::new();
+    stream.audio(0, "2f fffb90");
+    let mp3 = stream.ingest.tracks().default_audio().unwrap();
+    assert_eq!((mp3.codec_string.as_str(), mp3.sample_rate, mp3.channels), ("mp3", Some(44_100), Some(2)));
+}
+
+/// One message may configure several tracks; key frames of one track alone start GOPs.
+#[test]
+fn several_tracks() {
+    let mut stream = Fixture::new();
+    let record = |text: &str| {
+        let record = hex(&text[10..]);
+        format!("{:06x} {}", record.len(), record.iter().map(|b| format!("{b:02x}")).collect::<String>())
+    };
+    let header = format!("9610 61766331 00 {} 03 {}", record(AVC_HEADER), record(AVC_HEADER_360P));
+    assert_eq!(stream.video(0, &header).role(), FrameRole::SequenceHeader);
+    assert_eq!(stream.codecs(), ["avc1.42c028", "avc1.4d4016"]);
+    let key = |track: u8| format!("9601 61766331 {track:02x} 000000 aa");
+    let third = stream.video(0, &key(3));
+    assert_eq!(
+        (third.role(), third.track(), third.starts_gop()),
+        (FrameRole::Key, TrackId(3), true),
+        "alone so far"
+    );
+    assert!(stream.video(0, &key(0)).starts_gop(), "the lowest track leads");
+    assert!(!stream.video(0, &key(3)).starts_gop());
+    assert!(!stream.video(0, &key(1)).starts_gop());
+    // The leading track ends; after a while another one leads, until it is back.
+    stream.now = Instant::from_micros(30_000_001);
+    assert!(stream.video(0, &key(1)).starts_gop());
+    assert!(!stream.video(0, &key(3)).starts_gop());
+    assert!(stream.video(0, &key(0)).starts_gop());
+}
+
+/// Tracks beyond the bound are forwarded and counted.
+#[test]
+fn tracks_beyond_the_bound() {
+    let mut stream = Fixture::new();
+    for track in 0..=255 {
+        let frame = stream.video(0, &format!("9600 61766331 {track:02x} {}", &AVC_HEADER[10..]));
+        assert_eq!((frame.role(), frame.track()), (FrameRole::SequenceHeader, TrackId(track)));
+    }
+    assert_eq!(stream.ingest.tracks().iter().count(), TRACKS_MAX);
+    assert_eq!(stream.counters().tracks_too_many, 256 - TRACKS_MAX as u64);
+}
+
+/// Metadata is read once, and gone after `@clearDataFrame`; broken metadata is forwarded.
+#[test]
+fn metadata_is_kept_as_a_hint() {
+    let mut stream = Fixture::new();
+    let values = metadata(&["onMetaData".into(), Value::object([("encoder", "obs".into())])]);
+    let first = stream.send(message(MediaKind::Data, 0, values.clone())).unwrap();
+    let again = stream.send(message(MediaKind::Data, 9, values)).unwrap();
+    assert_eq!(first.payload().slices()[0].as_ptr(), again.payload().slices()[0].as_ptr(), "kept once");
+    assert_eq!(stream.ingest.metadata().unwrap().encoder.as_deref(), Some("obs"));
+    assert!(stream.send(message(MediaKind::Data, 0, metadata(&["@clearDataFrame".into()]))).is_none());
+    assert_eq!(stream.ingest.metadata(), None);
+    let broken = [metadata(&["onMetaData".into()]), vec![0x08, 0, 0]].concat();
+    let frame = stream.send(message(MediaKind::Data, 0, broken.clone())).unwrap();
+    assert_eq!((frame.role(), frame.payload().to_vec()), (FrameRole::Metadata, broken));
+    assert_eq!((stream.ingest.metadata(), stream.counters().metadata_malformed), (None, 1));
+}
+
+/// Headers are often stamped 0: that counts as no step back, and under the monotonic policy they take the place of
+/// the frame before them.
+#[test]
+fn headers_do_not_disturb_timestamps() {
+    for (policy, stamp) in [(TimestampPolicy::Pass, 0), (TimestampPolicy::Monotonic, 5_040)] {
+        let mut stream = Fixture::with(policy);
+        stream.video(0, AVC_HEADER);
+        stream.video(5_000, AVC_KEY);
+        stream.video(5_040, AVC_INTER);
+        assert_eq!(stream.video(0, AVC_HEADER).timestamp(), stamp);
+        let values = metadata(&["onMetaData".into(), Value::Null]);
+        assert_eq!(stream.send(message(MediaKind::Data, 0, values)).unwrap().timestamp(), stamp);
+        assert_eq!(stream.video(5_080, AVC_INTER).timestamp(), 5_080);
+        assert_eq!(stream.ingest.timestamp_counters().steps_back.total(), 0);
+        stream.video(5_060, AVC_INTER);
+        assert_eq!(stream.ingest.timestamp_counters().steps_back.video, 1);
+    }
+}
+
+/// Every counter has a label of its own.
+#[test]
+fn counters_are_labelled() {
+    let counters = IngestCounters { data_cleared: 7, ..Default::default() };
+    let mut labels = Vec::new();
+    counters.for_each(|label, value| {
+        assert_eq!(value != 0, label == "data_cleared");
+        labels.push(label);
+    });
+    let count = labels.len();
+    labels.sort_unstable();
+    labels.dedup();
+    assert_eq!(labels.len(), count);
+}
+
+fn any_message() -> impl Strategy<Value = MediaMessage> {
+    let starts = prop_oneof![
+        Just(hex(AVC_HEADER)),
+        Just(hex(AVC_KEY)),
+        Just(hex(AAC_HEADER)),
+        Just(hex(OPUS_CHANNELS)),
+        Just(hex("9620 68766331 02 000004 01016000 61766331 00")),
+        Just(metadata(&["@setDataFrame".into(), "onMetaData".into()])),
+        Just(Vec::new()),
+    ];
+    let parts = (
+        starts,
+        any::<prop::sample::Index>(),
+        prop::collection::vec(any::<u8>(), 0..40),
+        0usize..3,
+        any::<u32>(),
+    );
+    parts.prop_map(|(start, cut, end, kind, timestamp)| {
+        let body = [&start[..cut.index(start.len() + 1)], &end].concat();
+        let kind = [MediaKind::Audio, MediaKind::Video, MediaKind::Data][kind];
+        let mut message = message(kind, timestamp, "");
+        if kind == MediaKind::Data && timestamp % 2 == 0 {
+            message.type_id = type_id::DATA_AMF3;
+        }
+        message.payload = body.chunks(9).map(Bytes::copy_from_slice).collect();
+        message.wire_bytes = message.payload.len() as u32;
+        message
+    })
+}
+
+proptest! {
+    /// Whatever comes: what is handed on is the end of what came, in a wire form that declares it, and tracks
+    /// stay within bounds.
+    #[test]
+    fn any_messages(messages in prop::collection::vec(any_message(), 0..40), monotonic: bool) {
+        let policy = if monotonic { TimestampPolicy::Monotonic } else { TimestampPolicy::Pass };
+        let mut stream = Fixture::with(policy);
+        for message in messages {
+            let (kind, timestamp, body) = (message.kind, message.timestamp, message.payload.to_vec());
+            let Some(frame) = stream.send(message) else { continue };
+            prop_assert_eq!(frame.kind(), kind);
+            prop_assert!(body.ends_with(&frame.payload().to_vec()) && !frame.payload().is_empty());
+            prop_assert!(kind == MediaKind::Data || frame.payload().len() == body.len());
+            prop_assert!(monotonic || frame.timestamp() == timestamp);
+            prop_assert_eq!(frame.wire().header().timestamp, frame.timestamp());
+            prop_assert!(frame.retained_bytes() >= frame.payload().len());
+            prop_assert!(!frame.starts_gop() || frame.role() == FrameRole::Key);
+            prop_assert!(stream.ingest.tracks().iter().count() <= 2 * TRACKS_MAX);
+        }
+    }
+}

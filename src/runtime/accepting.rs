@@ -1,0 +1,100 @@
+//! Accepting: several accepts in flight a listener, and a pause when the machine runs out.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tracing::{Span, debug, error, info_span, warn};
+
+use super::connection::Connection;
+use super::core::{Core, CoreRef};
+use super::observe::ConnectionId;
+use super::{entropy, listener, op, socket};
+use crate::session::ServerSession;
+
+/// Accepts in flight a listener: a burst of connections costs one wake-up for several.
+const ACCEPTS_IN_FLIGHT: usize = 8;
+
+/// How long a listener rests when descriptors or memory have run out. The backlog keeps who comes meanwhile.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The span under which all of a connection's log lines stand.
+pub(crate) fn span(id: ConnectionId, peer: SocketAddr) -> Span {
+    info_span!("connection", id = id.0, %peer)
+}
+
+/// Starts the accepts of all of the core's listeners.
+pub(crate) fn start(core: &CoreRef) {
+    let listeners = core.borrow().listeners.clone();
+    for listener in listeners {
+        for _ in 0..ACCEPTS_IN_FLIGHT {
+            core.borrow_mut().accepting += 1;
+            tokio_uring::spawn(accept(core.clone(), listener.clone()));
+        }
+    }
+}
+
+async fn accept(core: CoreRef, listener: Rc<OwnedFd>) {
+    loop {
+        match op::accept(listener.clone()).await {
+            Ok((socket, peer)) => {
+                core.borrow_mut().exhausted = false;
+                admit(&core, socket, peer);
+            }
+            Err(_) if core.borrow().listeners.is_empty() => break,
+            Err(error) if listener::is_exhaustion(&error) => {
+                core.borrow_mut().on_exhaustion(&error);
+                tokio::time::sleep(PAUSE).await;
+            }
+            // A connection that was cut before it was accepted, or a signal.
+            Err(error)
+                if matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO)) => {}
+            Err(error) => {
+                error!(core = core.borrow().id.0, %error, "accept");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    let mut core = core.borrow_mut();
+    core.accepting -= 1;
+    core.end_if_stopped();
+}
+
+impl Core {
+    /// An accept failed for want of something that other connections will give back: counted each time, told once, since all accepts
+    /// of a core meet the same wall.
+    fn on_exhaustion(&mut self, error: &std::io::Error) {
+        self.counts.accept_pauses += 1;
+        if !std::mem::replace(&mut self.exhausted, true) {
+            let core = self.id.0;
+            warn!(core, %error, "accept pauses: raise the limit of open files (ulimit -n) or shed load");
+        }
+    }
+}
+
+/// Gives a new connection its session and its tasks.
+fn admit(core: &CoreRef, socket: OwnedFd, peer: SocketAddr) {
+    let connection = {
+        let mut this = core.borrow_mut();
+        this.counts.accepted += 1;
+        if this.stopping || this.connections.len() >= this.shared.settings.core_connections_max {
+            this.count("refused", "connections_max");
+            debug!(core = this.id.0, %peer, "refused: too many connections");
+            return;
+        }
+        let Some(place) = this.shared.prefixes.place(peer.ip()) else {
+            this.count("refused", "prefix_connections_max");
+            debug!(core = this.id.0, %peer, "refused: too many connections from its network");
+            return;
+        };
+        if let Err(error) = socket::tune_accepted(&socket) {
+            debug!(core = this.id.0, %peer, %error, "socket options");
+        }
+        let now = this.now();
+        let id = this.shared.new_connection_id();
+        let session = ServerSession::new(now, this.shared.session_settings.clone(), entropy::draw(now));
+        Connection::new(id, socket, peer, place, now, session, span(id, peer))
+    };
+    Core::insert(core, connection);
+}

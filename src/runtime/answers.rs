@@ -1,0 +1,125 @@
+//! A core's answers to the control HTTP: walks over its slabs.
+
+use super::connection::{Activity, Connection};
+use super::core::Core;
+use super::inbox::Ask;
+use super::observe::{ConnectionId, ConnectionInfo, Role, StreamInfo};
+use crate::hub::StreamView;
+use crate::media::Tracks;
+use crate::session::{CloseReason, Instant};
+
+impl Core {
+    /// Answers a question. Nobody may be waiting any more: then the answer is dropped.
+    pub(crate) fn answer(&mut self, ask: Ask) {
+        match ask {
+            Ask::Streams(answer) => drop(answer.send(self.stream_infos())),
+            Ask::Connections(answer) => drop(answer.send(self.connection_infos())),
+            Ask::Kick(id, answer) => drop(answer.send(self.kick(id))),
+        }
+    }
+
+    fn kick(&mut self, id: ConnectionId) -> bool {
+        let found = self.keys_where(|connection| connection.id == id);
+        for key in &found {
+            self.close(*key, CloseReason::Kicked);
+        }
+        !found.is_empty()
+    }
+
+    fn stream_infos(&self) -> Vec<StreamInfo> {
+        let now = self.now();
+        self.hub.streams().filter(StreamView::is_home).map(|stream| self.stream_info(stream, now)).collect()
+    }
+
+    fn stream_info(&self, stream: StreamView<'_>, now: Instant) -> StreamInfo {
+        let key = stream.key();
+        let idle = StreamInfo {
+            app: key.app().into(),
+            name: key.name().into(),
+            name_hash: self.shared.names.hash(key.name()),
+            core: self.id.0,
+            subscribers: stream.subscribers(),
+            gop_bytes: stream.gop_bytes() as u64,
+            gop_frames: stream.gop_frames() as u64,
+            ..StreamInfo::default()
+        };
+        let Some(publisher) = stream.publisher() else { return idle };
+        let connection = self.connection_ref(publisher.connection().into());
+        let ingest = publisher.ingest();
+        StreamInfo {
+            publisher: connection.map(|connection| connection.id),
+            codecs: ingest.tracks().iter().map(|track| track.codec_string.clone()).collect(),
+            resolution: resolution(ingest.tracks()),
+            audio: audio_format(ingest.tracks()),
+            bits_in_per_second: connection.map_or(0, |connection| connection.rate_in.per_second() * 8),
+            bytes_in: publisher.bytes(),
+            messages_in: publisher.messages(),
+            timestamp_steps_back: ingest.timestamp_counters().steps_back.total(),
+            timestamp_jumps: ingest.timestamp_counters().jumps.total(),
+            uptime_seconds: (now - publisher.since()).as_secs_f64(),
+            ..idle
+        }
+    }
+
+    fn connection_infos(&self) -> Vec<ConnectionInfo> {
+        self.connections.iter().map(|(_, (_, connection))| self.connection_info(connection)).collect()
+    }
+
+    fn connection_info(&self, connection: &Connection) -> ConnectionInfo {
+        let info = connection.session.connect_info();
+        let stream = Self::stream_of(connection);
+        let mut dropped = connection.totals.dropped;
+        let mut tracks = None;
+        match &connection.activity {
+            Activity::Publishing { publisher, .. } => {
+                tracks = self.hub.publisher(*publisher).map(|view| view.ingest().tracks());
+            }
+            Activity::Playing(playing) => {
+                let views = playing.iter().filter_map(|one| self.hub.subscriber(one.subscriber));
+                dropped += views.map(|view| view.totals().dropped.total()).sum::<u64>();
+            }
+            Activity::None | Activity::Moving { .. } => {}
+        }
+        ConnectionInfo {
+            id: connection.id,
+            peer: connection.peer,
+            core: self.id.0,
+            role: match connection.activity {
+                Activity::None | Activity::Moving { .. } => Role::Pending,
+                Activity::Publishing { .. } => Role::Publisher,
+                Activity::Playing(_) => Role::Player,
+            },
+            app: stream.map_or_else(
+                || info.map(|info| info.app.clone()).unwrap_or_default(),
+                |key| key.app().into(),
+            ),
+            name: stream.map(|key| key.name().into()).unwrap_or_default(),
+            name_hash: stream.map(|key| self.shared.names.hash(key.name())).unwrap_or_default(),
+            flash_ver: info.map(|info| info.flash_ver.clone()).unwrap_or_default(),
+            bits_in_per_second: connection.rate_in.per_second() * 8,
+            bits_out_per_second: connection.rate_out.per_second() * 8,
+            bytes_in: connection.totals.bytes_in,
+            bytes_out: connection.totals.bytes_out,
+            messages_in: connection.totals.messages_in,
+            messages_out: connection.totals.messages_out,
+            dropped,
+            uptime_seconds: (self.now() - connection.accepted_at).as_secs_f64(),
+            codecs: tracks.map(codec_list).unwrap_or_default(),
+            resolution: tracks.and_then(resolution),
+        }
+    }
+}
+
+/// The codec strings of all tracks, comma separated.
+pub(crate) fn codec_list(tracks: &Tracks) -> String {
+    tracks.iter().map(|track| track.codec_string.as_str()).collect::<Vec<_>>().join(",")
+}
+
+fn resolution(tracks: &Tracks) -> Option<(u32, u32)> {
+    tracks.default_video()?.size.map(|size| (size.width, size.height))
+}
+
+fn audio_format(tracks: &Tracks) -> Option<(u32, u8)> {
+    let track = tracks.default_audio()?;
+    Some((track.sample_rate?, track.channels?))
+}

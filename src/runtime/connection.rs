@@ -1,0 +1,243 @@
+//! One connection of a core: the socket, its session, what waits to be written, and how far its end has come.
+//!
+//! # The life of a connection
+//! Two tasks serve it, one that reads and one that writes; both hold its key, never its state. *Open*: both run. *Flushing*: it is to
+//! end; what is queued still goes out, what comes in is dropped. *Lingering*: the write side is shut, the peer is given time to
+//! read why. *Shut*: both ways are shut, so that every operation in flight comes back. The task that ends last removes the entry, and
+//! with it the descriptor.
+//! # Bounds
+//! Answers that wait: [`CONTROL_BYTES_MAX`]. Frames that wait: the hub's queue. Input: the session's limits. The end: [`CLOSE_TIME_MAX`].
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::observe::{ConnectionId, Role};
+use super::prefixes::Place;
+use super::rate::Rate;
+use super::signal::Signal;
+use crate::hub::{ConnectionRef, PublisherKey, SubscriberKey};
+use crate::session::{CloseReason, Instant, PublishRequest, ServerSession, StreamKey};
+
+/// Answers that may wait unwritten, bytes: a peer that asks and never reads is cut off.
+///
+/// A connect answer is about 300 bytes and a play answer 600; the largest burst of answers that a client can want at once is far below.
+pub(crate) const CONTROL_BYTES_MAX: usize = 64 * 1024;
+
+/// From the decision to close until both ways are shut, at most: long enough for a peer a second away to read why.
+pub(crate) const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Input dropped while lingering, bytes, after which the peer has had its chance.
+pub(crate) const LINGER_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A publisher that must move, but whose answers the peer does not read, is cut off after this.
+pub(crate) const MOVE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Slab key with a generation, so that a key of a connection that has gone never finds its successor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionKey {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+impl ConnectionKey {
+    /// The key of a slab entry.
+    pub(crate) fn new(index: usize, generation: u32) -> Self {
+        // More than 2^32 descriptors cannot be open.
+        Self { index: u32::try_from(index).unwrap_or(u32::MAX), generation }
+    }
+}
+
+impl From<ConnectionKey> for ConnectionRef {
+    fn from(key: ConnectionKey) -> Self {
+        Self(u64::from(key.generation) << 32 | u64::from(key.index))
+    }
+}
+
+impl From<ConnectionRef> for ConnectionKey {
+    fn from(reference: ConnectionRef) -> Self {
+        Self {
+            index: u32::try_from(reference.0 & 0xffff_ffff).unwrap_or_default(),
+            generation: u32::try_from(reference.0 >> 32).unwrap_or_default(),
+        }
+    }
+}
+
+/// What a connection does, once it has asked.
+#[derive(Debug)]
+pub(crate) enum Activity {
+    /// Neither publishes nor plays.
+    None,
+    /// Publishes one stream.
+    Publishing { publisher: PublisherKey, key: StreamKey },
+    /// Plays; each message stream its own.
+    Playing(SmallVec<[Playing; 1]>),
+    /// Is on its way to the home core of what it publishes.
+    Moving { home: crate::hub::CoreId, request: PublishRequest },
+}
+
+/// One message stream that plays.
+#[derive(Debug)]
+pub(crate) struct Playing {
+    pub(crate) stream_id: u32,
+    pub(crate) subscriber: SubscriberKey,
+    pub(crate) key: StreamKey,
+}
+
+/// How far a connection's end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    Flushing { linger: bool },
+    Lingering,
+    Shut,
+}
+
+/// The receive that is armed, or will be.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// Size of the next buffer, bytes; follows the stream.
+    pub(crate) buffer_bytes: usize,
+    /// The socket's receive mark (`SO_RCVLOWAT`).
+    pub(crate) mark: u32,
+    /// When the receive in flight was armed.
+    pub(crate) armed_at: Option<Instant>,
+}
+
+/// Totals of one connection's life.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) messages_in: u64,
+    pub(crate) messages_out: u64,
+    pub(crate) dropped: u64,
+}
+
+/// One connection.
+pub(crate) struct Connection {
+    pub(crate) id: ConnectionId,
+    pub(crate) socket: Rc<OwnedFd>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) place: Place,
+    pub(crate) accepted_at: Instant,
+    pub(crate) session: ServerSession,
+    pub(crate) activity: Activity,
+    /// What it was there for, for the summary after its end.
+    pub(crate) role: Role,
+    /// The stream it was there for, likewise.
+    pub(crate) stream: Option<StreamKey>,
+    pub(crate) codecs: String,
+    pub(crate) phase: Phase,
+    pub(crate) close_reason: Option<CloseReason>,
+    /// When to stop waiting for whatever its end or its move waits for.
+    pub(crate) give_up_at: Instant,
+    /// The session's own next deadline.
+    pub(crate) session_timeout: Instant,
+    /// Answers that wait to be written, oldest first.
+    pub(crate) control: VecDeque<Bytes>,
+    pub(crate) control_bytes: usize,
+    /// The reader waits for this while it must not read.
+    pub(crate) resume_reading: Signal,
+    /// The writer waits for this while there is nothing to write.
+    pub(crate) wake_writer: Signal,
+    /// Tasks that still serve it.
+    pub(crate) tasks: u8,
+    pub(crate) reading: Reading,
+    pub(crate) totals: Totals,
+    pub(crate) rate_in: Rate,
+    pub(crate) rate_out: Rate,
+    pub(crate) lingered_bytes: u64,
+    /// Retained bytes of the session that the core has counted.
+    pub(crate) counted_bytes: usize,
+    pub(crate) span: tracing::Span,
+}
+
+/// A connection on its way to another core: plain data.
+pub(crate) struct Moved {
+    pub(crate) id: ConnectionId,
+    pub(crate) socket: OwnedFd,
+    pub(crate) peer: SocketAddr,
+    pub(crate) place: Place,
+    pub(crate) accepted_at: Instant,
+    pub(crate) session: ServerSession,
+    pub(crate) session_timeout: Instant,
+    pub(crate) request: PublishRequest,
+    pub(crate) control: VecDeque<Bytes>,
+    pub(crate) buffer_bytes: usize,
+    pub(crate) totals: Totals,
+}
+
+impl Connection {
+    /// A connection that has just been accepted.
+    pub(crate) fn new(
+        id: ConnectionId,
+        socket: OwnedFd,
+        peer: SocketAddr,
+        place: Place,
+        accepted_at: Instant,
+        session: ServerSession,
+        span: tracing::Span,
+    ) -> Self {
+        let session_timeout = session.next_timeout();
+        Self {
+            id,
+            socket: Rc::new(socket),
+            peer,
+            place,
+            accepted_at,
+            session,
+            activity: Activity::None,
+            role: Role::Pending,
+            stream: None,
+            codecs: String::new(),
+            phase: Phase::Open,
+            close_reason: None,
+            give_up_at: Instant::FAR_FUTURE,
+            session_timeout,
+            control: VecDeque::new(),
+            control_bytes: 0,
+            resume_reading: Signal::default(),
+            wake_writer: Signal::default(),
+            tasks: 0,
+            reading: Reading { buffer_bytes: super::reading::BUFFER_BYTES_MIN, mark: 1, armed_at: None },
+            totals: Totals::default(),
+            rate_in: Rate::default(),
+            rate_out: Rate::default(),
+            lingered_bytes: 0,
+            counted_bytes: 0,
+            span,
+        }
+    }
+
+    /// The same connection after its move.
+    pub(crate) fn from_moved(moved: Moved, span: tracing::Span) -> (Self, PublishRequest) {
+        let Moved { id, socket, peer, place, accepted_at, session, .. } = moved;
+        let mut connection = Self::new(id, socket, peer, place, accepted_at, session, span);
+        connection.session_timeout = moved.session_timeout;
+        connection.control_bytes = moved.control.iter().map(Bytes::len).sum();
+        connection.control = moved.control;
+        connection.reading.buffer_bytes = moved.buffer_bytes;
+        connection.totals = moved.totals;
+        (connection, moved.request)
+    }
+
+    /// Queues an answer. False when more answers wait than a peer that reads ever lets pile up.
+    #[must_use]
+    pub(crate) fn queue_control(&mut self, bytes: Bytes) -> bool {
+        self.control_bytes += bytes.len();
+        self.control.push_back(bytes);
+        self.wake_writer.raise();
+        self.control_bytes <= CONTROL_BYTES_MAX
+    }
+
+    /// Whether it neither moves nor ends.
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Open && !matches!(self.activity, Activity::Moving { .. })
+    }
+}

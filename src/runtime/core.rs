@@ -1,0 +1,655 @@
+//! One core's state, and what happens to it: nothing here waits.
+//!
+//! The tasks of the core ([`super::reading`], [`super::writing`], [`super::turn`], [`super::accepting`]) borrow it for one step at a time and
+//! never across an await. Sessions, hub and sockets meet here: what a session asks for becomes a call on the hub, what the hub has for
+//! a subscriber wakes its writer, what concerns another core goes to that core's inbox.
+//! # Errors
+//! A session's error closes its connection alone, with its reason counted and logged once. A panic under [`Core::guarded`] is a
+//! defect: it is counted, logged, and costs the connection it happened in.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use slab::Slab;
+use tracing::{debug, error, info, warn};
+
+use super::answers::codec_list;
+use super::connection::{Activity, CLOSE_TIME_MAX, Connection, ConnectionKey, MOVE_TIME_MAX, Phase, Playing};
+use super::inbox::ToCore;
+use super::observe::{Counts, Role};
+use super::shared::{Labelled, Shared};
+use super::signal::Signal;
+use super::{reading, socket, writing};
+use crate::hub::{AppSettings, CoreId, Hub, HubEvent, HubSettings, PublishRefused, Queued, SubscriberKey};
+use crate::rtmp::PeerMisbehaved;
+use crate::session::status::code;
+use crate::session::{
+    CloseReason, Event, Instant, Output, PlayRequest, PublishRequest, Rejection, StreamKey,
+};
+
+/// Outputs of one session that are dealt with before others get their turn.
+pub(crate) const OUTPUTS_PER_TURN: usize = 256;
+
+/// Outputs that an accepted request may still produce, so that its answer is queued before its first frame.
+const OUTPUTS_PER_ANSWER: usize = 16;
+
+/// A single step that takes longer is a stall: everybody else on the core waited for it.
+const STALL: Duration = Duration::from_millis(20);
+
+/// A subscriber's user timeout exceeds the hub's stall limit by this much, so that the hub decides.
+const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(20);
+
+/// The tasks of one core share its state; none holds a borrow while it waits.
+pub(crate) type CoreRef = Rc<RefCell<Core>>;
+
+/// One core.
+pub(crate) struct Core {
+    pub(crate) id: CoreId,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) connections: Slab<(u32, Connection)>,
+    pub(crate) hub: Hub,
+    pub(crate) counts: Counts,
+    pub(crate) labelled: Labelled,
+    pub(crate) labelled_changed: bool,
+    /// Raised when the hub has something for other cores.
+    pub(crate) outgoing: Signal,
+    /// Raised when the core has ended: told to stop, and nothing left.
+    pub(crate) ended: Signal,
+    /// Listeners; empty once the core takes no new connections.
+    pub(crate) listeners: Vec<Rc<std::os::fd::OwnedFd>>,
+    /// Accept tasks that still run.
+    pub(crate) accepting: usize,
+    /// The last accept failed for want of descriptors or memory.
+    pub(crate) exhausted: bool,
+    pub(crate) stopping: bool,
+    /// Subscribers that the hub has given up on, to be closed at the next sweep.
+    hopeless: Vec<ConnectionKey>,
+    next_generation: u32,
+    /// Scratch space of the writers' gathering.
+    pub(crate) queued: Vec<Queued>,
+}
+
+/// How a call of [`Core::drive`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Driven {
+    /// The session wants more bytes, or has none of our time any more.
+    Done,
+    /// The budget is used up; there is more.
+    Yield,
+}
+
+impl Core {
+    pub(crate) fn new(id: CoreId, shared: Arc<Shared>) -> Self {
+        let hub = Hub::new(HubSettings { core: id, cores: shared.cores() });
+        Self {
+            id,
+            shared,
+            connections: Slab::new(),
+            hub,
+            counts: Counts::default(),
+            labelled: Labelled::new(),
+            labelled_changed: false,
+            outgoing: Signal::default(),
+            ended: Signal::default(),
+            listeners: Vec::new(),
+            accepting: 0,
+            exhausted: false,
+            stopping: false,
+            hopeless: Vec::new(),
+            next_generation: 0,
+            queued: Vec::new(),
+        }
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Instant {
+        self.shared.clock.now()
+    }
+
+    /// The connection, unless it has gone.
+    pub(crate) fn connection(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
+        match self.connections.get_mut(key.index as usize) {
+            Some((generation, connection)) if *generation == key.generation => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// The connection, to look at.
+    pub(crate) fn connection_ref(&self, key: ConnectionKey) -> Option<&Connection> {
+        match self.connections.get(key.index as usize) {
+            Some((generation, connection)) if *generation == key.generation => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// Runs one step for one connection; a panic in it is caught here, counted, and ends that connection.
+    pub(crate) fn guarded<T>(
+        core: &CoreRef,
+        key: ConnectionKey,
+        step: impl FnOnce(&mut Self) -> T,
+    ) -> Option<T> {
+        let began = core.borrow().now();
+        let result = catch_unwind(AssertUnwindSafe(|| step(&mut core.borrow_mut())));
+        let mut core = core.borrow_mut();
+        let took = core.now() - began;
+        if took > STALL {
+            core.counts.stalls += 1;
+            let id = core.connection(key).map_or(0, |connection| connection.id.0);
+            warn!(core = core.id.0, connection = id, ms = took.as_millis(), "a step stalled the core");
+        }
+        match result {
+            Ok(value) => Some(value),
+            Err(_) => {
+                core.counts.panics += 1;
+                core.abandon(key);
+                None
+            }
+        }
+    }
+
+    /// Ends a connection whose session can no longer be trusted.
+    fn abandon(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connection(key) else { return };
+        error!(connection = connection.id.0, peer = %connection.peer, "panic in a session: its connection is closed");
+        connection.phase = Phase::Shut;
+        connection.close_reason.get_or_insert(CloseReason::Fault);
+        socket::shut_both(&connection.socket);
+        connection.wake_writer.raise();
+        connection.resume_reading.raise();
+        self.detach(key);
+    }
+
+    /// Adds a connection and starts its two tasks.
+    pub(crate) fn insert(core: &CoreRef, connection: Connection) -> ConnectionKey {
+        let key = {
+            let mut core = core.borrow_mut();
+            let generation = core.next_generation;
+            core.next_generation = generation.wrapping_add(1);
+            let index = core.connections.insert((generation, connection));
+            let key = ConnectionKey::new(index, generation);
+            if let Some(connection) = core.connection(key) {
+                connection.tasks = 2;
+            }
+            key
+        };
+        tokio_uring::spawn(reading::read(core.clone(), key));
+        tokio_uring::spawn(writing::write(core.clone(), key));
+        key
+    }
+
+    /// One of the connection's tasks has ended; with the last one the connection goes.
+    pub(crate) fn on_task_ended(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connection(key) else { return };
+        connection.tasks -= 1;
+        connection.resume_reading.raise();
+        connection.wake_writer.raise();
+        if connection.tasks == 0 && !matches!(connection.activity, Activity::Moving { .. }) {
+            self.remove(key);
+        }
+    }
+
+    fn remove(&mut self, key: ConnectionKey) {
+        self.detach(key);
+        let Some((_, mut connection)) = self.connections.try_remove(key.index as usize) else { return };
+        self.counts.reassembly_bytes =
+            self.counts.reassembly_bytes.saturating_sub(connection.counted_bytes as u64);
+        self.counts.closed += 1;
+        let reason = connection.close_reason.take().unwrap_or(CloseReason::Io);
+        self.count("close_reason", reason.label());
+        self.log_summary(&connection, &reason);
+        self.end_if_stopped();
+    }
+
+    /// The one line that tells a session's whole story.
+    fn log_summary(&self, connection: &Connection, reason: &CloseReason) {
+        let seconds = (self.now() - connection.accepted_at).as_secs_f64();
+        let (app, stream) = match &connection.stream {
+            Some(key) => (key.app(), self.shared.names.hash(key.name())),
+            None => (connection.session.connect_info().map_or("", |info| info.app.as_str()), String::new()),
+        };
+        let totals = &connection.totals;
+        info!(
+            parent: &connection.span,
+            app,
+            stream,
+            role = connection.role.label(),
+            seconds = (seconds * 1000.0).round() / 1000.0,
+            bytes_in = totals.bytes_in,
+            bytes_out = totals.bytes_out,
+            messages_in = totals.messages_in,
+            messages_out = totals.messages_out,
+            dropped = totals.dropped,
+            codecs = connection.codecs,
+            reason = reason.label(),
+            "session ended"
+        );
+    }
+
+    /// Counts an event of a labelled family.
+    pub(crate) fn count(&mut self, family: &'static str, label: &'static str) {
+        *self.labelled.entry((family, label)).or_default() += 1;
+        self.labelled_changed = true;
+    }
+
+    /// Deals with what the session has to say, until it wants more bytes or the budget is used up.
+    pub(crate) fn drive(&mut self, key: ConnectionKey) -> Driven {
+        let mut budget = OUTPUTS_PER_TURN;
+        let now = self.now();
+        while let Some(connection) = self.connection(key).filter(|connection| connection.is_open()) {
+            if budget == 0 {
+                self.settle(key);
+                return Driven::Yield;
+            }
+            budget -= 1;
+            match connection.session.poll_output() {
+                None => break,
+                Some(Output::Timeout(at)) => connection.session_timeout = at,
+                Some(Output::Progress) => {}
+                Some(Output::Send(bytes)) => {
+                    if !connection.queue_control(bytes) {
+                        self.begin_close(
+                            key,
+                            CloseReason::Error(PeerMisbehaved::NotReading.into()),
+                            false,
+                            now,
+                        );
+                    }
+                }
+                Some(Output::Event(event)) => {
+                    if self.on_event(key, event, now) {
+                        budget = budget.max(OUTPUTS_PER_ANSWER);
+                    }
+                }
+            }
+        }
+        self.settle(key);
+        Driven::Done
+    }
+
+    /// After a step: the core's sums follow the session, and the hub's events are dealt with.
+    fn settle(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connection(key) {
+            let held = connection.session.retained_bytes();
+            let counted = std::mem::replace(&mut connection.counted_bytes, held);
+            self.counts.reassembly_bytes =
+                (self.counts.reassembly_bytes + held as u64).saturating_sub(counted as u64);
+            if self.counts.reassembly_bytes > self.shared.settings.core_reassembly_bytes_max as u64
+                && held > counted
+            {
+                let now = self.now();
+                self.begin_close(key, CloseReason::Overload, true, now);
+            }
+        }
+        self.pump_hub();
+    }
+
+    /// Deals with one event; true when it was answered, so that the answer should be fetched at once.
+    fn on_event(&mut self, key: ConnectionKey, event: Event, now: Instant) -> bool {
+        match event {
+            Event::Media(message) => {
+                self.counts.messages_in += 1;
+                let Some(connection) = self.connection(key) else { return false };
+                connection.totals.messages_in += 1;
+                if let Activity::Publishing { publisher, .. } = connection.activity {
+                    self.hub.ingest(now, publisher, message);
+                    self.pump_hub();
+                }
+                false
+            }
+            Event::Connected => {
+                if let Some(connection) = self.connection(key)
+                    && let Some(info) = connection.session.connect_info()
+                {
+                    debug!(parent: &connection.span, app = info.app, flash_ver = info.flash_ver, "connected");
+                }
+                false
+            }
+            Event::PublishRequested(request) => {
+                self.on_publish_requested(key, request, now);
+                true
+            }
+            Event::PlayRequested(request) => {
+                self.on_play_requested(key, &request, now);
+                true
+            }
+            Event::Stopped { stream_id } => {
+                self.stop(key, Some(stream_id), now);
+                true
+            }
+            Event::Paused { stream_id, paused } => {
+                self.with_subscriber(key, stream_id, |hub, subscriber| {
+                    hub.set_paused(now, subscriber, paused)
+                });
+                false
+            }
+            Event::ReceiveAudio { stream_id, receive } => {
+                self.with_subscriber(key, stream_id, |hub, subscriber| {
+                    hub.set_receive_audio(subscriber, receive);
+                });
+                false
+            }
+            Event::ReceiveVideo { stream_id, receive } => {
+                self.with_subscriber(key, stream_id, |hub, subscriber| {
+                    hub.set_receive_video(subscriber, receive);
+                });
+                false
+            }
+            Event::Tolerated(oddity) => {
+                self.count("oddity", oddity.label());
+                if let Some(connection) = self.connection(key) {
+                    debug!(parent: &connection.span, oddity = oddity.label(), "tolerated");
+                }
+                false
+            }
+            Event::Closed { reason, linger } => {
+                self.begin_close(key, reason, linger, now);
+                false
+            }
+        }
+    }
+
+    fn with_subscriber(
+        &mut self,
+        key: ConnectionKey,
+        stream_id: u32,
+        f: impl FnOnce(&mut Hub, SubscriberKey),
+    ) {
+        let Some(connection) = self.connection(key) else { return };
+        if let Activity::Playing(playing) = &connection.activity
+            && let Some(one) = playing.iter().find(|playing| playing.stream_id == stream_id)
+        {
+            let subscriber = one.subscriber;
+            f(&mut self.hub, subscriber);
+            self.pump_hub();
+        }
+    }
+
+    fn on_publish_requested(&mut self, key: ConnectionKey, request: PublishRequest, now: Instant) {
+        let home_core = self.id;
+        let shared = self.shared.clone();
+        let Some(connection) = self.connection(key) else { return };
+        if !matches!(connection.activity, Activity::None) {
+            let rejection = Rejection {
+                code: code::STREAM_FAILED,
+                description: "this connection plays or publishes already; use another one".into(),
+                close: false,
+            };
+            return connection.session.reject(now, request.request, rejection);
+        }
+        let home = shared.directory.send_home(&request.address.key, home_core);
+        if home == home_core {
+            return self.publish(key, request, now);
+        }
+        debug!(parent: &connection.span, to = home.0, "moves to its home core");
+        connection.activity = Activity::Moving { home, request };
+        connection.give_up_at = now + MOVE_TIME_MAX;
+        connection.wake_writer.raise();
+    }
+
+    /// Publishes on this core, the stream's home.
+    pub(crate) fn publish(&mut self, key: ConnectionKey, request: PublishRequest, now: Instant) {
+        let shared = self.shared.clone();
+        let stream = request.address.key;
+        let settings = self.app_settings(stream.app());
+        match self.hub.publish(now, &stream, key.into(), &settings) {
+            Ok(publisher) => {
+                self.counts.publishes += 1;
+                shared.publishers.fetch_add(1, Ordering::Relaxed);
+                let Some(connection) = self.connection(key) else { return };
+                if let Err(error) = socket::tune_publisher(&connection.socket) {
+                    debug!(parent: &connection.span, %error, "publisher's socket options");
+                }
+                connection.role = Role::Publisher;
+                connection.stream = Some(stream.clone());
+                connection.reading.buffer_bytes = reading::BUFFER_BYTES_PUBLISHER;
+                info!(
+                    parent: &connection.span,
+                    app = stream.app(),
+                    stream = shared.names.hash(stream.name()),
+                    "publishes"
+                );
+                connection.activity = Activity::Publishing { publisher, key: stream };
+                connection.session.accept_publish(now, request.request);
+            }
+            Err(PublishRefused::AlreadyPublishing) => {
+                self.count("publish_refused", "already_publishing");
+                let Some(connection) = self.connection(key) else { return };
+                connection.session.reject(now, request.request, Rejection::already_published());
+            }
+        }
+        self.pump_hub();
+    }
+
+    fn on_play_requested(&mut self, key: ConnectionKey, request: &PlayRequest, now: Instant) {
+        let shared = self.shared.clone();
+        let core = self.id;
+        let stream = request.address.key.clone();
+        let Some(connection) = self.connection(key) else { return };
+        if matches!(connection.activity, Activity::Publishing { .. }) {
+            let rejection = Rejection {
+                code: code::PLAY_FAILED,
+                description: "this connection publishes already; use another one".into(),
+                close: false,
+            };
+            return connection.session.reject(now, request.request, rejection);
+        }
+        let settings = self.app_settings(stream.app());
+        let home = shared.directory.hold(&stream, core);
+        let subscriber = self.hub.subscribe(now, &stream, home, key.into(), request.stream_id, &settings);
+        self.counts.plays += 1;
+        let Some(connection) = self.connection(key) else { return };
+        let user_timeout =
+            Duration::from_millis(u64::from(settings.queue.stall_ms_max)) + USER_TIMEOUT_MARGIN;
+        if let Err(error) = socket::tune_subscriber(
+            &connection.socket,
+            shared.settings.subscriber_unsent_bytes_max,
+            user_timeout,
+        ) {
+            debug!(parent: &connection.span, %error, "subscriber's socket options");
+        }
+        info!(
+            parent: &connection.span,
+            app = stream.app(),
+            stream = shared.names.hash(stream.name()),
+            "plays"
+        );
+        connection.role = Role::Player;
+        connection.stream = Some(stream.clone());
+        let playing = Playing { stream_id: request.stream_id, subscriber, key: stream };
+        match &mut connection.activity {
+            Activity::Playing(all) => all.push(playing),
+            activity => *activity = Activity::Playing(smallvec::smallvec![playing]),
+        }
+        connection.session.accept_play(now, request.request);
+        self.pump_hub();
+    }
+
+    /// Ends what the connection publishes or plays: on one message stream, or (`None`) on all.
+    fn stop(&mut self, key: ConnectionKey, stream_id: Option<u32>, now: Instant) {
+        let Some(connection) = self.connection(key) else { return };
+        match std::mem::replace(&mut connection.activity, Activity::None) {
+            Activity::None => {}
+            Activity::Publishing { publisher, .. } => {
+                let codecs = self.hub.publisher(publisher).map(|view| codec_list(view.ingest().tracks()));
+                self.hub.unpublish(now, publisher);
+                self.shared.publishers.fetch_sub(1, Ordering::Relaxed);
+                if let Some(connection) = self.connection(key) {
+                    connection.codecs = codecs.unwrap_or_default();
+                }
+            }
+            Activity::Playing(mut all) => {
+                let mut stay = smallvec::SmallVec::new();
+                for playing in all.drain(..) {
+                    if stream_id.is_some_and(|id| id != playing.stream_id) {
+                        stay.push(playing);
+                    } else {
+                        let totals = self.hub.unsubscribe(playing.subscriber).unwrap_or_default();
+                        if let Some(connection) = self.connection(key) {
+                            connection.totals.dropped += totals.dropped.total();
+                        }
+                    }
+                }
+                if !stay.is_empty()
+                    && let Some(connection) = self.connection(key)
+                {
+                    connection.activity = Activity::Playing(stay);
+                }
+            }
+            Activity::Moving { request, .. } => self.shared.directory.lost(&request.address.key),
+        }
+        self.pump_hub();
+    }
+
+    /// Ends all that the connection takes part in.
+    fn detach(&mut self, key: ConnectionKey) {
+        let now = self.now();
+        self.stop(key, None, now);
+    }
+
+    /// Begins the end of a connection: what is queued still goes out.
+    pub(crate) fn begin_close(
+        &mut self,
+        key: ConnectionKey,
+        reason: CloseReason,
+        linger: bool,
+        now: Instant,
+    ) {
+        let Some(connection) = self.connection(key) else { return };
+        if connection.phase != Phase::Open {
+            return;
+        }
+        connection.phase = Phase::Flushing { linger };
+        connection.give_up_at = now + CLOSE_TIME_MAX;
+        connection.wake_writer.raise();
+        connection.resume_reading.raise();
+        if let CloseReason::Error(error) = &reason {
+            warn!(parent: &connection.span, error = %error, kind = error.label(), "closes the connection");
+            let label = error.label();
+            self.count("session_error", label);
+        }
+        if let Some(connection) = self.connection(key) {
+            connection.close_reason = Some(reason);
+        }
+        self.detach(key);
+    }
+
+    /// Closes a connection for a reason of ours, telling the peer where the protocol can.
+    pub(crate) fn close(&mut self, key: ConnectionKey, reason: CloseReason) {
+        let now = self.now();
+        if let Some(connection) = self.connection(key) {
+            if !connection.is_open() {
+                return;
+            }
+            connection.session.close(now, reason);
+            self.drive(key);
+        }
+    }
+
+    /// Ends a connection without waiting for anything but its operations.
+    pub(crate) fn shut(&mut self, key: ConnectionKey, reason: CloseReason) {
+        let Some(connection) = self.connection(key) else { return };
+        connection.phase = Phase::Shut;
+        connection.close_reason.get_or_insert(reason);
+        socket::shut_both(&connection.socket);
+        connection.wake_writer.raise();
+        connection.resume_reading.raise();
+        self.detach(key);
+    }
+
+    /// Deals with what the hub has to say.
+    pub(crate) fn pump_hub(&mut self) {
+        while let Some(event) = self.hub.poll_event() {
+            match event {
+                HubEvent::Ready { connection, .. } => {
+                    if let Some(connection) = self.connection(connection.into()) {
+                        connection.wake_writer.raise();
+                    }
+                }
+                HubEvent::Hopeless { connection, .. } => self.hopeless.push(connection.into()),
+                HubEvent::StreamGone(key) => self.shared.directory.release(&key, self.id),
+            }
+        }
+        if self.hub.has_outgoing() {
+            self.outgoing.raise();
+        }
+    }
+
+    /// Readers that the hub has given up on.
+    pub(crate) fn close_hopeless(&mut self) {
+        for key in std::mem::take(&mut self.hopeless) {
+            self.close(key, CloseReason::Hopeless);
+        }
+    }
+
+    /// The settings of an app: its own block's, or those of `*`.
+    fn app_settings(&self, app: &str) -> AppSettings {
+        let apps = &self.shared.settings.apps;
+        let found =
+            apps.iter().find(|one| one.name == app).or_else(|| apps.iter().find(|one| one.name == "*"));
+        found.map(|one| one.settings.clone()).unwrap_or_default()
+    }
+
+    /// Deals with a message of another core or of the control HTTP.
+    pub(crate) fn on_message(core: &CoreRef, message: ToCore) {
+        match message {
+            ToCore::Mesh { from, messages, bytes } => {
+                let mut this = core.borrow_mut();
+                let now = this.now();
+                this.counts.batches_in += 1;
+                for message in messages {
+                    this.hub.handle_mesh(now, from, message);
+                    this.pump_hub();
+                }
+                this.shared.inboxes.on_taken(from, this.id, bytes);
+            }
+            ToCore::Arrive(moved) => super::moving::arrive(core, *moved),
+            ToCore::Ask(ask) => core.borrow_mut().answer(ask),
+            ToCore::StopListening => core.borrow_mut().stop_listening(),
+            ToCore::Stop => core.borrow_mut().begin_stop(),
+        }
+    }
+
+    /// Takes no new connections.
+    pub(crate) fn stop_listening(&mut self) {
+        for listener in self.listeners.drain(..) {
+            super::listener::shut(&listener);
+        }
+    }
+
+    /// Closes everything; the core ends when nothing is left.
+    fn begin_stop(&mut self) {
+        self.stopping = true;
+        self.stop_listening();
+        for key in self.keys_where(|_| true) {
+            self.close(key, CloseReason::Drained);
+        }
+        self.end_if_stopped();
+    }
+
+    /// Raises [`Core::ended`] when the core was told to stop and has nothing left.
+    pub(crate) fn end_if_stopped(&mut self) {
+        if self.stopping && self.connections.is_empty() && self.accepting == 0 {
+            self.ended.raise();
+        }
+    }
+
+    /// The keys of the connections that `wanted` picks, for walks that may remove some.
+    pub(crate) fn keys_where(&self, wanted: impl Fn(&Connection) -> bool) -> Vec<ConnectionKey> {
+        let picked = self.connections.iter().filter(|(_, (_, connection))| wanted(connection));
+        picked.map(|(index, (generation, _))| ConnectionKey::new(index, *generation)).collect()
+    }
+
+    /// The stream that a connection publishes or plays first, if any.
+    pub(crate) fn stream_of(connection: &Connection) -> Option<&StreamKey> {
+        match &connection.activity {
+            Activity::Publishing { key, .. } => Some(key),
+            Activity::Playing(playing) => playing.first().map(|one| &one.key),
+            Activity::Moving { request, .. } => Some(&request.address.key),
+            Activity::None => None,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The engine as other threads see it: questions to cores, counters, drain and stop.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::inbox::{Ask, ToCore};
+use super::observe::{ConnectionId, ConnectionInfo, PublishedCounts, StreamInfo};
+use super::shared::Shared;
+use crate::hub::CoreId;
+
+/// A running engine, for whoever watches or ends it. Cloning shares it.
+///
+/// It never touches a core's state: a question goes to the core's inbox, and a core that does not answer in time is reported, not waited
+/// for.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// One core's part of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CoreAnswer<T> {
+    /// What the core said.
+    Answer(T),
+    /// The core did not answer in time.
+    Stalled {
+        /// Which one.
+        core: u16,
+    },
+}
+
+impl Handle {
+    /// Cores that run.
+    pub fn cores(&self) -> usize {
+        self.shared.cores()
+    }
+
+    /// The streams whose home each core is; one entry a core.
+    pub async fn streams(&self, timeout: Duration) -> Vec<CoreAnswer<Vec<StreamInfo>>> {
+        self.ask(timeout, Ask::Streams).await
+    }
+
+    /// The connections of each core; one entry a core.
+    pub async fn connections(&self, timeout: Duration) -> Vec<CoreAnswer<Vec<ConnectionInfo>>> {
+        self.ask(timeout, Ask::Connections).await
+    }
+
+    /// Closes a connection; one entry a core, true where it was found.
+    pub async fn kick(&self, id: ConnectionId, timeout: Duration) -> Vec<CoreAnswer<bool>> {
+        self.ask(timeout, |answer| Ask::Kick(id, answer)).await
+    }
+
+    /// A core's counters, as its last sweep published them.
+    ///
+    /// # Panics
+    /// When there is no such core.
+    pub fn counts(&self, core: usize) -> &PublishedCounts {
+        &self.shared.published[core].counts
+    }
+
+    /// A core's labelled counters: (family, label, count).
+    ///
+    /// # Panics
+    /// When there is no such core.
+    pub fn labelled(&self, core: usize) -> Vec<(&'static str, &'static str, u64)> {
+        self.shared
+            .labelled(core)
+            .into_iter()
+            .map(|((family, label), count)| (family, label, count))
+            .collect()
+    }
+
+    /// How long ago a core swept: one that stalls does not.
+    ///
+    /// # Panics
+    /// When there is no such core.
+    pub fn sweep_age(&self, core: usize) -> Duration {
+        let swept_at = self.shared.published[core].swept_at.load(Ordering::Relaxed);
+        Duration::from_micros(self.shared.clock.now().as_micros().saturating_sub(swept_at))
+    }
+
+    /// Takes no new connections, waits for publishers to leave until the drain's deadline, and stops. Without publishers it stops at
+    /// once: players alone never hold it.
+    pub fn drain(&self) {
+        if self.shared.begin_drain(self.shared.settings.drain_deadline) {
+            tell_all(&self.shared, || ToCore::StopListening);
+        }
+    }
+
+    /// Stops at once: closes what is there and ends.
+    pub fn stop_now(&self) {
+        if self.shared.begin_stop() {
+            tell_all(&self.shared, || ToCore::Stop);
+        }
+    }
+
+    /// Whether a drain or stop has begun.
+    pub fn is_draining(&self) -> bool {
+        self.shared.is_draining()
+    }
+
+    /// Whether new connections are taken.
+    pub fn is_ready(&self) -> bool {
+        !self.shared.is_draining()
+    }
+
+    async fn ask<T>(
+        &self,
+        timeout: Duration,
+        question: impl Fn(oneshot::Sender<T>) -> Ask,
+    ) -> Vec<CoreAnswer<T>> {
+        let mut waiting = Vec::new();
+        for core in 0..self.cores() {
+            let (sender, receiver) = oneshot::channel();
+            self.shared.inboxes.push(core_id(core), ToCore::Ask(question(sender)));
+            waiting.push(receiver);
+        }
+        let deadline = tokio::time::Instant::now() + timeout;
+        let mut answers = Vec::new();
+        for (core, receiver) in waiting.into_iter().enumerate() {
+            answers.push(match tokio::time::timeout_at(deadline, receiver).await {
+                Ok(Ok(answer)) => CoreAnswer::Answer(answer),
+                Ok(Err(_)) | Err(_) => CoreAnswer::Stalled { core: core_id(core).0 },
+            });
+        }
+        answers
+    }
+}
+
+/// Tells every core.
+pub(crate) fn tell_all(shared: &Shared, message: impl Fn() -> ToCore) {
+    for core in 0..shared.cores() {
+        shared.inboxes.push(core_id(core), message());
+    }
+}
+
+fn core_id(core: usize) -> CoreId {
+    CoreId(u16::try_from(core).unwrap_or(u16::MAX))
+}

@@ -1,0 +1,111 @@
+//! Core-to-core messages: one inbox a core, filled in batches.
+//!
+//! A sender wakes the owner only when the inbox was empty; whatever comes until the owner drains it rides along.
+//! # Bounds
+//! Media waits here by the byte: each pair of cores has a count of what the sender has put in and the owner has not taken out, and the
+//! sender's hub pauses its feeds to a core above the bound ([`Inboxes::is_congested`]). Other messages are bounded by connections
+//! and by the control HTTP's own requests.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::connection::Moved;
+use super::observe::{ConnectionId, ConnectionInfo, StreamInfo};
+use crate::hub::{CoreId, MeshMessage};
+
+/// What a core can be told or asked.
+pub(crate) enum ToCore {
+    /// What another core's turn produced for this one, in order.
+    Mesh { from: CoreId, messages: Vec<MeshMessage>, bytes: usize },
+    /// A publisher whose home this core is.
+    Arrive(Box<Moved>),
+    /// A question of the control HTTP.
+    Ask(Ask),
+    /// Take no new connections.
+    StopListening,
+    /// Close everything and end.
+    Stop,
+}
+
+/// A question with the place for its answer. An answer that nobody waits for any more is dropped.
+pub(crate) enum Ask {
+    Streams(oneshot::Sender<Vec<StreamInfo>>),
+    Connections(oneshot::Sender<Vec<ConnectionInfo>>),
+    Kick(ConnectionId, oneshot::Sender<bool>),
+}
+
+/// The inboxes of all cores.
+pub(crate) struct Inboxes {
+    inboxes: Vec<Inbox>,
+    /// Media bytes on their way, `from * cores + to`.
+    on_the_way: Vec<AtomicUsize>,
+    bytes_max: usize,
+}
+
+struct Inbox {
+    queue: Mutex<VecDeque<ToCore>>,
+    wake: Notify,
+}
+
+impl Inboxes {
+    pub(crate) fn new(cores: usize, bytes_max: usize) -> Self {
+        Self {
+            inboxes: (0..cores)
+                .map(|_| Inbox { queue: Mutex::new(VecDeque::new()), wake: Notify::new() })
+                .collect(),
+            on_the_way: (0..cores * cores).map(|_| AtomicUsize::new(0)).collect(),
+            bytes_max,
+        }
+    }
+
+    /// Puts a message into a core's inbox; says whether the core had to be woken.
+    pub(crate) fn push(&self, to: CoreId, message: ToCore) -> bool {
+        if let ToCore::Mesh { from, bytes, .. } = &message {
+            self.way(*from, to).fetch_add(*bytes, Ordering::Relaxed);
+        }
+        let inbox = &self.inboxes[usize::from(to.0)];
+        let was_empty = {
+            let mut queue = inbox.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.push_back(message);
+            queue.len() == 1
+        };
+        if was_empty {
+            inbox.wake.notify_one();
+        }
+        was_empty
+    }
+
+    /// Takes all that is there.
+    pub(crate) fn drain(&self, core: CoreId, into: &mut VecDeque<ToCore>) {
+        let mut queue =
+            self.inboxes[usize::from(core.0)].queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if into.is_empty() {
+            std::mem::swap(&mut *queue, into);
+        } else {
+            into.append(&mut queue);
+        }
+    }
+
+    /// Waits until something was put into an empty inbox.
+    pub(crate) async fn filled(&self, core: CoreId) {
+        self.inboxes[usize::from(core.0)].wake.notified().await;
+    }
+
+    /// The owner has dealt with a batch of this many media bytes.
+    pub(crate) fn on_taken(&self, from: CoreId, to: CoreId, bytes: usize) {
+        self.way(from, to).fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether `from` has put more into `to`'s inbox than may wait there. Once it has, it stays so until half is gone.
+    pub(crate) fn is_congested(&self, from: CoreId, to: CoreId, was: bool) -> bool {
+        let bytes = self.way(from, to).load(Ordering::Relaxed);
+        bytes > if was { self.bytes_max / 2 } else { self.bytes_max }
+    }
+
+    fn way(&self, from: CoreId, to: CoreId) -> &AtomicUsize {
+        &self.on_the_way[usize::from(from.0) * self.inboxes.len() + usize::from(to.0)]
+    }
+}

@@ -1,0 +1,100 @@
+//! Listeners: one socket a core and address, and the loop that accepts.
+//!
+//! The first listener of an address binds without `SO_REUSEPORT` and sets it afterwards; the other cores' join it. So a second server
+//! is told EADDRINUSE instead of silently sharing the port.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+/// The kernel tears a ring down, and with it the listeners that it still used, a while after its process is gone.
+const BIND_RETRY_MAX: Duration = Duration::from_secs(5);
+const BIND_RETRY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Binds one listener a core to the address; gives them with the address really bound.
+pub(crate) fn bind(address: SocketAddr, cores: usize) -> io::Result<(Vec<OwnedFd>, SocketAddr)> {
+    let first = bind_first(address)?;
+    let bound = first
+        .local_addr()?
+        .as_socket()
+        .ok_or_else(|| io::Error::other("listener without an internet address"))?;
+    let mut sockets = vec![first];
+    for _ in 1..cores {
+        let next = new_socket(bound)?;
+        next.set_reuse_port(true)?;
+        next.bind(&bound.into())?;
+        sockets.push(next);
+    }
+    for socket in &sockets {
+        socket.listen(BACKLOG)?;
+    }
+    Ok((sockets.into_iter().map(OwnedFd::from).collect(), bound))
+}
+
+/// Ends the listener: the accepts in flight come back with an error.
+pub(crate) fn shut(listener: &OwnedFd) {
+    // It is a listener and it is open; should it fail after all, the core's end waits for nothing but time.
+    let _ = SockRef::from(listener).shutdown(std::net::Shutdown::Both);
+}
+
+fn bind_first(address: SocketAddr) -> io::Result<Socket> {
+    let give_up = Instant::now() + BIND_RETRY_MAX;
+    loop {
+        let socket = new_socket(address)?;
+        match socket.bind(&address.into()) {
+            Ok(()) => {
+                socket.set_reuse_port(true)?;
+                return Ok(socket);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < give_up => {
+                std::thread::sleep(BIND_RETRY_INTERVAL);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn new_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    // Connections of the server before us in TIME_WAIT do not keep the port.
+    socket.set_reuse_address(true)?;
+    if let SocketAddr::V6(v6) = address {
+        // `[::]` serves both families; a specific address only its own.
+        socket.set_only_v6(!v6.ip().is_unspecified())?;
+    }
+    Ok(socket)
+}
+
+/// Whether an accept failed for want of something that other connections will give back.
+pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Several cores share one address, and a second server is refused.
+    #[test]
+    fn a_second_server_is_refused() {
+        let (listeners, address) = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        assert_eq!(listeners.len(), 3);
+        let second = new_socket(address).unwrap();
+        let refusal = second.bind(&address.into()).unwrap_err();
+        assert_eq!(refusal.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    /// `[::]` takes IPv4 as well.
+    #[test]
+    fn the_unspecified_v6_address_serves_both_families() {
+        let (_listeners, address) = bind("[::]:0".parse().unwrap(), 1).unwrap();
+        std::net::TcpStream::connect(("127.0.0.1", address.port())).unwrap();
+        std::net::TcpStream::connect(("::1", address.port())).unwrap();
+    }
+}

@@ -1,0 +1,73 @@
+//! Moving a publisher to the home core of its stream: the socket and the plain data of its session.
+//!
+//! It leaves when its request is known and nothing of it is in flight: the reader stands between two reads, the writer has ended, and
+//! answers not yet written travel along. So all publishers of a key meet on one core, and nothing is read or written twice.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use tracing::{debug, error};
+
+use super::connection::{Activity, Connection, ConnectionKey, Moved};
+use super::core::{Core, CoreRef};
+use super::inbox::ToCore;
+
+impl Core {
+    /// Takes the connection out of this core and sends it home. The reader calls it as the last task of the connection.
+    pub(crate) fn depart(&mut self, key: ConnectionKey) {
+        let Some((_, connection)) = self.connections.try_remove(key.index as usize) else { return };
+        self.counts.reassembly_bytes =
+            self.counts.reassembly_bytes.saturating_sub(connection.counted_bytes as u64);
+        let Activity::Moving { home, request } = connection.activity else { return };
+        match Rc::<OwnedFd>::try_unwrap(connection.socket) {
+            Ok(socket) => {
+                self.counts.moved_out += 1;
+                let moved = Moved {
+                    id: connection.id,
+                    socket,
+                    peer: connection.peer,
+                    place: connection.place,
+                    accepted_at: connection.accepted_at,
+                    session: connection.session,
+                    session_timeout: connection.session_timeout,
+                    request,
+                    control: connection.control,
+                    buffer_bytes: connection.reading.buffer_bytes,
+                    totals: connection.totals,
+                };
+                let woken = self.shared.inboxes.push(home, ToCore::Arrive(Box::new(moved)));
+                self.counts.wakeups_sent += u64::from(woken);
+            }
+            Err(_still_shared) => {
+                // Both tasks have ended, so nobody else holds the socket; should that ever fail, the peer sees a close.
+                error!(connection = connection.id.0, "a moving connection's socket is still in use");
+                self.counts.closed += 1;
+                self.shared.directory.lost(&request.address.key);
+            }
+        }
+        self.end_if_stopped();
+    }
+}
+
+/// Takes over a connection that another core sent home, and publishes what it asked for.
+pub(crate) fn arrive(core: &CoreRef, moved: Moved) {
+    let span = super::accepting::span(moved.id, moved.peer);
+    let stream = moved.request.address.key.clone();
+    let (connection, request) = Connection::from_moved(moved, span);
+    debug!(parent: &connection.span, "arrived on its home core");
+    let key = Core::insert(core, connection);
+    let (id, shared) = {
+        let mut core = core.borrow_mut();
+        core.counts.moved_in += 1;
+        (core.id, core.shared.clone())
+    };
+    Core::guarded(core, key, |core| {
+        let now = core.now();
+        core.publish(key, request, now);
+        shared.directory.arrived(&stream, id);
+        if core.stopping {
+            core.close(key, crate::session::CloseReason::Drained);
+        }
+        // What the session still holds is driven by the reader's first step.
+    });
+}

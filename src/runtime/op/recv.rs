@@ -1,0 +1,52 @@
+//! Receive: appends to a buffer that the operation owns meanwhile.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+use bytes::BytesMut;
+use io_uring::{cqueue, opcode, types};
+use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
+
+use super::InFlight;
+
+struct Owned {
+    _socket: Rc<OwnedFd>,
+    buffer: BytesMut,
+    _in_flight: InFlight,
+}
+
+struct Append;
+
+impl OneshotOutputTransform for Append {
+    type Output = (io::Result<usize>, BytesMut);
+    type StoredData = Owned;
+
+    fn transform_oneshot_output(self, owned: Owned, entry: cqueue::Entry) -> Self::Output {
+        let Owned { mut buffer, .. } = owned;
+        let result = super::result(&entry);
+        if let Ok(received) = result {
+            // SAFETY: the kernel wrote `received` bytes at the start of the spare capacity that `recv` gave it, and no more
+            // than that capacity, so the first `len + received` bytes are initialised.
+            unsafe { buffer.set_len(buffer.len() + received) };
+        }
+        (result, buffer)
+    }
+}
+
+/// Receives into the buffer's spare capacity; the bytes it holds already stay.
+///
+/// The buffer must have spare capacity: a read without room returns 0, which looks like the end of the stream. `Ok(0)` is the end of
+/// the stream; an error is the socket's. The buffer comes back either way.
+pub(crate) fn recv(
+    socket: Rc<OwnedFd>,
+    mut buffer: BytesMut,
+) -> impl Future<Output = (io::Result<usize>, BytesMut)> {
+    let spare = buffer.spare_capacity_mut();
+    debug_assert!(!spare.is_empty(), "a receive without room looks like the end of the stream");
+    let len = u32::try_from(spare.len()).unwrap_or(u32::MAX);
+    let entry = opcode::Recv::new(types::Fd(socket.as_raw_fd()), spare.as_mut_ptr().cast(), len).build();
+    let owned = Owned { _socket: socket, buffer, _in_flight: InFlight::new() };
+    UnsubmittedOneshot::new(owned, Append, entry).submit()
+}

@@ -1,0 +1,135 @@
+//! Send: a batch of slices as one message, which the kernel finishes.
+//!
+//! With `MSG_WAITALL` the kernel carries on after a partial write, so a completion is the whole batch or the end of the socket. The
+//! batch keeps what it points into, and its arrays are used again, so a subscriber costs one reference a frame and no allocation.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use io_uring::{cqueue, opcode, types};
+use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
+
+use super::InFlight;
+use crate::hub::LocalFrame;
+use crate::rtmp::chunk::WireHeaders;
+
+/// Slices in one message (`IOV_MAX`); the kernel refuses more with EINVAL.
+pub(crate) const SLICES_MAX: usize = 1024;
+
+/// Arrays longer than this are given back once their batch is written: a join burst must not stay with an idle player.
+const SLICES_KEPT: usize = 64;
+
+/// The message stream that a frame's shared wire form is made for.
+const SHARED_STREAM_ID: u32 = 1;
+
+/// What one send writes, in order, and the arrays that describe it to the kernel.
+pub(crate) struct SendBatch {
+    items: Vec<Item>,
+    bytes: usize,
+    slices: Vec<libc::iovec>,
+    header: libc::msghdr,
+}
+
+enum Item {
+    Bytes(Bytes),
+    Frame(LocalFrame),
+    /// A frame for a message stream other than the shared form's: its headers made anew.
+    Readdressed(WireHeaders, LocalFrame),
+}
+
+impl SendBatch {
+    /// An empty batch; allocates when something is pushed.
+    pub(crate) fn new() -> Box<Self> {
+        // SAFETY: all zeroes is a valid `msghdr`: no name, no slices, no control data.
+        let header = unsafe { std::mem::zeroed() };
+        Box::new(Self { items: Vec::new(), bytes: 0, slices: Vec::new(), header })
+    }
+
+    /// Whether there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Bytes to write.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends bytes as they are.
+    pub(crate) fn push_bytes(&mut self, bytes: Bytes) {
+        self.bytes += bytes.len();
+        self.items.push(Item::Bytes(bytes));
+    }
+
+    /// Appends a frame in its wire form for this message stream.
+    pub(crate) fn push_frame(&mut self, frame: LocalFrame, stream_id: u32) {
+        self.bytes += frame.wire().wire_len();
+        self.items.push(if stream_id == SHARED_STREAM_ID {
+            Item::Frame(frame)
+        } else {
+            Item::Readdressed(frame.wire().with_stream_id(stream_id), frame)
+        });
+    }
+
+    /// Lets go of what was written, and of arrays that a burst made large.
+    pub(crate) fn clear(&mut self) {
+        self.items.clear();
+        self.slices.clear();
+        self.bytes = 0;
+        self.items.shrink_to(SLICES_KEPT);
+        self.slices.shrink_to(SLICES_KEPT);
+    }
+
+    /// Describes the items to the kernel. From here until completion the items must not change: the slices point into them.
+    fn describe(&mut self) {
+        self.slices.clear();
+        let slices = &mut self.slices;
+        let mut push = |slice: &[u8]| {
+            slices.push(libc::iovec { iov_base: slice.as_ptr().cast_mut().cast(), iov_len: slice.len() });
+        };
+        for item in &self.items {
+            match item {
+                Item::Bytes(bytes) => push(bytes),
+                Item::Frame(frame) => frame.wire().for_each_slice(frame.payload(), &mut push),
+                Item::Readdressed(headers, frame) => headers.for_each_slice(frame.payload(), &mut push),
+            }
+        }
+        debug_assert!(self.slices.len() <= SLICES_MAX, "more slices than IOV_MAX");
+        self.header.msg_iov = self.slices.as_mut_ptr();
+        self.header.msg_iovlen = self.slices.len();
+    }
+}
+
+struct Owned {
+    _socket: Rc<OwnedFd>,
+    batch: Box<SendBatch>,
+    _in_flight: InFlight,
+}
+
+struct Sent;
+
+impl OneshotOutputTransform for Sent {
+    type Output = (io::Result<usize>, Box<SendBatch>);
+    type StoredData = Owned;
+
+    fn transform_oneshot_output(self, owned: Owned, entry: cqueue::Entry) -> Self::Output {
+        (super::result(&entry), owned.batch)
+    }
+}
+
+/// Writes the whole batch. The result is the number of bytes written: fewer than [`SendBatch::bytes`] only when the socket ended
+/// meanwhile. The batch comes back either way, still full.
+pub(crate) fn send(
+    socket: Rc<OwnedFd>,
+    mut batch: Box<SendBatch>,
+) -> impl Future<Output = (io::Result<usize>, Box<SendBatch>)> {
+    batch.describe();
+    let entry = opcode::SendMsg::new(types::Fd(socket.as_raw_fd()), &raw const batch.header)
+        .flags((libc::MSG_WAITALL | libc::MSG_NOSIGNAL).cast_unsigned())
+        .build();
+    let owned = Owned { _socket: socket, batch, _in_flight: InFlight::new() };
+    UnsubmittedOneshot::new(owned, Sent, entry).submit()
+}

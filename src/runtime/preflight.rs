@@ -1,0 +1,192 @@
+//! Is this host ready? Each check names what it found and, where it failed, the command that fixes it.
+
+use std::fs;
+use std::io;
+
+/// The oldest kernel that everything in [`super::op`] works on.
+const KERNEL_MIN: (u32, u32) = (6, 1);
+
+/// Open files below which the engine warns: each connection is one.
+const OPEN_FILES_WANTED: u64 = 65_536;
+
+/// Open files that the engine needs for itself: rings, listeners, control HTTP, logs.
+const OPEN_FILES_MIN: u64 = 64;
+
+/// What one check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Stable name of the check.
+    pub name: &'static str,
+    /// How it went.
+    pub verdict: Verdict,
+    /// What was found, for a person.
+    pub detail: String,
+    /// The command that fixes it; empty when nothing is wrong.
+    pub fix: String,
+}
+
+/// How a check went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It works, but not as well as it could.
+    Warning,
+    /// The engine cannot run.
+    Failed,
+}
+
+impl Finding {
+    fn ok(name: &'static str, detail: String) -> Self {
+        Self { name, verdict: Verdict::Ok, detail, fix: String::new() }
+    }
+
+    fn warning(name: &'static str, detail: String, fix: impl Into<String>) -> Self {
+        Self { name, verdict: Verdict::Warning, detail, fix: fix.into() }
+    }
+
+    fn failed(name: &'static str, detail: String, fix: impl Into<String>) -> Self {
+        Self { name, verdict: Verdict::Failed, detail, fix: fix.into() }
+    }
+}
+
+/// Runs all checks. It raises the soft limit of open files to the hard one on the way.
+pub fn check() -> Vec<Finding> {
+    vec![kernel(), io_uring_setting(), io_uring_works(), open_files()]
+}
+
+fn kernel() -> Finding {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    judge_kernel(release.trim())
+}
+
+fn judge_kernel(release: &str) -> Finding {
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let (major, minor) = KERNEL_MIN;
+    if version >= KERNEL_MIN {
+        Finding::ok("kernel", format!("Linux {release}"))
+    } else {
+        let fix = format!(
+            "boot a kernel of {major}.{minor} or later (Debian 12: apt-get install linux-image-amd64)"
+        );
+        Finding::failed("kernel", format!("Linux {release} is older than {major}.{minor}"), fix)
+    }
+}
+
+fn io_uring_setting() -> Finding {
+    // Kernels before 6.6 have no such setting, and io_uring is on.
+    let setting = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_else(|_| "0".into());
+    // SAFETY: takes nothing and cannot fail.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    judge_io_uring_setting(setting.trim(), is_root)
+}
+
+fn judge_io_uring_setting(setting: &str, is_root: bool) -> Finding {
+    let detail = format!("kernel.io_uring_disabled = {setting}");
+    match (setting, is_root) {
+        ("0", _) | ("1", true) => Finding::ok("io_uring_disabled", detail),
+        _ => Finding::failed("io_uring_disabled", detail, "sysctl -w kernel.io_uring_disabled=0"),
+    }
+}
+
+fn io_uring_works() -> Finding {
+    match io_uring::IoUring::new(8) {
+        Ok(_ring) => Finding::ok("io_uring", "a ring can be made".into()),
+        Err(error) => judge_ring_error(&error),
+    }
+}
+
+fn judge_ring_error(error: &io::Error) -> Finding {
+    let (cause, fix) = match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => (
+            "a seccomp filter or security module refuses io_uring",
+            "allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile \
+             (docker run --security-opt seccomp=PROFILE.json)",
+        ),
+        Some(libc::ENOSYS) => {
+            ("the kernel was built without io_uring", "boot a kernel with CONFIG_IO_URING=y")
+        }
+        Some(libc::ENOMEM) => ("no memory may be locked for the ring", "ulimit -l unlimited"),
+        Some(libc::EMFILE | libc::ENFILE) => ("too many open files", "ulimit -n 65536"),
+        _ => ("the kernel refuses", "see the error"),
+    };
+    Finding::failed("io_uring", format!("no ring can be made: {cause} ({error})"), fix)
+}
+
+fn open_files() -> Finding {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live `rlimit`.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        let error = io::Error::last_os_error();
+        return Finding::warning("open_files", format!("limit unknown: {error}"), "ulimit -n 65536");
+    }
+    if limit.rlim_cur < limit.rlim_max {
+        let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+        // SAFETY: as above.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0 {
+            limit = raised;
+        }
+    }
+    judge_open_files(limit.rlim_cur)
+}
+
+fn judge_open_files(limit: u64) -> Finding {
+    let fix = "ulimit -n 65536 (systemd: LimitNOFILE=1048576)";
+    match limit {
+        ..OPEN_FILES_MIN => Finding::failed("open_files", format!("only {limit} files may be open"), fix),
+        OPEN_FILES_MIN..OPEN_FILES_WANTED => {
+            Finding::warning("open_files", format!("{limit} files may be open: each connection is one"), fix)
+        }
+        _ => Finding::ok("open_files", format!("{limit} files may be open")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Versions are compared as numbers, whatever a distribution appends.
+    #[test]
+    fn kernels_are_told_apart() {
+        for (release, verdict) in [
+            ("6.1.0-18-amd64", Verdict::Ok),
+            ("6.18.44", Verdict::Ok),
+            ("10.0", Verdict::Ok),
+            ("6.0.19", Verdict::Failed),
+            ("5.15.0-91-generic", Verdict::Failed),
+            ("", Verdict::Failed),
+        ] {
+            assert_eq!(judge_kernel(release).verdict, verdict, "{release}");
+        }
+    }
+
+    /// The setting 1 shuts io_uring to everybody but root, 2 to all.
+    #[test]
+    fn a_disabled_io_uring_names_the_sysctl() {
+        assert_eq!(judge_io_uring_setting("0", false).verdict, Verdict::Ok);
+        assert_eq!(judge_io_uring_setting("1", true).verdict, Verdict::Ok);
+        for (setting, is_root) in [("1", false), ("2", true), ("2", false)] {
+            let finding = judge_io_uring_setting(setting, is_root);
+            assert_eq!(finding.verdict, Verdict::Failed);
+            assert!(finding.fix.contains("sysctl -w kernel.io_uring_disabled=0"));
+        }
+    }
+
+    /// EPERM from the ring is a seccomp filter, and the fix says so.
+    #[test]
+    fn a_seccomp_refusal_names_the_profile() {
+        let finding = judge_ring_error(&io::Error::from_raw_os_error(libc::EPERM));
+        assert_eq!(finding.verdict, Verdict::Failed);
+        assert!(finding.detail.contains("seccomp") && finding.fix.contains("io_uring_setup"));
+    }
+
+    /// Few files are a warning, next to none a refusal.
+    #[test]
+    fn open_files_are_judged() {
+        assert_eq!(judge_open_files(10).verdict, Verdict::Failed);
+        assert_eq!(judge_open_files(1024).verdict, Verdict::Warning);
+        assert_eq!(judge_open_files(1_048_576).verdict, Verdict::Ok);
+    }
+}

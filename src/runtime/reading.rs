@@ -1,0 +1,190 @@
+//! The reader of a connection: one armed receive at a time, and the steps that follow from what it brings.
+//!
+//! # Buffers
+//! Each receive appends to a buffer that the operation owns meanwhile; what arrived is split off and frozen, so that payloads are
+//! slices of it. A buffer is used until less than [`SPARE_BYTES_MIN`] is left of it: what frames pin is then nearly all frames.
+//! # Receive mark
+//! `SO_RCVLOWAT` follows what the current message lacks, but never more than about [`MARK_TIME`] of the stream, so that interleaved
+//! audio does not wait; nothing incomplete wakes the core. The sweep lowers a mark that was armed too long ago.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tracing::debug;
+
+use super::connection::{Activity, Connection, ConnectionKey, LINGER_BYTES_MAX, Phase};
+use super::core::{Core, CoreRef, Driven};
+use super::op;
+use super::signal::Signal;
+use super::socket;
+use crate::session::CloseReason;
+
+/// Buffer of an idle or new connection, bytes.
+pub(crate) const BUFFER_BYTES_MIN: usize = 2 * 1024;
+/// Buffer of a publisher to begin with, bytes: one to two video frames of a usual stream.
+pub(crate) const BUFFER_BYTES_PUBLISHER: usize = 16 * 1024;
+/// Largest buffer, bytes.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// With less room than this a new buffer is taken, bytes.
+const SPARE_BYTES_MIN: usize = 512;
+/// A receive waits for at most so much of a stream's time before it comes back.
+const MARK_TIME: Duration = Duration::from_millis(20);
+/// Below this many bytes, about one segment, a mark saves no wake-up.
+const MARK_BYTES_MIN: u32 = 1400;
+
+/// What a reader does next.
+enum NextRead {
+    Receive(Rc<OwnedFd>),
+    /// Waits until it may go on.
+    Pause(Signal),
+    /// Leaves for the home core of its stream.
+    Depart,
+    End,
+}
+
+/// Reads until the connection ends or leaves this core.
+pub(crate) async fn read(core: CoreRef, key: ConnectionKey) {
+    let mut buffer = BytesMut::new();
+    // A connection that has just moved here may hold bytes that were read before.
+    let mut may_go_on = drive(&core, key).await;
+    while may_go_on {
+        let next = core.borrow_mut().next_read(key, &mut buffer);
+        match next {
+            NextRead::Receive(socket) => {
+                let (result, filled) = op::recv(socket, std::mem::take(&mut buffer)).await;
+                buffer = filled;
+                let more = Core::guarded(&core, key, |core| core.on_received(key, result, &mut buffer));
+                may_go_on = more == Some(true) && drive(&core, key).await;
+            }
+            NextRead::Pause(signal) => {
+                signal.raised().await;
+                may_go_on = drive(&core, key).await;
+            }
+            NextRead::Depart => return core.borrow_mut().depart(key),
+            NextRead::End => break,
+        }
+    }
+    core.borrow_mut().on_task_ended(key);
+}
+
+/// Drives the session to its end of input, a budget at a time. False after a panic in it.
+async fn drive(core: &CoreRef, key: ConnectionKey) -> bool {
+    loop {
+        match Core::guarded(core, key, |core| core.drive(key)) {
+            None => return false,
+            Some(Driven::Done) => return true,
+            // Others get their turn, and their submissions leave: only a parked thread submits, and yielding alone never parks.
+            Some(Driven::Yield) => {
+                let _ = tokio_uring::no_op().await;
+            }
+        }
+    }
+}
+
+impl Core {
+    fn next_read(&mut self, key: ConnectionKey, buffer: &mut BytesMut) -> NextRead {
+        let now = self.now();
+        let Some(connection) = self.connection(key) else { return NextRead::End };
+        match connection.phase {
+            Phase::Shut => return NextRead::End,
+            Phase::Open if matches!(connection.activity, Activity::Moving { .. }) => {
+                return match connection.tasks {
+                    1 => NextRead::Depart,
+                    _ => NextRead::Pause(connection.resume_reading.clone()),
+                };
+            }
+            Phase::Open if !connection.session.wants_bytes() => {
+                return NextRead::Pause(connection.resume_reading.clone());
+            }
+            Phase::Open | Phase::Flushing { .. } | Phase::Lingering => {}
+        }
+        if buffer.capacity() - buffer.len() < SPARE_BYTES_MIN {
+            *buffer = BytesMut::with_capacity(connection.reading.buffer_bytes);
+        }
+        set_mark(connection);
+        connection.reading.armed_at = Some(now);
+        NextRead::Receive(connection.socket.clone())
+    }
+
+    /// Takes what a receive brought. False when nothing more can come.
+    fn on_received(&mut self, key: ConnectionKey, result: io::Result<usize>, buffer: &mut BytesMut) -> bool {
+        let now = self.now();
+        self.counts.receives += 1;
+        let Some(connection) = self.connection(key) else { return false };
+        connection.reading.armed_at = None;
+        let received = match result {
+            Ok(0) => {
+                let open = connection.is_open();
+                connection.session.handle_eof(now);
+                if open {
+                    self.drive(key);
+                } else {
+                    self.shut(key, CloseReason::Eof);
+                }
+                return false;
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) => return true,
+            Err(error) => {
+                debug!(parent: &connection.span, %error, "receive");
+                self.shut(key, socket::close_reason(&error));
+                return false;
+            }
+            Ok(received) => received,
+        };
+        let filled = buffer.len() == buffer.capacity();
+        let bytes = buffer.split().freeze();
+        connection.totals.bytes_in += received as u64;
+        if connection.phase == Phase::Open {
+            if filled
+                && connection.reading.buffer_bytes < BUFFER_BYTES_MAX
+                && connection.session.is_publishing()
+            {
+                connection.reading.buffer_bytes *= 2;
+            }
+            connection.session.handle_bytes(now, bytes);
+        } else {
+            connection.lingered_bytes += received as u64;
+            if connection.lingered_bytes > LINGER_BYTES_MAX {
+                self.shut(key, CloseReason::Io);
+            }
+        }
+        self.counts.bytes_in += received as u64;
+        true
+    }
+
+    /// Lowers the marks of receives that were armed too long ago: what they waited for did not come.
+    pub(crate) fn lower_stale_marks(&mut self) {
+        let now = self.now();
+        for (_, (_, connection)) in &mut self.connections {
+            let reading = &mut connection.reading;
+            if reading.mark > 1 && reading.armed_at.is_some_and(|armed_at| now - armed_at > MARK_TIME) {
+                reading.mark = 1;
+                if let Err(error) = socket::set_receive_mark(&connection.socket, 1) {
+                    debug!(parent: &connection.span, %error, "receive mark");
+                }
+            }
+        }
+    }
+}
+
+/// Sets the receive mark for the read that is about to be armed.
+fn set_mark(connection: &mut Connection) {
+    let wanted = match connection.activity {
+        Activity::Publishing { .. } if connection.phase == Phase::Open => {
+            let lacking = u32::try_from(connection.session.missing_bytes()).unwrap_or(u32::MAX);
+            let per_mark_time = connection.rate_in.per_second() * MARK_TIME.as_millis() as u64 / 1000;
+            lacking.min(u32::try_from(per_mark_time).unwrap_or(u32::MAX))
+        }
+        _ => 1,
+    };
+    let wanted = if wanted < MARK_BYTES_MIN { 1 } else { wanted };
+    if wanted != connection.reading.mark {
+        connection.reading.mark = wanted;
+        if let Err(error) = socket::set_receive_mark(&connection.socket, wanted) {
+            debug!(parent: &connection.span, %error, "receive mark");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What all cores share: nothing here is touched on a frame.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::directory::Directory;
+use super::inbox::Inboxes;
+use super::names::NameHasher;
+use super::observe::{ConnectionId, PublishedCounts};
+use super::prefixes::Prefixes;
+use super::settings::RuntimeSettings;
+use crate::session::{Instant, ServerSettings};
+
+/// Counters that carry a label: (family, label) and how often. Families and labels are compiled in, so they are few.
+pub(crate) type Labelled = BTreeMap<(&'static str, &'static str), u64>;
+
+/// State that belongs to the engine rather than to a core.
+pub(crate) struct Shared {
+    pub(crate) settings: RuntimeSettings,
+    pub(crate) session_settings: Arc<ServerSettings>,
+    pub(crate) clock: Clock,
+    pub(crate) inboxes: Inboxes,
+    pub(crate) directory: Directory,
+    pub(crate) names: NameHasher,
+    pub(crate) prefixes: Arc<Prefixes>,
+    pub(crate) published: Vec<Published>,
+    /// Sessions that publish, on all cores.
+    pub(crate) publishers: AtomicUsize,
+    next_connection_id: AtomicU64,
+    draining: AtomicBool,
+    drain_ends_at: AtomicU64,
+    stopping: AtomicBool,
+}
+
+/// What one core's sweep publishes.
+#[derive(Default)]
+pub(crate) struct Published {
+    pub(crate) counts: PublishedCounts,
+    pub(crate) labelled: Mutex<Labelled>,
+    /// When the core last swept, microseconds of the engine's clock: a stalled core shows here.
+    pub(crate) swept_at: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: RuntimeSettings, cores: usize, names: NameHasher) -> Self {
+        Self {
+            session_settings: Arc::new(settings.session.clone()),
+            clock: Clock::start(),
+            inboxes: Inboxes::new(cores, settings.inbox_bytes_max),
+            directory: Directory::new(cores, settings.placement),
+            names,
+            prefixes: Prefixes::new(settings.prefix_connections_max, settings.trusted.clone()),
+            published: (0..cores).map(|_| Published::default()).collect(),
+            publishers: AtomicUsize::new(0),
+            next_connection_id: AtomicU64::new(1),
+            draining: AtomicBool::new(false),
+            drain_ends_at: AtomicU64::new(u64::MAX),
+            stopping: AtomicBool::new(false),
+            settings,
+        }
+    }
+
+    pub(crate) fn cores(&self) -> usize {
+        self.published.len()
+    }
+
+    pub(crate) fn new_connection_id(&self) -> ConnectionId {
+        ConnectionId(self.next_connection_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Begins the drain; false when it had begun before.
+    pub(crate) fn begin_drain(&self, deadline: Duration) -> bool {
+        let ends_at = self.clock.now() + deadline;
+        let begun = !self.draining.swap(true, Ordering::Relaxed);
+        if begun {
+            self.drain_ends_at.store(ends_at.as_micros(), Ordering::Relaxed);
+        }
+        begun
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether a drain has nothing more to wait for: players alone never hold it.
+    pub(crate) fn is_drained(&self, now: Instant) -> bool {
+        self.is_draining()
+            && (self.publishers.load(Ordering::Relaxed) == 0
+                || now.as_micros() >= self.drain_ends_at.load(Ordering::Relaxed))
+    }
+
+    /// Begins the stop; false when it had begun before.
+    pub(crate) fn begin_stop(&self) -> bool {
+        self.draining.store(true, Ordering::Relaxed);
+        !self.stopping.swap(true, Ordering::Relaxed)
+    }
+
+    pub(crate) fn labelled(&self, core: usize) -> Labelled {
+        self.published[core].labelled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,94 @@
+//! Socket options, each with its reason.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+
+use crate::session::CloseReason;
+
+/// A publisher that sends nothing and answers nothing is probed after this long.
+const PUBLISHER_KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
+/// And again after this long.
+const PUBLISHER_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// What is sent and not acknowledged for so long ends a publisher's connection. On a socket that only receives it does nothing
+/// by itself; with keepalive it bounds the probing: 5 s idle and three probes, gone after 11 s.
+const PUBLISHER_USER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For every accepted connection: answers and frames leave at once.
+pub(crate) fn tune_accepted(socket: &OwnedFd) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_nodelay(true)
+}
+
+/// For a publisher: a dead one is noticed within 12 s.
+pub(crate) fn tune_publisher(socket: &OwnedFd) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    let keepalive =
+        TcpKeepalive::new().with_time(PUBLISHER_KEEPALIVE_IDLE).with_interval(PUBLISHER_KEEPALIVE_INTERVAL);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(PUBLISHER_USER_TIMEOUT))
+}
+
+/// For a subscriber: the backlog stands in our queue, where the drop policy sees it, and a dead peer is noticed.
+///
+/// `user_timeout` must be longer than the hub's stall limit, since it also counts the time that a paused player keeps its window shut.
+pub(crate) fn tune_subscriber(
+    socket: &OwnedFd,
+    unsent_bytes_max: u32,
+    user_timeout: Duration,
+) -> io::Result<()> {
+    let number = libc::c_int::try_from(unsent_bytes_max).unwrap_or(libc::c_int::MAX);
+    set_int(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, number)?;
+    let socket = SockRef::from(socket);
+    let keepalive =
+        TcpKeepalive::new().with_time(PUBLISHER_KEEPALIVE_IDLE).with_interval(PUBLISHER_KEEPALIVE_INTERVAL);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(user_timeout))
+}
+
+/// How many bytes must be there before an armed receive comes back (`SO_RCVLOWAT`). Lowering it wakes a receive whose bytes are
+/// there already; the end of the stream and a nearly full buffer wake it in any case.
+pub(crate) fn set_receive_mark(socket: &OwnedFd, bytes: u32) -> io::Result<()> {
+    let number = libc::c_int::try_from(bytes.max(1)).unwrap_or(libc::c_int::MAX);
+    set_int(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVLOWAT, number)
+}
+
+/// No more is sent; what is queued still goes out.
+pub(crate) fn shut_write(socket: &OwnedFd) {
+    // The peer may have closed first (ENOTCONN): then there is nothing left to shut.
+    let _ = SockRef::from(socket).shutdown(std::net::Shutdown::Write);
+}
+
+/// Ends every operation in flight on this socket, a stalled write included.
+pub(crate) fn shut_both(socket: &OwnedFd) {
+    // As above.
+    let _ = SockRef::from(socket).shutdown(std::net::Shutdown::Both);
+}
+
+/// What a socket's error says about the connection's end.
+pub(crate) fn close_reason(error: &io::Error) -> CloseReason {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => CloseReason::Reset,
+        _ => CloseReason::Io,
+    }
+}
+
+fn set_int(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    // SAFETY: the descriptor is open while it is borrowed; the value is an int that lives across the call, and its size is given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

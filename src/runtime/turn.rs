@@ -1,0 +1,178 @@
+//! What a core does besides its connections: messages of other cores, batches for them, and the sweep.
+
+use std::collections::VecDeque;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tracing::info;
+
+use super::connection::{Activity, Connection, Phase};
+use super::core::{Core, CoreRef};
+use super::inbox::ToCore;
+use super::op;
+use crate::hub::{CoreId, MeshMessage};
+use crate::rtmp::PeerMisbehaved;
+use crate::session::{CloseReason, Instant};
+
+/// Messages of other cores that are dealt with before connections get their turn.
+const MESSAGES_PER_TURN: usize = 256;
+
+/// Sweep while receives may wait under a raised mark: they must not wait much longer than 20 ms.
+const SWEEP_BUSY: Duration = Duration::from_millis(10);
+/// Sweep otherwise.
+const SWEEP_QUIET: Duration = Duration::from_millis(100);
+/// Deadlines, the hub's ages and the published counters follow at this pace.
+const DEADLINES_EVERY: Duration = Duration::from_millis(100);
+/// Rates are measured at this pace.
+const RATES_EVERY: Duration = Duration::from_secs(1);
+
+/// Deals with what others put into this core's inbox.
+pub(crate) async fn inbox(core: CoreRef) {
+    let (id, shared) = {
+        let core = core.borrow();
+        (core.id, core.shared.clone())
+    };
+    let mut messages = VecDeque::new();
+    loop {
+        shared.inboxes.filled(id).await;
+        loop {
+            shared.inboxes.drain(id, &mut messages);
+            if messages.is_empty() {
+                break;
+            }
+            for _ in 0..MESSAGES_PER_TURN {
+                let Some(message) = messages.pop_front() else { break };
+                Core::on_message(&core, message);
+            }
+            if !messages.is_empty() {
+                // Others get their turn, and submissions leave.
+                let _ = tokio_uring::no_op().await;
+            }
+        }
+    }
+}
+
+/// Sends what the hub has for other cores: one batch and at most one wake-up a core and turn, since this task stands behind all that
+/// were ready before it was woken.
+pub(crate) async fn outgoing(core: CoreRef) {
+    let ready = core.borrow().outgoing.clone();
+    let mut congested = vec![false; core.borrow().shared.cores()];
+    loop {
+        ready.raised().await;
+        core.borrow_mut().flush_outgoing(&mut congested);
+    }
+}
+
+impl Core {
+    fn flush_outgoing(&mut self, congested: &mut [bool]) {
+        let shared = self.shared.clone();
+        for (index, congested) in congested.iter_mut().enumerate() {
+            let to = CoreId(u16::try_from(index).unwrap_or(u16::MAX));
+            if to == self.id {
+                continue;
+            }
+            let messages = self.hub.take_outgoing(to);
+            if !messages.is_empty() {
+                let bytes = messages.iter().map(MeshMessage::bytes).sum();
+                let batch = ToCore::Mesh { from: self.id, messages, bytes };
+                self.counts.wakeups_sent += u64::from(shared.inboxes.push(to, batch));
+            }
+            let now_congested = shared.inboxes.is_congested(self.id, to, *congested);
+            if now_congested != *congested {
+                *congested = now_congested;
+                self.counts.feed_pauses += u64::from(now_congested);
+                self.hub.set_congested(to, now_congested);
+            }
+        }
+    }
+}
+
+/// Sweeps: marks, deadlines, ages, published counters, and the end of a drain.
+pub(crate) async fn sweep(core: CoreRef) {
+    let mut deadlines_at = core.borrow().now();
+    let mut rates_at = deadlines_at;
+    loop {
+        let pause = if core.borrow().counts.publishers > 0 { SWEEP_BUSY } else { SWEEP_QUIET };
+        tokio::time::sleep(pause).await;
+        let mut this = core.borrow_mut();
+        let now = this.now();
+        this.lower_stale_marks();
+        if now - deadlines_at >= DEADLINES_EVERY {
+            deadlines_at = now;
+            drop(this);
+            enforce_deadlines(&core, now);
+            this = core.borrow_mut();
+            this.hub.handle_sweep(now);
+            this.pump_hub();
+            this.close_hopeless();
+            // A core that was congested towards others is looked at again even if nothing new is sent there.
+            this.outgoing.raise();
+            this.publish_counts(now);
+            this.end_drain(now);
+        }
+        if now - rates_at >= RATES_EVERY {
+            let elapsed = now - rates_at;
+            rates_at = now;
+            for (_, (_, connection)) in &mut this.connections {
+                connection.rate_in.measure(connection.totals.bytes_in, elapsed);
+                connection.rate_out.measure(connection.totals.bytes_out, elapsed);
+            }
+        }
+    }
+}
+
+/// Ends what has waited too long, and tells sessions whose deadline has come.
+fn enforce_deadlines(core: &CoreRef, now: Instant) {
+    let is_due = |connection: &Connection| {
+        now >= connection.give_up_at || (connection.is_open() && now >= connection.session_timeout)
+    };
+    let due = core.borrow().keys_where(is_due);
+    for key in due {
+        Core::guarded(core, key, |core| {
+            let Some(connection) = core.connection(key) else { return };
+            if now >= connection.give_up_at {
+                let reason = match (connection.phase, &connection.activity) {
+                    (Phase::Open, Activity::Moving { .. }) => {
+                        CloseReason::Error(PeerMisbehaved::NotReading.into())
+                    }
+                    _ => CloseReason::Io,
+                };
+                core.shut(key, reason);
+            } else {
+                connection.session.handle_timeout(now);
+                core.drive(key);
+            }
+        });
+    }
+}
+
+impl Core {
+    /// Makes this core's counters visible to others.
+    pub(crate) fn publish_counts(&mut self, now: Instant) {
+        let hub = self.hub.counts();
+        self.counts.connections = self.connections.len() as u64;
+        self.counts.publishers = hub.publishers as u64;
+        self.counts.subscribers = hub.subscribers as u64;
+        self.counts.streams = hub.streams as u64;
+        self.counts.streams_home = hub.streams_home as u64;
+        self.counts.gop_bytes = hub.gop_bytes as u64;
+        self.counts.frames_dropped = self.hub.counters().dropped.total();
+        self.counts.operations_in_flight = op::in_flight();
+        self.counts.sweeps += 1;
+        let published = &self.shared.published[usize::from(self.id.0)];
+        published.counts.publish(&self.counts);
+        published.swept_at.store(now.as_micros(), Ordering::Relaxed);
+        if std::mem::take(&mut self.labelled_changed) {
+            *published.labelled.lock().unwrap_or_else(PoisonError::into_inner) = self.labelled.clone();
+        }
+    }
+
+    /// The first core watches for the end of a drain and tells all others.
+    fn end_drain(&mut self, now: Instant) {
+        if self.id == CoreId(0) && self.shared.is_drained(now) && self.shared.begin_stop() {
+            info!("drained: stops");
+            super::handle::tell_all(&self.shared, || ToCore::Stop);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The writer of a connection: takes what is queued, writes it as one batch, and takes what came meanwhile.
+//!
+//! # Bounds
+//! One write holds at most [`WRITE_BYTES_MAX`] (one frame may exceed it) and [`op::send::SLICES_MAX`] slices. What is in a write can no
+//! longer be dropped, so the budget is small: a slow reader's backlog belongs in the hub's queue.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use tracing::debug;
+
+use super::connection::{Activity, ConnectionKey, Phase};
+use super::core::{Core, CoreRef};
+use super::op::send::SLICES_MAX;
+use super::op::{self, SendBatch};
+use super::signal::Signal;
+use super::socket;
+use crate::hub::{Queued, SubscriberKey, TakeBudget};
+
+/// Bytes of one write.
+const WRITE_BYTES_MAX: usize = 64 * 1024;
+
+/// What a writer does next.
+enum NextWrite {
+    Send(Rc<OwnedFd>),
+    Wait(Signal),
+    End,
+}
+
+/// Writes until the connection ends or leaves this core.
+pub(crate) async fn write(core: CoreRef, key: ConnectionKey) {
+    let mut batch = SendBatch::new();
+    loop {
+        let next = Core::guarded(&core, key, |core| core.next_write(key, &mut batch));
+        match next.unwrap_or(NextWrite::End) {
+            NextWrite::Send(socket) => {
+                let (result, written) = op::send(socket, batch).await;
+                batch = written;
+                let expected = batch.bytes();
+                batch.clear();
+                core.borrow_mut().on_sent(key, result, expected);
+            }
+            NextWrite::Wait(signal) => signal.raised().await,
+            NextWrite::End => break,
+        }
+    }
+    core.borrow_mut().on_task_ended(key);
+}
+
+impl Core {
+    fn next_write(&mut self, key: ConnectionKey, batch: &mut SendBatch) -> NextWrite {
+        let Some(connection) = self.connection(key) else { return NextWrite::End };
+        if connection.phase == Phase::Shut || matches!(connection.activity, Activity::Moving { .. }) {
+            return NextWrite::End;
+        }
+        let mut slices = 0;
+        while batch.bytes() < WRITE_BYTES_MAX && slices < SLICES_MAX {
+            let Some(bytes) = connection.control.pop_front() else { break };
+            connection.control_bytes -= bytes.len();
+            batch.push_bytes(bytes);
+            slices += 1;
+        }
+        if connection.phase == Phase::Open && matches!(connection.activity, Activity::Playing(_)) {
+            self.gather_frames(key, batch, slices);
+        }
+        let Some(connection) = self.connection(key) else { return NextWrite::End };
+        if !batch.is_empty() {
+            return NextWrite::Send(connection.socket.clone());
+        }
+        match connection.phase {
+            Phase::Open => NextWrite::Wait(connection.wake_writer.clone()),
+            Phase::Flushing { linger: true } => {
+                socket::shut_write(&connection.socket);
+                connection.phase = Phase::Lingering;
+                NextWrite::End
+            }
+            Phase::Flushing { linger: false } => {
+                socket::shut_both(&connection.socket);
+                connection.phase = Phase::Shut;
+                NextWrite::End
+            }
+            Phase::Lingering | Phase::Shut => NextWrite::End,
+        }
+    }
+
+    /// Takes what the hub has queued for each message stream that plays.
+    fn gather_frames(&mut self, key: ConnectionKey, batch: &mut SendBatch, mut slices: usize) {
+        let now = self.now();
+        let mut queued = std::mem::take(&mut self.queued);
+        let mut nth = 0;
+        while let Some((subscriber, stream_id)) = self.nth_playing(key, nth) {
+            nth += 1;
+            let budget = TakeBudget {
+                bytes: WRITE_BYTES_MAX.saturating_sub(batch.bytes()),
+                slices: SLICES_MAX.saturating_sub(slices),
+            };
+            if budget.bytes == 0 || budget.slices == 0 {
+                // The rest is taken after this write; the writer comes back without being woken.
+                break;
+            }
+            slices += self.hub.take(now, subscriber, budget, &mut queued);
+            let mut messages = 0;
+            for entry in queued.drain(..) {
+                match entry {
+                    Queued::Frame(frame) => {
+                        messages += 1;
+                        batch.push_frame(frame, stream_id);
+                    }
+                    Queued::Notice(notice) => {
+                        if let Some(connection) = self.connection(key) {
+                            connection.session.notify(now, stream_id, notice);
+                            connection
+                                .session
+                                .poll_send()
+                                .into_iter()
+                                .for_each(|bytes| batch.push_bytes(bytes));
+                        }
+                    }
+                }
+            }
+            self.counts.messages_out += messages;
+            if let Some(connection) = self.connection(key) {
+                connection.totals.messages_out += messages;
+            }
+        }
+        self.queued = queued;
+    }
+
+    fn nth_playing(&self, key: ConnectionKey, nth: usize) -> Option<(SubscriberKey, u32)> {
+        let Activity::Playing(playing) = &self.connection_ref(key)?.activity else { return None };
+        playing.get(nth).map(|one| (one.subscriber, one.stream_id))
+    }
+
+    fn on_sent(&mut self, key: ConnectionKey, result: io::Result<usize>, expected: usize) {
+        self.counts.sends += 1;
+        let now = self.now();
+        let written = *result.as_ref().unwrap_or(&0);
+        self.counts.bytes_out += written as u64;
+        let Some(connection) = self.connection(key) else { return };
+        connection.totals.bytes_out += written as u64;
+        connection.session.on_bytes_sent(now, written as u64);
+        if written < expected {
+            // The kernel finishes a batch unless the socket has ended.
+            let error = result.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
+            debug!(parent: &connection.span, %error, "send");
+            self.shut(key, socket::close_reason(&error));
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Running the engine: from a checked configuration to a clean end (floor 6).
+//!
+//! preflight -> control HTTP -> cores -> greeting -> signals -> end. The main thread waits for signals and for the cores, and does
+//! nothing else.
+
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpListener};
+
+use thiserror::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tracing::{error, info, warn};
+
+use crate::config::{Config, Loaded, Sources};
+use crate::control;
+use crate::greeting::{Greeting, host_address};
+use crate::log::Log;
+use crate::runtime::preflight::{self, Finding, Verdict};
+use crate::runtime::{self, Engine, Handle, NameHasher, Report};
+
+/// Why the engine did not run to a clean end.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// This host is not ready: a check failed, or an address or a ring cannot be had. Says what and the command that fixes it.
+    #[error("{0}")]
+    Host(String),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Runs until a signal ends it. `sources` are what `loaded` was read from, for SIGHUP.
+pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
+    let Loaded { config, warnings, .. } = loaded;
+    let log = Log::start(&config.log).map_err(|error| Failure::Other(format!("cannot log: {error}")))?;
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    check_host()?;
+    let control = control::start(&config.control).map_err(|error| Failure::Host(error.to_string()))?;
+    let engine = runtime::start(config.runtime.clone(), NameHasher::random())
+        .map_err(|error| Failure::Host(error.to_string()))?;
+    let handle = engine.handle();
+    control.attach(handle.clone());
+    greet(&Greeting {
+        rtmp: engine.addresses(),
+        control: control.address(),
+        cores: handle.cores(),
+        host: host_address(),
+    });
+
+    let report = watch(engine, config, sources, &log)?;
+    info!(panics = report.panics, "stopped");
+    // The control HTTP answers to the last, and the log outlives it.
+    drop(control);
+    drop(log);
+    judge(&report)
+}
+
+/// All that is to know about this host before a start: the host itself, and whether the addresses can be had.
+pub fn findings(config: &Config) -> Vec<Finding> {
+    let mut findings = preflight::check();
+    findings.extend(config.runtime.listen.iter().map(|address| can_listen("rtmp_address", *address)));
+    findings.push(can_listen("control_address", config.control.listen));
+    findings
+}
+
+fn can_listen(name: &'static str, address: SocketAddr) -> Finding {
+    let error = match TcpListener::bind(address) {
+        Ok(_) => {
+            let detail = format!("{address} is free");
+            return Finding { name, verdict: Verdict::Ok, detail, fix: String::new() };
+        }
+        Err(error) => error,
+    };
+    let port = address.port();
+    let fix = match error.kind() {
+        io::ErrorKind::AddrInUse => format!("ss -ltnp 'sport = :{port}' names who has it"),
+        io::ErrorKind::PermissionDenied => format!("sysctl -w net.ipv4.ip_unprivileged_port_start={port}"),
+        _ => "ip address lists this host's addresses".into(),
+    };
+    Finding { name, verdict: Verdict::Failed, detail: format!("{address} cannot be had: {error}"), fix }
+}
+
+/// What preflight finds: warnings are logged, a failure ends the start.
+fn check_host() -> Result<(), Failure> {
+    let mut failures = Vec::new();
+    for Finding { name, verdict, detail, fix } in preflight::check() {
+        match verdict {
+            Verdict::Ok => {}
+            Verdict::Warning => warn!(check = name, fix, "{detail}"),
+            Verdict::Failed => failures.push(format!("host not ready ({name}): {detail}; {fix}")),
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(Failure::Host(failures.join("\n"))) }
+}
+
+/// Nobody may be reading: a closed pipe is no reason to end.
+fn greet(greeting: &Greeting<'_>) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(greeting.text().as_bytes());
+    let _ = stdout.flush();
+}
+
+/// Waits for signals until the cores have ended.
+fn watch(engine: Engine, config: Config, sources: &Sources, log: &Log) -> Result<Report, Failure> {
+    let cannot_wait = |error: io::Error| Failure::Other(format!("cannot wait for signals: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot_wait)?;
+    runtime.block_on(async {
+        let mut signals = Signals::new().map_err(cannot_wait)?;
+        let handle = engine.handle();
+        let mut ended = join(engine).map_err(cannot_wait)?;
+        let mut config = config;
+        let mut stop = Stop::default();
+        loop {
+            tokio::select! {
+                report = &mut ended => {
+                    let report = report.map_err(|_| Failure::Other("the engine's end was lost".into()))?;
+                    return match stop {
+                        Stop::NotAsked => Err(Failure::Other(format!("the engine ended unasked: {report:?}"))),
+                        Stop::Draining | Stop::Now => Ok(report),
+                    };
+                }
+                asked = signals.next() => match asked {
+                    Asked::End => stop = stop.next(&handle),
+                    Asked::Reload => reload(&mut config, sources, log),
+                },
+            }
+        }
+    })
+}
+
+/// Waits for the cores on a thread of its own, as that blocks.
+fn join(engine: Engine) -> io::Result<oneshot::Receiver<Report>> {
+    let (sender, receiver) = oneshot::channel();
+    std::thread::Builder::new().name("join".into()).spawn(move || {
+        // Nobody waits for it any more only when the wait itself failed, and that has been said.
+        let _ = sender.send(engine.join());
+    })?;
+    Ok(receiver)
+}
+
+/// How far the end has been asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stop {
+    #[default]
+    NotAsked,
+    Draining,
+    Now,
+}
+
+impl Stop {
+    /// The first signal drains, the second stops, further ones change nothing.
+    fn next(self, handle: &Handle) -> Self {
+        match self {
+            Self::NotAsked => {
+                info!("draining: publishers may finish, nobody new is let in; a second signal stops at once");
+                handle.drain();
+                Self::Draining
+            }
+            Self::Draining => {
+                info!("stopping at once");
+                handle.stop_now();
+                Self::Now
+            }
+            Self::Now => Self::Now,
+        }
+    }
+}
+
+/// What a signal asks for.
+enum Asked {
+    End,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+}
+
+/// Reads the configuration again. A bad one is refused whole; of a good one the log filter takes effect, and what needs a restart is
+/// named, so that nobody believes in a setting that is not in force.
+fn reload(config: &mut Config, sources: &Sources, log: &Log) {
+    const APPLIED: &str = "log.filter";
+    let new = match Loaded::load(sources) {
+        Ok(loaded) => loaded.config,
+        Err(error) => return error!("configuration not reloaded, the old one stays: {error}"),
+    };
+    let mut differences = config.differences(&new);
+    if let Some(index) = differences.iter().position(|key| key == APPLIED) {
+        differences.remove(index);
+        log.set_filter(&new.log.filter);
+        info!(filter = new.log.filter, "log filter changed");
+        config.log.filter = new.log.filter;
+    }
+    match differences.as_slice() {
+        [] => info!("configuration reloaded"),
+        waiting => {
+            warn!("configuration reloaded; these take effect at the next start: {}", waiting.join(", "))
+        }
+    }
+}
+
+/// A clean end leaves nothing behind.
+fn judge(report: &Report) -> Result<(), Failure> {
+    let Report { operations_in_flight, connections, hub_entries, directory_entries, panics: _, cores_lost } =
+        *report;
+    if cores_lost > 0 {
+        return Err(Failure::Other(format!("{cores_lost} cores ended by a panic")));
+    }
+    let left = operations_in_flight + (connections + hub_entries + directory_entries) as u64;
+    if left > 0 {
+        return Err(Failure::Other(format!("not everything was given back at the end: {report:?}")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_clean_when_nothing_is_left() {
+        assert!(judge(&Report::default()).is_ok());
+        // Caught and counted while it ran; the end is clean all the same.
+        assert!(judge(&Report { panics: 1, ..Report::default() }).is_ok());
+        for unclean in [
+            Report { operations_in_flight: 1, ..Report::default() },
+            Report { connections: 1, ..Report::default() },
+            Report { hub_entries: 1, ..Report::default() },
+            Report { directory_entries: 1, ..Report::default() },
+            Report { cores_lost: 1, ..Report::default() },
+        ] {
+            assert!(matches!(judge(&unclean), Err(Failure::Other(_))), "{unclean:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_in_use_is_found_with_who_to_ask() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let finding = can_listen("rtmp_address", address);
+        assert_eq!(finding.verdict, Verdict::Failed);
+        assert_eq!(finding.fix, format!("ss -ltnp 'sport = :{}' names who has it", address.port()));
+        drop(taken);
+        assert_eq!(can_listen("rtmp_address", address).verdict, Verdict::Ok);
+    }
+}

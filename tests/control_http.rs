@@ -1,0 +1,116 @@
+//! The control HTTP: health, metrics, streams and connections while real clients publish and play, and closing a connection.
+#![cfg(feature = "engine")]
+
+mod support;
+
+use serde_json::Value;
+use support::client::Client;
+use support::ffmpeg::{self, Generation};
+use support::media::{H264_AAC, HEVC_AAC};
+use support::server::{Inrush, Server};
+use support::{PATIENCE, wait_until};
+
+/// Waits until the API lists a stream with everything that shows only after some media.
+fn stream(server: &Server, name: &str) -> Value {
+    wait_until("the stream is listed with its resolution and rate", PATIENCE, || {
+        let streams = server.streams();
+        let stream = streams.into_iter().find(|stream| stream["name"] == name)?;
+        let is_complete = stream["resolution"].is_object() && stream["audio"].is_object();
+        (is_complete && stream["bits_in_per_second"].as_u64()? > 100_000).then_some(stream)
+    })
+}
+
+/// Streams and connections are listed with what a publisher really sends and who it is; metrics agree.
+#[test]
+fn streams_and_connections_are_described() {
+    let server = Inrush::new().cores(2).start();
+    let publishers = [("avc", Generation::Five, H264_AAC), ("hevc", Generation::Nine, HEVC_AAC)].map(
+        |(name, generation, recipe)| {
+            let url = server.url("live", name);
+            ffmpeg::Publisher::start_with(generation, &recipe.media(), &url, &[])
+        },
+    );
+    let player = ffmpeg::play(Generation::Nine, &server.url("live", "avc"));
+    server.wait_for_players("live", "avc", 1);
+
+    let avc = stream(&server, "avc");
+    assert_eq!(avc["resolution"], serde_json::json!({"width": 640, "height": 360}));
+    assert_eq!(avc["audio"], serde_json::json!({"sample_rate_hz": 44100, "channels": 1}));
+    assert_eq!(avc["subscribers"], 1);
+    let codecs = avc["codecs"].as_array().expect("a list of codecs");
+    assert!(
+        codecs.iter().any(|codec| codec.as_str().is_some_and(|codec| codec.starts_with("avc1."))),
+        "{avc}"
+    );
+    assert!(codecs.contains(&"mp4a.40.2".into()), "{avc}");
+    let hevc = stream(&server, "hevc");
+    assert!(hevc["codecs"].to_string().contains("hvc1."), "{hevc}");
+    assert_eq!(hevc["resolution"], serde_json::json!({"width": 640, "height": 360}));
+
+    let publisher = &server.connections_of("publisher", "live", "avc")[0];
+    assert_eq!(avc["publisher"], publisher["id"]);
+    assert_eq!(avc["name_hash"], publisher["name_hash"]);
+    assert_ne!(avc["name_hash"], hevc["name_hash"]);
+    assert!(publisher["flash_ver"].as_str().is_some_and(|name| name.contains("Lavf")), "{publisher}");
+    assert!(publisher["peer"].as_str().is_some_and(|peer| peer.starts_with("127.0.0.1:")), "{publisher}");
+    assert!(publisher["bytes_in"].as_u64() > Some(10_000), "{publisher}");
+    let watching = &server.connections_of("player", "live", "avc")[0];
+    assert!(watching["bytes_out"].as_u64() > Some(1_000) && watching["dropped"] == 0, "{watching}");
+
+    let one = server.get("/api/v1/streams/live/avc").json();
+    assert_eq!(one["stream"]["name"], "avc");
+    assert_eq!(server.try_get("/api/v1/streams/live/nothing").expect("an answer").status, 404);
+    wait_until("metrics agree with the lists", PATIENCE, || {
+        let metrics = server.metrics();
+        let gauges =
+            ["connections", "publishers", "subscribers", "streams_home"].map(|name| metrics.gauge(name));
+        (gauges == [3, 2, 1, 2]).then_some(())
+    });
+    publishers.into_iter().for_each(ffmpeg::Publisher::finish);
+    player.finish();
+    wait_until("metrics show that all is over", PATIENCE, || {
+        let metrics = server.metrics();
+        let gauges = ["connections", "publishers", "subscribers", "streams", "gop_bytes"]
+            .map(|name| metrics.gauge(name));
+        (gauges == [0; 5]).then_some(())
+    });
+    assert_eq!((server.streams().len(), server.connections().len()), (0, 0));
+}
+
+/// A connection is closed by its id; its neighbour is not; what does not exist is not found.
+#[test]
+fn connections_can_be_closed() {
+    let server = Inrush::new().cores(2).start();
+    let mut one = Client::open(server.rtmp()).connect("live").publish("one");
+    let mut two = Client::open(server.rtmp()).connect("live").publish("two");
+    let mut player = Client::open(server.rtmp()).connect("live").play("one");
+    server.wait_for_players("live", "one", 1);
+    let id = server.connections_of("publisher", "live", "one")[0]["id"].as_str().expect("an id").to_owned();
+    let delete =
+        |id: &str| server.request("DELETE", &format!("/api/v1/connections/{id}")).expect("an answer").status;
+    assert_eq!(delete(&id), 204);
+    assert!(one.wait_for_close(PATIENCE));
+    wait_until("it is gone", PATIENCE, || (delete(&id) == 404).then_some(()));
+    let notice = player.wait_for("the notice", |event| match event {
+        support::client::Event::Status(status) if status.code.ends_with("UnpublishNotify") => Some(status),
+        _ => None,
+    });
+    assert_eq!(notice.code, "NetStream.Play.UnpublishNotify");
+    assert_eq!(server.connections_of("publisher", "live", "two").len(), 1);
+    two.send_paced(&H264_AAC.media().tags[..20], 4.0);
+    two.unpublish();
+    assert_eq!(delete("12345678"), 404);
+    assert_eq!(delete("nonsense"), 404);
+}
+
+/// Health, readiness and refusals of the HTTP itself.
+#[test]
+fn health_and_unknown_paths() {
+    let server = Inrush::new().cores(2).start();
+    assert_eq!(server.get("/healthz").json()["status"], "ok");
+    assert_eq!(server.get("/readyz").json()["status"], "ready");
+    assert_eq!(server.try_get("/nothing").expect("an answer").status, 404);
+    assert_eq!(server.request("DELETE", "/api/v1/streams").expect("an answer").status, 405);
+    assert_eq!(server.metrics().gauge("connections"), 0);
+    assert_eq!(server.metrics().per_core("connections").len(), 2);
+}

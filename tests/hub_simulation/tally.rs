@@ -1,0 +1,55 @@
+//! How often each kind of event occurred: a simulation in which something never happens proves nothing about it.
+
+use std::fmt;
+
+use inrush::hub::HubCounters;
+
+macro_rules! tally {
+    ($($name:ident),* $(,)?) => {
+        #[derive(Clone, Debug, Default)]
+        pub(crate) struct Tally { $(pub(crate) $name: u64,)* }
+
+        impl Tally {
+            pub(crate) fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+
+            fn each(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+
+tally! {
+    steps, publishes, publishes_refused, publishers_moved, unpublishes, streams_without_video, streams_without_audio,
+    joins_at_home, joins_of_replicas, joins_of_waiting_streams, bursts, leaves, readers_stalled, pauses, unpauses, receive_audio,
+    receive_video, frames_read, headers_read, notices_read, picture_gaps, sound_gaps, overflows, dropped_audio, dropped_video,
+    dropped_data, hopeless, hopeless_kept, feed_pauses, feed_frames_withheld, resyncs, stale_messages, streams_gone, homes_changed,
+}
+
+impl Tally {
+    pub(crate) fn add_hub(&mut self, counters: &HubCounters) {
+        self.publishes_refused += counters.publishes_refused;
+        self.overflows += counters.overflows;
+        self.dropped_audio += counters.dropped.audio;
+        self.dropped_video += counters.dropped.video;
+        self.dropped_data += counters.dropped.data;
+        self.hopeless += counters.hopeless;
+        self.feed_pauses += counters.feed_pauses;
+        self.feed_frames_withheld += counters.feed_frames_withheld;
+        self.resyncs += counters.resyncs;
+        self.stale_messages += counters.mesh_messages_stale;
+    }
+
+    pub(crate) fn assert_all_occurred(&self) {
+        let never: Vec<_> = self.each().into_iter().filter(|(_, count)| *count == 0).collect();
+        assert!(never.is_empty(), "never occurred: {never:?}");
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.each().iter().try_for_each(|(name, count)| writeln!(f, "{count:>10} {name}"))
+    }
+}

@@ -1,0 +1,131 @@
+//! What one reader has seen, and whether it may see what comes next.
+
+use inrush::hub::{Queued, SubscriberTotals};
+use inrush::media::MediaKind;
+use inrush::session::Notice;
+
+use crate::encoder::{Label, Seen, index};
+use crate::tally::Tally;
+
+/// One reader's memory.
+#[derive(Debug, Default)]
+pub(crate) struct Witness {
+    /// The newest frame that is no header.
+    last: Option<Label>,
+    /// The newest of each kind: audio, video, data.
+    last_of_kind: [Option<Label>; 3],
+    /// The newest header of each kind: life and version.
+    headers: [Option<(u32, u32)>; 3],
+    /// Kinds in which the next gap is the reader's own doing.
+    own_gaps: [bool; 3],
+    /// Gaps that nobody but a core that fell behind can have made.
+    gaps: u64,
+    /// Frames missing from gaps that are not the reader's own doing.
+    missed: [u64; 3],
+    /// The publisher whose end was told.
+    ended: Option<u32>,
+}
+
+impl Witness {
+    /// The reader has just asked for something that makes a gap in these kinds.
+    pub(crate) fn asks_for_gap(&mut self, kinds: &[MediaKind]) {
+        kinds.iter().for_each(|kind| self.own_gaps[index(*kind)] = true);
+    }
+
+    /// The newest frame seen that is no header.
+    pub(crate) fn last(&self) -> Option<Label> {
+        self.last
+    }
+
+    /// The newest metadata seen: life and version.
+    pub(crate) fn metadata(&self) -> Option<(u32, u32)> {
+        self.headers[index(MediaKind::Data)]
+    }
+
+    /// Whether the newest that it heard of its newest publisher is the end.
+    pub(crate) fn saw_end(&self) -> bool {
+        self.last.is_none_or(|last| self.ended == Some(last.life))
+    }
+
+    /// Takes note of what the reader has taken, and panics if it should not have been there.
+    ///
+    /// `totals` are the reader's; `resyncs` counts the gaps that its core has had since it joined.
+    pub(crate) fn see(
+        &mut self,
+        queued: &Queued,
+        totals: &SubscriberTotals,
+        resyncs: u64,
+        tally: &mut Tally,
+    ) {
+        let frame = match queued {
+            Queued::Frame(frame) => frame,
+            Queued::Notice(notice) => {
+                tally.notices_read += 1;
+                if *notice == Notice::UnpublishNotify {
+                    self.ended = self.last.map(|last| last.life);
+                }
+                return;
+            }
+        };
+        let seen = Seen::of(frame);
+        let kind = index(seen.kind);
+        let label = seen.label;
+        if seen.is_header {
+            tally.headers_read += 1;
+            let header = (label.life, label.number);
+            assert!(
+                self.headers[kind].is_none_or(|before| before <= header),
+                "header goes back: {seen:?} after {self:?}"
+            );
+            self.headers[kind] = Some(header);
+            return;
+        }
+        tally.frames_read += 1;
+        if let Some(last) = self.last {
+            assert!(last < label, "frame twice or out of order: {seen:?} after {self:?}");
+        }
+        assert_ne!(self.ended, Some(label.life), "frame after its publisher's end: {seen:?}");
+        if label.header > 0 && seen.kind != MediaKind::Data {
+            assert_eq!(
+                self.headers[kind],
+                Some((label.life, label.header)),
+                "the header it needs: {seen:?} after {self:?}"
+            );
+        }
+        self.check_gap(&seen, totals, resyncs, tally);
+        self.last = Some(label);
+        self.last_of_kind[kind] = Some(label);
+        self.own_gaps[kind] = false;
+    }
+
+    fn check_gap(&mut self, seen: &Seen, totals: &SubscriberTotals, resyncs: u64, tally: &mut Tally) {
+        let kind = index(seen.kind);
+        let before = self.last_of_kind[kind].filter(|before| before.life == seen.label.life);
+        let is_next = before.is_some_and(|before| before.of_kind + 1 == seen.label.of_kind);
+        if is_next {
+            return;
+        }
+        if seen.kind == MediaKind::Video {
+            assert!(seen.is_key, "pictures start in the middle: {seen:?} after {self:?}");
+        }
+        let Some(before) = before else { return };
+        match seen.kind {
+            MediaKind::Video => tally.picture_gaps += 1,
+            _ => tally.sound_gaps += 1,
+        }
+        if self.own_gaps[kind] {
+            return;
+        }
+        // Every frame missing here was dropped, and counted, on this core; or the home left it out for want of room.
+        self.missed[kind] += u64::from(seen.label.of_kind - before.of_kind - 1);
+        let dropped = [totals.dropped.audio, totals.dropped.video, totals.dropped.data][kind];
+        if self.missed[kind] > dropped {
+            self.missed[kind] = dropped;
+            self.gaps += 1;
+            assert!(
+                self.gaps <= 3 * resyncs,
+                "a gap that nobody has made: {seen:?} after {self:?}, {totals:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The control HTTP of a server under test: a GET or DELETE, Prometheus text, JSON.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use serde_json::Value;
+
+use super::PATIENCE;
+
+/// An HTTP answer.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// Status code.
+    pub status: u16,
+    /// The body as text.
+    pub body: String,
+}
+
+impl Response {
+    /// The body as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {}", self.body))
+    }
+}
+
+/// One request on a connection of its own.
+pub fn request(method: &str, address: SocketAddr, path: &str) -> io::Result<Response> {
+    let mut socket = TcpStream::connect(address)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    write!(socket, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut bytes = Vec::new();
+    socket.read_to_end(&mut bytes)?;
+    let text = String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let parsed = text.split_once("\r\n\r\n").and_then(|(head, body)| {
+        assert!(
+            !head.to_ascii_lowercase().contains("transfer-encoding"),
+            "answers of known length are expected"
+        );
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some(Response { status, body: body.to_owned() })
+    });
+    parsed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("no HTTP answer: {text:?}")))
+}
+
+/// One reading of `/metrics`.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    samples: Vec<Sample>,
+}
+
+#[derive(Clone, Debug)]
+struct Sample {
+    name: String,
+    labels: BTreeMap<String, String>,
+    value: f64,
+}
+
+impl Metrics {
+    /// From the text format of Prometheus.
+    #[track_caller]
+    pub fn parse(text: &str) -> Self {
+        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let samples = lines.map(|line| Sample::parse(line).unwrap_or_else(|| panic!("not a sample: {line}")));
+        Self { samples: samples.collect() }
+    }
+
+    /// A counter of the cores, over all of them. The name is that in `runtime/observe.rs`.
+    #[track_caller]
+    pub fn counter(&self, name: &str) -> u64 {
+        self.per_core_sample(&format!("inrush_{name}_total")).iter().sum()
+    }
+
+    /// A gauge of the cores, over all of them.
+    #[track_caller]
+    pub fn gauge(&self, name: &str) -> u64 {
+        self.per_core(name).iter().sum()
+    }
+
+    /// A gauge of each core.
+    #[track_caller]
+    pub fn per_core(&self, name: &str) -> Vec<u64> {
+        self.per_core_sample(&format!("inrush_{name}"))
+    }
+
+    /// A counter by kind, over all cores; 0 while nothing of this kind has happened.
+    pub fn of_kind(&self, family: &str, kind: &str) -> u64 {
+        let name = format!("inrush_{family}_total");
+        let is_kind = |sample: &&Sample| {
+            sample.name == name && sample.labels.get("kind").is_some_and(|value| value == kind)
+        };
+        self.samples.iter().filter(is_kind).map(Sample::count).sum()
+    }
+
+    #[track_caller]
+    fn per_core_sample(&self, name: &str) -> Vec<u64> {
+        let of_core = |sample: &&Sample| sample.name == name && sample.labels.contains_key("core");
+        let mut values: Vec<(u32, u64)> = Vec::new();
+        for sample in self.samples.iter().filter(of_core) {
+            values.push((sample.labels["core"].parse().expect("cores are numbers"), sample.count()));
+        }
+        assert!(!values.is_empty(), "/metrics has no {name}");
+        values.sort_unstable();
+        values.into_iter().map(|(_, value)| value).collect()
+    }
+}
+
+impl Sample {
+    fn parse(line: &str) -> Option<Self> {
+        let (series, value) = line.rsplit_once(' ')?;
+        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+        let mut pairs = BTreeMap::new();
+        for pair in labels.strip_suffix('}')?.split(',').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=')?;
+            pairs.insert(key.to_owned(), value.trim_matches('"').to_owned());
+        }
+        Some(Self { name: name.to_owned(), labels: pairs, value: value.parse().ok()? })
+    }
+
+    fn count(&self) -> u64 {
+        self.value as u64
+    }
+}
