@@ -229,6 +229,7 @@ impl World {
             CloseReason::Replaced,
             CloseReason::Overload,
             CloseReason::Hopeless,
+            CloseReason::Reset,
             CloseReason::Io,
         ];
         self.connections[index].lossless = false;
