@@ -43,3 +43,19 @@ impl Sub for Instant {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_saturates_at_both_ends() {
+        let at = Instant::from_micros;
+        assert_eq!(at(5) + Duration::from_micros(3), at(8));
+        assert_eq!(at(8) - at(5), Duration::from_micros(3));
+        assert_eq!(at(5) - at(8), Duration::ZERO);
+        assert_eq!(at(5) + Duration::MAX, Instant::FAR_FUTURE);
+        assert_eq!(Instant::FAR_FUTURE + Duration::from_secs(1), Instant::FAR_FUTURE);
+        assert_eq!(at(1_999).as_millis(), 1);
+    }
+}

@@ -73,6 +73,7 @@ const REQUIRED: &[&str] = &[
     "server closed overload",
     "server closed rejected",
     "server closed replaced",
+    "server closed reset",
     "server closed too_many_commands",
     "server closed too_many_message_streams",
     "server connected",

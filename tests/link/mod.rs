@@ -3,6 +3,7 @@
 
 pub mod chunker;
 pub mod connection;
+mod driver;
 pub mod kinds;
 mod pipe;
 mod rng;

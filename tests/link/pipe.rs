@@ -57,7 +57,7 @@ impl Pipe {
         }
     }
 
-    /// Gives the instants at which segments arrive.
+    /// Takes over what the sender wrote; gives the instants at which segments arrive.
     pub fn send(&mut self, rng: &mut Rng, now: Instant, mut bytes: Bytes) -> Vec<Instant> {
         if self.ended {
             return Vec::new();
@@ -73,12 +73,24 @@ impl Pipe {
         let mut arrivals = Vec::new();
         // However small the segments, not thousands of them at a time: that only takes time.
         let segment_bytes_max = self.weather.segment_bytes_max.max(bytes.len() as u64 / 256);
+        if rng.percent(50) {
+            bytes = self.join(bytes, segment_bytes_max);
+        }
         while !bytes.is_empty() {
             let len = (1 + rng.below(segment_bytes_max)).min(bytes.len() as u64);
             let segment = bytes.split_to(len as usize);
             arrivals.push(self.push(rng, now, Segment::Bytes(segment)));
         }
         arrivals
+    }
+
+    /// Fills up the segment that was sent last, as TCP does with what waits.
+    fn join(&mut self, mut bytes: Bytes, segment_bytes_max: u64) -> Bytes {
+        if let Some((_, Segment::Bytes(last))) = self.segments.back_mut() {
+            let room = (segment_bytes_max as usize).saturating_sub(last.len()).min(bytes.len());
+            *last = [&last[..], &bytes.split_to(room)].concat().into();
+        }
+        bytes
     }
 
     /// The sender closes: what was sent before still arrives.

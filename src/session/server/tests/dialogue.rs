@@ -437,6 +437,7 @@ fn closing_from_outside_says_why() {
         (CloseReason::Replaced, Some("1 onStatus error NetStream.Publish.BadName")),
         (CloseReason::Overload, Some("0 onStatus error NetConnection.Connect.Rejected")),
         (CloseReason::Hopeless, None),
+        (CloseReason::Reset, None),
         (CloseReason::Io, None),
     ];
     for (reason, answer) in cases {
