@@ -68,7 +68,12 @@ fn faults() -> Vec<Fault> {
         fault("control_length", Point::Connect, message(1, &[0, 0])),
         fault("message_length_changed", Point::Connect, wrong_length),
         fault("too_many_chunk_streams", Point::Connect, (0..100).flat_map(begin).collect()),
-        fault("name_empty", Point::Connect, ChunkWriter::default().write(&script::publish(1, ""))),
+        fault("name_empty", Point::Handshake, {
+            let mut writer = ChunkWriter::default();
+            [script::connect("", "rtmp://localhost"), script::publish(1, "")]
+                .map(|it| writer.write(&it))
+                .concat()
+        }),
         fault("name_too_long", Point::Connect, ChunkWriter::default().write(&script::publish(1, &long_name))),
         fault("chunk_size", Point::Publish, message(1, &[0, 0, 0, 0])),
         fault(
@@ -104,7 +109,7 @@ fn faults_are_named_and_end_one_connection_alone() {
 }
 
 fn commit(server: &Server, number: usize, fault: &Fault) {
-    let count = || server.metrics().labelled("inrush_errors_total", fault.label);
+    let count = || server.metrics().of_kind("session_error", fault.label);
     let before = count();
     let mut socket = TcpStream::connect(server.rtmp()).expect("connect");
     let peer = socket.local_addr().expect("an address").to_string();
@@ -129,7 +134,10 @@ fn commit(server: &Server, number: usize, fault: &Fault) {
     assert!(is_closed, "{} at {:?} does not end the connection", fault.label, fault.after);
     let what = format!("{} at {:?} is counted", fault.label, fault.after);
     wait_until(&what, PATIENCE, || (count() == before + 1).then_some(()));
-    wait_until("the peer's address is logged", PATIENCE, || server.log().contains(&peer).then_some(()));
+    let kind = format!("kind=\"{}\"", fault.label);
+    let lines = |log: String| log.lines().filter(|line| line.contains(&peer) && line.contains(&kind)).count();
+    wait_until("it is logged with the peer's address", PATIENCE, || (lines(server.log()) > 0).then_some(()));
+    assert_eq!(lines(server.log()), 1, "it is logged more than once:\n{}", server.log());
 }
 
 /// What encoders get wrong in the field does not end a connection, and their media passes unharmed.
@@ -166,7 +174,7 @@ fn oddities_are_tolerated() {
     player.assert_whole(&media.packets);
     let metrics = server.metrics();
     for label in ["unknown_command", "unknown_user_control", "shared_object", "unknown_message_type"] {
-        assert_eq!(metrics.labelled("inrush_oddities_total", label), 1, "{label}");
+        assert_eq!(metrics.of_kind("oddity", label), 1, "{label}");
     }
 }
 
@@ -179,6 +187,6 @@ fn silence_is_closed() {
     partly.write_all(&wire::c0_c1()[..700]).expect("send");
     wait_until("both are accepted", PATIENCE, || (server.connections().len() == 2).then_some(()));
     wait_until("both are closed", PATIENCE, || server.connections().is_empty().then_some(()));
-    assert_eq!(server.metrics().labelled("inrush_errors_total", "deadline"), 2);
+    assert_eq!(server.metrics().of_kind("session_error", "deadline"), 2);
     drop((silent, partly));
 }

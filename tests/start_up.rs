@@ -86,7 +86,7 @@ fn each_address_is_served() {
 fn mistakes_in_the_configuration_exit_2() {
     let cases = [
         (Inrush::new().config("[rtmp]\nlissten = [\"127.0.0.1:0\"]\n"), vec!["lissten", ":2"]),
-        (Inrush::new().config("[ingest]\nlatency_budget_ms = \"soon\"\n"), vec!["latency_budget_ms", ":2"]),
+        (Inrush::new().config("[control]\n\nlisten = 8935\n"), vec!["control.listen", ":3"]),
         (Inrush::new().args(&["--placement", "anywhere"]), vec!["--placement", "anywhere"]),
         (Inrush::new().args(&["--colour"]), vec!["--colour"]),
         (Inrush::new().rtmp("localhost"), vec!["--rtmp", "localhost"]),

@@ -84,10 +84,13 @@ impl Metrics {
         self.per_core_sample(&format!("inrush_{name}"))
     }
 
-    /// The sum of all samples of this name that carry this label value, whatever the label's name; 0 if there is none.
-    pub fn labelled(&self, name: &str, label_value: &str) -> u64 {
-        let has_label = |sample: &&Sample| sample.labels.values().any(|value| value == label_value);
-        self.samples.iter().filter(|sample| sample.name == name).filter(has_label).map(Sample::count).sum()
+    /// A counter by kind, over all cores; 0 while nothing of this kind has happened.
+    pub fn of_kind(&self, family: &str, kind: &str) -> u64 {
+        let name = format!("inrush_{family}_total");
+        let is_kind = |sample: &&Sample| {
+            sample.name == name && sample.labels.get("kind").is_some_and(|value| value == kind)
+        };
+        self.samples.iter().filter(is_kind).map(Sample::count).sum()
     }
 
     #[track_caller]

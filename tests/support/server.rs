@@ -1,6 +1,5 @@
 //! Servers under test: `inrush`, and nginx-rtmp, against which the kit itself is proven.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -175,22 +174,6 @@ pub struct Stopped {
     pub stderr: String,
 }
 
-impl Stopped {
-    /// What the server said at its end that was left: all zero, or something leaked. It must log JSON.
-    #[track_caller]
-    pub fn report(&self) -> BTreeMap<&'static str, u64> {
-        let names = ["operations_in_flight", "connections", "hub_entries", "directory_entries"];
-        let lines = self.stderr.lines().rev().chain(self.stdout.lines().rev());
-        let line = lines
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .find(|line| line[names[0]].is_u64())
-            .unwrap_or_else(|| panic!("no line says what was left: {}", self.stderr));
-        names
-            .map(|name| (name, line[name].as_u64().unwrap_or_else(|| panic!("{name} is not in {line}"))))
-            .into()
-    }
-}
-
 impl Server {
     /// Debian's nginx-rtmp, with one worker.
     #[track_caller]
@@ -349,8 +332,8 @@ impl Server {
         wait_until(&what, PATIENCE, || (self.audience(app, name).1 == count).then_some(()));
     }
 
-    /// Checks what must hold at the end of every test, and stops the server: no panic was caught at a core's loop, SIGTERM
-    /// ends the process cleanly.
+    /// Checks what must hold at the end of every test, and stops the server: no panic was caught at a core's loop, and SIGTERM ends
+    /// the process with code 0, which also says that no operation was in flight and no slab entry left.
     #[track_caller]
     pub fn stop(mut self) -> Stopped {
         self.finish()
