@@ -39,6 +39,9 @@ macro_rules! labelled_errors {
         }
 
         impl $name {
+            /// Every label that there is, for metrics that start at 0.
+            pub const LABELS: &[&str] = &[ $( $label ),* ];
+
             /// Metric label: stable, snake case, from a bounded set.
             pub fn label(&self) -> &'static str {
                 match self { $( Self::$variant { .. } => $label, )* }
@@ -90,8 +93,8 @@ labelled_errors! {
         AmfBytes => "amf_bytes", "AMF message holds too many bytes";
         /// A reference to what was not sent.
         AmfReference(u32) => "amf_reference", "AMF reference {0} points nowhere";
-        /// A string is not UTF-8.
-        AmfUtf8 => "amf_utf8", "AMF string is not UTF-8";
+        /// A string that names a stream is not UTF-8; others are repaired.
+        AmfUtf8 => "amf_utf8", "stream name is not UTF-8";
         /// A command without its name, transaction or required argument.
         CommandMalformed => "command_malformed", "command is malformed";
         /// A command that needs a connection came before `connect`.
@@ -122,6 +125,8 @@ labelled_errors! {
         EncryptedHandshake(u8) => "encrypted_handshake", "encrypted RTMP (version {0}) is not supported";
         /// AMF3 externalizable objects have no self-describing form.
         AmfExternalizable => "amf_externalizable", "AMF3 externalizable objects are not supported";
+        /// AMF0 movieclip and recordset: reserved, without a form.
+        AmfReserved(u8) => "amf_reserved", "AMF type {0:#04x} is reserved and has no form";
         /// An object encoding other than 0 and 3.
         ObjectEncoding(u8) => "object_encoding", "object encoding {0} is not supported";
     }
@@ -161,5 +166,31 @@ impl core::fmt::Display for Stage {
             Self::FirstMedia => "first media",
             Self::Idle => "next byte",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A label names one kind of error, in the form that metrics want.
+    #[test]
+    fn labels_are_unique_and_snake_case() {
+        let labels = [PeerMisbehaved::LABELS, PeerUnsupported::LABELS, ApiMisuse::LABELS].concat();
+        assert_eq!(labels.iter().collect::<BTreeSet<_>>().len(), labels.len());
+        for label in labels {
+            assert!(label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')), "{label}");
+        }
+    }
+
+    #[test]
+    fn errors_say_what_happened_and_keep_their_label_when_wrapped() {
+        let error = Error::from(PeerMisbehaved::MessageLengthChanged { was: 10, now: 11 });
+        assert_eq!(error.to_string(), "message length changed from 10 to 11 in the middle of the message");
+        assert_eq!(error.label(), "message_length_changed");
+        assert!(PeerMisbehaved::LABELS.contains(&error.label()));
+        assert_eq!(PeerMisbehaved::Deadline(Stage::FirstMedia).to_string(), "first media took too long");
     }
 }

@@ -20,8 +20,17 @@ pub struct Message {
     pub header: MessageHeader,
     /// The body, as the slices it arrived in.
     pub payload: Payload,
-    /// Bytes of input since the previous message ended, headers included: the most that this message pins.
+    /// Bytes of input that this message took: its chunks with their headers, and what was dropped before it
+    /// (for an Abort, the message that it ended). Over all messages they add up to the input. 0 for a message
+    /// made here.
     pub wire_bytes: u32,
+}
+
+impl Message {
+    /// A message made here, not received.
+    pub fn new(header: MessageHeader, payload: impl Into<Payload>) -> Self {
+        Self { header, payload: payload.into(), wire_bytes: 0 }
+    }
 }
 
 /// Message types.

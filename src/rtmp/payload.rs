@@ -81,6 +81,12 @@ impl Payload {
         filled
     }
 
+    /// The `N` bytes at `offset`, when all of them are there.
+    pub fn array<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let mut out = [0; N];
+        (self.copy_to(offset, &mut out) == N).then_some(out)
+    }
+
     /// The byte at `offset`.
     pub fn byte(&self, offset: usize) -> Option<u8> {
         let mut skip = offset;
@@ -136,9 +142,68 @@ impl Payload {
         head
     }
 
+    /// Reads the body from front to back, in one pass however many slices there are.
+    pub fn into_cursor(self) -> Cursor {
+        Cursor { slices: self.slices.into_iter(), front: Bytes::new(), left: self.len }
+    }
+
     /// A copy of the body, for tests and for messages known to be small.
     pub fn to_vec(&self) -> Vec<u8> {
         self.slices.iter().flat_map(|slice| slice.iter().copied()).collect()
+    }
+}
+
+/// A body that is read from front to back; what is read is let go.
+/// # Invariant
+/// `left` is the length of `front` and all of `slices`.
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    slices: smallvec::IntoIter<[Bytes; INLINE_SLICES]>,
+    front: Bytes,
+    left: usize,
+}
+
+impl Cursor {
+    /// Bytes not read yet.
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Reads the next `N` bytes; `None`, and nothing is read, when there are fewer.
+    pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let mut out = [0; N];
+        let mut filled = 0;
+        if self.left < N {
+            return None;
+        }
+        while filled < N {
+            let piece = self.piece(N - filled)?;
+            out[filled..filled + piece.len()].copy_from_slice(&piece);
+            filled += piece.len();
+        }
+        Some(out)
+    }
+
+    /// Reads the next `len` bytes, sharing them; `None`, and nothing is read, when there are fewer.
+    pub fn take(&mut self, len: usize) -> Option<Payload> {
+        if self.left < len {
+            return None;
+        }
+        let mut head = Payload::new();
+        while head.len < len {
+            head.push(self.piece(len - head.len)?);
+        }
+        Some(head)
+    }
+
+    /// The next bytes that are in one slice, `len` at most; `None` at the end.
+    fn piece(&mut self, len: usize) -> Option<Bytes> {
+        if self.front.is_empty() {
+            self.front = self.slices.next()?;
+        }
+        let piece = self.front.split_to(len.min(self.front.len()));
+        self.left -= piece.len();
+        Some(piece)
     }
 }
 
@@ -167,3 +232,57 @@ impl PartialEq for Payload {
 }
 
 impl Eq for Payload {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// "abcdefgh" in the given slices.
+    fn sliced(lengths: &[usize]) -> Payload {
+        let mut rest = Bytes::from_static(b"abcdefgh");
+        lengths.iter().map(|&len| rest.split_to(len)).collect()
+    }
+
+    const SLICINGS: [&[usize]; 5] = [&[8], &[1, 7], &[0, 3, 0, 5], &[2, 2, 2, 2], &[1, 1, 1, 1, 1, 1, 1, 1]];
+
+    /// Every way to look inside sees the same bytes however they are sliced.
+    #[test]
+    fn slicing_does_not_show() {
+        for lengths in SLICINGS {
+            let payload = sliced(lengths);
+            assert_eq!(payload, Payload::from(Bytes::from_static(b"abcdefgh")));
+            assert_eq!((payload.len(), payload.to_vec().as_slice()), (8, &b"abcdefgh"[..]));
+            assert_eq!(payload.prefix::<3>(), (*b"abc", 3));
+            assert_eq!(payload.prefix::<9>(), (*b"abcdefgh\0", 8));
+            assert_eq!(payload.array(4), Some(*b"efgh"));
+            assert_eq!(payload.array::<4>(5), None);
+            assert_eq!((payload.byte(7), payload.byte(8)), (Some(b'h'), None));
+            assert_eq!(payload.skip(3).to_bytes(), &b"defgh"[..]);
+            assert_eq!(payload.take(3).to_bytes(), &b"abc"[..]);
+            assert!(payload.skip(8).is_empty() && payload.skip(99).is_empty() && payload.take(0).is_empty());
+            assert!(payload.slices().iter().all(|slice| !slice.is_empty()));
+        }
+    }
+
+    #[test]
+    fn a_cursor_reads_all_or_nothing() {
+        for lengths in SLICINGS {
+            let mut cursor = sliced(lengths).into_cursor();
+            assert_eq!(cursor.array(), Some(*b"abc"));
+            assert_eq!(cursor.take(6), None);
+            assert_eq!(cursor.array::<6>(), None);
+            assert_eq!(cursor.take(4).map(|taken| taken.to_vec()), Some(b"defg".to_vec()));
+            assert_eq!(cursor.take(0), Some(Payload::new()));
+            assert_eq!(cursor.left(), 1);
+            assert_eq!(cursor.array(), Some(*b"h"));
+            assert_eq!((cursor.left(), cursor.array::<1>(), cursor.take(1)), (0, None, None));
+        }
+    }
+
+    #[test]
+    fn one_slice_is_shared_not_copied() {
+        let bytes = Bytes::from(vec![7; 100]);
+        assert_eq!(Payload::from(bytes.clone()).to_bytes().as_ptr(), bytes.as_ptr());
+        assert_eq!(Payload::from(bytes.clone()).skip(9).slices()[0].as_ptr(), bytes[9..].as_ptr());
+    }
+}

@@ -1,0 +1,333 @@
+//! The client role against our own server, and against servers that do things differently.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use super::*;
+use crate::rtmp::Limits;
+use crate::rtmp::amf::Value;
+use crate::rtmp::chunk::{ChunkReader, Read};
+use crate::rtmp::handshake::{HandshakeKind, PACKET_BYTES};
+use crate::session::*;
+
+fn entropy(seed: u8) -> Box<Entropy> {
+    Box::new(Entropy { time_ms: 0, random: [seed; PACKET_BYTES - 8] })
+}
+
+fn settings(role: Role) -> ClientSettings {
+    ClientSettings::new(ClientUrl::parse("rtmp://host/live/key?token=1").unwrap(), role)
+}
+
+/// A client and what it told its driver; the far end is the test's.
+struct Client {
+    session: ClientSession,
+    now: Instant,
+    sent: BytesMut,
+    events: Vec<ClientEvent>,
+}
+
+impl Client {
+    fn new(settings: ClientSettings) -> Self {
+        let now = Instant::from_micros(5);
+        let mut client = Self {
+            session: ClientSession::new(now, settings, entropy(1)),
+            now,
+            sent: BytesMut::new(),
+            events: Vec::new(),
+        };
+        client.drain();
+        client
+    }
+
+    fn receive(&mut self, bytes: Bytes) {
+        self.session.handle_bytes(self.now, bytes);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                ClientOutput::Send(bytes) => self.sent.extend_from_slice(&bytes),
+                ClientOutput::Event(event) => self.events.push(event),
+                ClientOutput::Timeout(_) | ClientOutput::Progress => {}
+            }
+        }
+    }
+
+    fn closed(&self) -> &ClientCloseReason {
+        match self.events.last() {
+            Some(ClientEvent::Closed { reason }) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        let name = |event: &ClientEvent| match event {
+            ClientEvent::Connected => "connected",
+            ClientEvent::Ready => "ready",
+            ClientEvent::Media(_) => "media",
+            ClientEvent::Status(_) => "status",
+            ClientEvent::Ended => "ended",
+            ClientEvent::Closed { .. } => "closed",
+        };
+        self.events.iter().map(name).collect()
+    }
+}
+
+/// A server made of bare codecs: says what the test makes it say.
+struct Script {
+    client: Client,
+    reader: ChunkReader,
+    writer: ChunkWriter,
+}
+
+impl Script {
+    /// After the handshake.
+    fn new(settings: ClientSettings) -> Self {
+        let mut client = Client::new(settings);
+        client.sent.clear();
+        let mut hello = vec![0; 1 + 2 * PACKET_BYTES];
+        hello[0] = 3;
+        client.receive(Bytes::from(hello));
+        let _ = client.sent.split_to(PACKET_BYTES);
+        Self {
+            client,
+            reader: ChunkReader::new(&Limits::default()),
+            writer: ChunkWriter::new(CHUNK_SIZE_DEFAULT),
+        }
+    }
+
+    fn say(&mut self, message: &Message) {
+        let mut bytes = BytesMut::new();
+        self.writer.write(ChunkStreamId::COMMAND, message, &mut bytes);
+        self.client.receive(bytes.freeze());
+    }
+
+    fn control(&mut self, control: Control) {
+        self.say(&control.to_message());
+    }
+
+    fn status(&mut self, level: &str, code: &str) {
+        self.say(&write::on_status(1, level, code, "in words"));
+    }
+
+    fn media(&mut self, timestamp: u32) {
+        let header = MessageHeader { timestamp, type_id: type_id::VIDEO, stream_id: 1 };
+        self.say(&Message::new(header, Bytes::from_static(&[0x17, 1, 2])));
+    }
+
+    /// Names of the commands and control messages that the client said.
+    fn heard(&mut self) -> Vec<String> {
+        self.reader.push(self.client.sent.split().freeze());
+        let mut names = Vec::new();
+        while let Read::Message(message) = self.reader.poll().unwrap() {
+            names.push(match Control::parse(&message).unwrap() {
+                Some(control) => format!("{control:?}"),
+                None => command::parse(&message, &Limits::default().amf).unwrap().name,
+            });
+        }
+        names
+    }
+
+    fn ready(role: Role) -> Self {
+        let mut script = Self::new(settings(role));
+        script.say(&write::connect_result(CONNECT, 0.0, &[]));
+        script.say(&write::create_stream_result(CREATE_STREAM, 1));
+        script.status("status", if role == Role::Publish { code::PUBLISH_START } else { code::PLAY_START });
+        assert_eq!(script.client.names(), ["connected", "status", "ready"]);
+        script.client.events.clear();
+        script.heard();
+        script
+    }
+}
+
+#[test]
+fn a_publisher_says_what_servers_wait_for() {
+    let mut script = Script::new(settings(Role::Publish));
+    assert_eq!(script.heard(), ["connect"]);
+    script.say(&write::connect_result(CONNECT, 0.0, &[]));
+    assert_eq!(script.heard(), ["SetChunkSize(60000)", "releaseStream", "FCPublish", "createStream"]);
+    script.say(&write::create_stream_result(CREATE_STREAM, 1));
+    assert_eq!(script.heard(), ["publish"]);
+    assert!(!script.client.session.is_ready());
+    script.status("status", code::PUBLISH_START);
+    assert!(script.client.session.is_ready());
+    script.client.session.stop(script.client.now);
+    script.client.drain();
+    assert_eq!(script.heard(), ["FCUnpublish", "deleteStream"]);
+    assert_eq!(*script.client.closed(), ClientCloseReason::Stopped);
+}
+
+#[test]
+fn a_player_says_what_servers_wait_for() {
+    let mut script = Script::new(ClientSettings { fc_subscribe: true, ..settings(Role::Play) });
+    script.say(&write::connect_result(CONNECT, 0.0, &[]));
+    assert_eq!(script.heard(), ["connect", "WindowAckSize(2500000)", "FCSubscribe", "createStream"]);
+    script.say(&write::create_stream_result(CREATE_STREAM, 7));
+    assert_eq!(script.heard(), ["play", "User(SetBufferLength { stream_id: 7, ms: 3000 })"]);
+    script.status("status", code::PLAY_RESET);
+    assert!(!script.client.session.is_ready());
+    script.status("status", code::PLAY_START);
+    assert!(script.client.session.is_ready());
+}
+
+#[test]
+fn what_servers_add_or_leave_out_does_not_matter() {
+    let mut script = Script::new(settings(Role::Publish));
+    script.say(&write::on_bw_done());
+    script.control(Control::User(UserControl::StreamBegin(0)));
+    script.say(&write::connect_result(CONNECT, 0.0, &[]));
+    // A server that knows no releaseStream, and answers FCPublish late or never.
+    script.say(&write::error(RELEASE_STREAM, code::CALL_FAILED, "unknown call"));
+    script.say(&write::call(0, "_result", CREATE_STREAM, &[Value::Null]));
+    script.say(&write::on_fc_publish("key"));
+    script.say(&write::call(0, "frobnicate", 9.0, &[]));
+    script.status("status", code::PUBLISH_START);
+    script.status("status", code::PUBLISH_START);
+    assert_eq!(script.client.names(), ["connected", "status", "status", "ready", "status"]);
+    assert!(script.client.session.wire_headers(type_id::VIDEO, 0, 10).is_ok());
+}
+
+#[test]
+fn a_refusal_ends_the_session_with_the_servers_words() {
+    let mut script = Script::new(settings(Role::Publish));
+    script.say(&write::error(CONNECT, code::CONNECT_REJECTED, "no"));
+    let ClientCloseReason::Refused(status) = script.client.closed() else { panic!() };
+    assert_eq!((&*status.code, &*status.description), (code::CONNECT_REJECTED, "no"));
+
+    let mut script = Script::ready(Role::Publish);
+    script.status("error", code::PUBLISH_BAD_NAME);
+    assert_eq!(script.client.names(), ["closed"]);
+    assert_eq!(script.client.closed().label(), "refused");
+    assert_eq!(script.client.session.wire_headers(type_id::VIDEO, 0, 10).unwrap_err(), ApiMisuse::WrongState);
+
+    let mut script = Script::ready(Role::Play);
+    script.say(&write::call(0, "close", 0.0, &[]));
+    assert_eq!(script.client.closed().label(), "refused");
+}
+
+#[test]
+fn a_played_stream_ends_and_comes_back() {
+    let mut script = Script::ready(Role::Play);
+    script.media(1);
+    script.status("status", code::PLAY_UNPUBLISH_NOTIFY);
+    script.control(Control::User(UserControl::StreamEof(1)));
+    script.status("status", code::PLAY_PUBLISH_NOTIFY);
+    script.media(2);
+    script.status("status", code::PLAY_STOP);
+    let names = script.client.names();
+    let told: Vec<_> = names.into_iter().filter(|name| *name != "status").collect();
+    assert_eq!(told, ["media", "ended", "ready", "media", "ended"]);
+}
+
+#[test]
+fn servers_are_answered_where_they_must_be() {
+    let mut script = Script::ready(Role::Play);
+    script.control(Control::User(UserControl::PingRequest(9)));
+    script.control(Control::SetPeerBandwidth { bytes: 1000, limit: crate::rtmp::BandwidthLimit::Dynamic });
+    script.control(Control::SetPeerBandwidth { bytes: 1000, limit: crate::rtmp::BandwidthLimit::Dynamic });
+    assert_eq!(script.heard(), ["User(PingResponse(9))", "WindowAckSize(1000)"]);
+    script.control(Control::WindowAckSize(4096));
+    for timestamp in 0..1000 {
+        script.media(timestamp);
+    }
+    let received = 1000 * 11; // fmt 2 or 1 headers and three bytes at least
+    let acknowledged = script.heard();
+    assert!(acknowledged.iter().all(|heard| heard.starts_with("Acknowledgement")), "{acknowledged:?}");
+    assert!((2..=received / 2048 + 1).contains(&acknowledged.len()), "{}", acknowledged.len());
+}
+
+#[test]
+fn a_server_that_does_not_say_yes_in_time_is_left() {
+    for (steps, stage) in [(0, Stage::Handshake), (1, Stage::Connect), (2, Stage::PublishOrPlay)] {
+        let mut client = match steps {
+            0 => Client::new(settings(Role::Publish)),
+            _ => {
+                let mut script = Script::new(settings(Role::Publish));
+                if steps == 2 {
+                    script.say(&write::connect_result(CONNECT, 0.0, &[]));
+                }
+                script.client
+            }
+        };
+        client.now = client.now + Duration::from_secs(19);
+        client.session.handle_timeout(client.now);
+        assert!(!client.session.is_closed());
+        client.now = client.now + Duration::from_secs(1);
+        client.session.handle_timeout(client.now);
+        client.drain();
+        assert_eq!(*client.closed(), ClientCloseReason::Error(PeerMisbehaved::Deadline(stage).into()));
+    }
+    let mut script = Script::ready(Role::Play);
+    assert_eq!(script.client.session.next_timeout(), Instant::FAR_FUTURE);
+    script.client.session.handle_timeout(Instant::from_micros(u64::MAX - 1));
+    assert!(!script.client.session.is_closed());
+}
+
+#[test]
+fn media_can_be_sent_only_while_publishing() {
+    let payload = Payload::from(Bytes::from_static(&[1, 2, 3]));
+    let mut script = Script::new(settings(Role::Publish));
+    let now = script.client.now;
+    let send = |script: &mut Script| script.client.session.send_media(now, MediaKind::Video, 1, &payload);
+    assert_eq!(send(&mut script), Err(ApiMisuse::WrongState));
+    assert_eq!(send(&mut Script::ready(Role::Play)), Err(ApiMisuse::WrongState));
+    let mut script = Script::ready(Role::Publish);
+    assert_eq!(send(&mut script), Ok(()));
+    script.client.drain();
+    script.reader.push(script.client.sent.split().freeze());
+    let Read::Message(message) = script.reader.poll().unwrap() else { panic!() };
+    assert_eq!((message.header.timestamp, message.payload.to_vec()), (1, vec![1, 2, 3]));
+}
+
+#[test]
+fn what_came_before_the_end_is_still_parsed() {
+    let mut script = Script::ready(Role::Play);
+    let mut bytes = BytesMut::new();
+    let header = MessageHeader { timestamp: 1, type_id: type_id::AUDIO, stream_id: 1 };
+    script.writer.write(
+        ChunkStreamId::AUDIO,
+        &Message::new(header, Bytes::from_static(&[0xaf, 1])),
+        &mut bytes,
+    );
+    script.client.session.handle_bytes(script.client.now, bytes.freeze());
+    script.client.session.handle_eof(script.client.now);
+    script.client.drain();
+    assert_eq!(script.client.names(), ["media", "closed"]);
+    assert_eq!(*script.client.closed(), ClientCloseReason::Eof);
+}
+
+/// Both kinds of handshake, both roles, against our own server.
+#[test]
+fn both_roles_of_ours_understand_each_other() {
+    for (role, handshake) in [(Role::Publish, HandshakeKind::Simple), (Role::Play, HandshakeKind::Digest)] {
+        let mut client = Client::new(ClientSettings { handshake, ..settings(role) });
+        let mut server = ServerSession::new(client.now, Arc::new(ServerSettings::default()), entropy(2));
+        let mut asked = 0;
+        while !client.session.is_ready() {
+            let sent = client.sent.split().freeze();
+            assert!(!sent.is_empty(), "{:?}", client.events);
+            server.handle_bytes(client.now, sent);
+            while let Some(output) = server.poll_output() {
+                match output {
+                    Output::Send(bytes) => client.receive(bytes),
+                    Output::Event(Event::PublishRequested(PublishRequest { request, address, .. })) => {
+                        asked += 1;
+                        assert_eq!((address.key.name(), &*address.params), ("key", "token=1"));
+                        server.accept_publish(client.now, request);
+                    }
+                    Output::Event(Event::PlayRequested(PlayRequest { request, address, .. })) => {
+                        asked += 1;
+                        assert_eq!(address.host.as_deref(), Some("host"));
+                        server.accept_play(client.now, request);
+                    }
+                    Output::Event(Event::Tolerated(oddity)) => panic!("{oddity:?}"),
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(asked, 1);
+    }
+}

@@ -1,0 +1,66 @@
+//! Why a connection ended: one list for logs, metrics and the last word to the peer.
+
+use crate::rtmp::Error;
+
+/// Why a session closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The peer closed.
+    Eof,
+    /// The peer broke the protocol or a bound, or asked for what we do not do.
+    Error(Error),
+    /// A publish or play was refused.
+    Rejected {
+        /// The status code that the peer was told.
+        code: &'static str,
+    },
+    /// The operator closed it.
+    Kicked,
+    /// The server is going down.
+    Drained,
+    /// Another publisher took the stream over.
+    Replaced,
+    /// A player that reads too slowly for the stream.
+    Hopeless,
+    /// The server is short of memory or connections.
+    Overload,
+    /// The socket failed.
+    Io,
+    /// The session panicked: a defect of ours.
+    Fault,
+}
+
+impl CloseReason {
+    /// Metric label: stable, snake case, from a bounded set; an error gives its own.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Eof => "eof",
+            Self::Error(error) => error.label(),
+            Self::Rejected { .. } => "rejected",
+            Self::Kicked => "kicked",
+            Self::Drained => "drained",
+            Self::Replaced => "replaced",
+            Self::Hopeless => "hopeless",
+            Self::Overload => "overload",
+            Self::Io => "io",
+            Self::Fault => "fault",
+        }
+    }
+}
+
+impl core::fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Eof => f.write_str("the peer closed"),
+            Self::Error(error) => error.fmt(f),
+            Self::Rejected { code } => write!(f, "refused with {code}"),
+            Self::Kicked => f.write_str("closed by the operator"),
+            Self::Drained => f.write_str("the server is going down"),
+            Self::Replaced => f.write_str("another encoder took this stream over"),
+            Self::Hopeless => f.write_str("the player reads too slowly"),
+            Self::Overload => f.write_str("the server is overloaded"),
+            Self::Io => f.write_str("the socket failed"),
+            Self::Fault => f.write_str("internal fault"),
+        }
+    }
+}

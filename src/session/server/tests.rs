@@ -1,0 +1,4 @@
+mod dialogue;
+mod limits;
+mod peer;
+mod time;

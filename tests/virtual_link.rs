@@ -1,0 +1,122 @@
+//! Server and client sessions over a virtual link: random splits, delays, cuts and silences, in virtual time.
+//!
+//! `INRUSH_SEEDS` says how many seeds to run (10,000 by default), `INRUSH_SEED` runs a single one again.
+
+mod link;
+
+use std::panic::catch_unwind;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use inrush::rtmp::handshake::HandshakeKind;
+use inrush::rtmp::message::type_id;
+use inrush::session::Role;
+use link::chunker::Habit;
+use link::connection::{Media, Plan};
+use link::kinds::Kinds;
+use link::script::{Op, Script};
+use link::world;
+
+const SEEDS: u64 = 10_000;
+
+/// Below so many seeds a rare kind may well not occur.
+const SEEDS_FOR_ALL_KINDS: u64 = 5_000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+#[test]
+fn sessions_hold_their_contract_on_any_link() {
+    if let Some(seed) = number("INRUSH_SEED") {
+        world::run(seed).print();
+        return;
+    }
+    let seeds = number("INRUSH_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(0);
+    let kinds = Mutex::new(Kinds::default());
+    let failed = Mutex::new(None);
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, |cores| cores.get()) {
+            scope.spawn(|| {
+                let mut own = Kinds::default();
+                while failed.lock().unwrap().is_none() {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        break;
+                    }
+                    match catch_unwind(|| world::run(seed)) {
+                        Ok(counted) => own.add(&counted),
+                        Err(_) => *failed.lock().unwrap() = Some(seed),
+                    }
+                }
+                kinds.lock().unwrap().add(&own);
+            });
+        }
+    });
+    let kinds = kinds.into_inner().unwrap();
+    if let Some(seed) = failed.into_inner().unwrap() {
+        panic!("seed {seed} failed; again with: INRUSH_SEED={seed} cargo test --test virtual_link");
+    }
+    println!("{seeds} seeds; events by kind:");
+    kinds.print();
+    if seeds >= SEEDS_FOR_ALL_KINDS {
+        assert_eq!(kinds.missing(), [""; 0], "kinds that never occurred");
+    }
+}
+
+#[test]
+fn a_seed_is_one_run() {
+    for seed in 0..20 {
+        assert_eq!(world::run(seed), world::run(seed), "seed {seed}");
+    }
+}
+
+/// Two minutes of video and audio that begin a minute before each boundary of the timestamp field, from encoders of each
+/// habit: every message reaches the player, with its timestamp.
+#[test]
+fn a_session_plays_on_across_the_timestamp_boundaries() {
+    const MINUTE_MS: u32 = 60_000;
+    const STEP_MS: u32 = 40;
+
+    let media = |type_id, len, step_ms| Op::Media { type_id, len, step_ms, elsewhere: false };
+    let frames = 2 * MINUTE_MS / STEP_MS;
+    let ops: Vec<Op> = (0..frames)
+        .flat_map(|n| {
+            // Three chunks of 128 bytes; lengths that repeat and lengths that do not, for headers of all four types.
+            let len = if n % 3 == 0 { 320 } else { 300 };
+            [media(type_id::VIDEO, len, STEP_MS), media(type_id::AUDIO, 150, 0)]
+        })
+        .chain([Op::Stop])
+        .collect();
+    let plan = |role, ops, timestamp, media, chunk_size| Plan {
+        role,
+        script: Script { ops, exact: true },
+        timestamp,
+        media,
+        chunk_size,
+        handshake: HandshakeKind::Simple,
+        fc_subscribe: false,
+        silent_after: None,
+    };
+    let mut seed = 0;
+    for boundary in [0x00ff_ffff, 0x8000_0000, 0u32] {
+        for habit in [Habit::Repeat, Habit::Omit] {
+            for compress in [false, true] {
+                for chunk_size in [128, 4096] {
+                    let start = boundary.wrapping_sub(MINUTE_MS);
+                    let chunker = Media::chunker(habit, compress, chunk_size);
+                    let publisher = plan(Role::Publish, ops.clone(), start, chunker, chunk_size);
+                    let player = plan(Role::Play, Vec::new(), 0, Media::Session, 128);
+                    let kinds = world::run_pair(seed, publisher, player);
+                    let case =
+                        format!("{boundary:#x}, {habit:?}, compress {compress}, chunk size {chunk_size}");
+                    assert_eq!(kinds.of("server media"), u64::from(2 * frames), "{case}");
+                    assert_eq!(kinds.of("client media"), u64::from(2 * frames), "{case}");
+                    seed += 1;
+                }
+            }
+        }
+    }
+}
