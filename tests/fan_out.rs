@@ -110,7 +110,9 @@ fn watch_stopped_reader(server: &Server, mut player: Client) {
     let left = limit.saturating_sub(stopped_at.elapsed());
     wait_until("the player that does not read is closed", left, || find().is_none().then_some(()));
     assert!(stopped_at.elapsed() > STALL, "it was closed after {:?}", stopped_at.elapsed());
-    assert!(server.metrics().of_kind("close_reason", "hopeless") == 1);
+    wait_until("the reason is counted", PATIENCE, || {
+        (server.metrics().of_kind("close_reason", "hopeless") == 1).then_some(())
+    });
     assert!(player.wait_for_close(PATIENCE));
 }
 

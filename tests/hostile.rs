@@ -68,7 +68,12 @@ fn faults() -> Vec<Fault> {
         fault("control_length", Point::Connect, message(1, &[0, 0])),
         fault("message_length_changed", Point::Connect, wrong_length),
         fault("too_many_chunk_streams", Point::Connect, (0..100).flat_map(begin).collect()),
-        fault("name_empty", Point::Connect, ChunkWriter::default().write(&script::publish(1, ""))),
+        fault("name_empty", Point::Handshake, {
+            let mut writer = ChunkWriter::default();
+            [script::connect("", "rtmp://localhost"), script::publish(1, "")]
+                .map(|it| writer.write(&it))
+                .concat()
+        }),
         fault("name_too_long", Point::Connect, ChunkWriter::default().write(&script::publish(1, &long_name))),
         fault("chunk_size", Point::Publish, message(1, &[0, 0, 0, 0])),
         fault(
@@ -129,7 +134,10 @@ fn commit(server: &Server, number: usize, fault: &Fault) {
     assert!(is_closed, "{} at {:?} does not end the connection", fault.label, fault.after);
     let what = format!("{} at {:?} is counted", fault.label, fault.after);
     wait_until(&what, PATIENCE, || (count() == before + 1).then_some(()));
-    wait_until("the peer's address is logged", PATIENCE, || server.log().contains(&peer).then_some(()));
+    let kind = format!("kind=\"{}\"", fault.label);
+    let lines = |log: String| log.lines().filter(|line| line.contains(&peer) && line.contains(&kind)).count();
+    wait_until("it is logged with the peer's address", PATIENCE, || (lines(server.log()) > 0).then_some(()));
+    assert_eq!(lines(server.log()), 1, "it is logged more than once:\n{}", server.log());
 }
 
 /// What encoders get wrong in the field does not end a connection, and their media passes unharmed.

@@ -1,0 +1,191 @@
+//! The engine's own client role against servers: it publishes to and plays from `inrush` and nginx-rtmp, with each handshake, and
+//! what passes is what a client sees that shares no code with it.
+#![cfg(feature = "engine")]
+
+mod support;
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use bytes::Bytes;
+use inrush::rtmp::Payload;
+use inrush::rtmp::handshake::{Entropy, HandshakeKind};
+use inrush::session::{
+    ClientCloseReason, ClientEvent, ClientOutput, ClientSession, ClientSettings, ClientUrl, Instant,
+    MediaKind, Role,
+};
+use support::flv::{Kind, Tag};
+use support::media::{LARGE_KEY_FRAMES, THIN};
+use support::packets::{Packet, gapless_sequence};
+use support::server::{Inrush, Server};
+use support::{PATIENCE, rtmpdump};
+
+/// Drives a client session over a blocking socket.
+struct Driver {
+    session: ClientSession,
+    socket: TcpStream,
+    started: std::time::Instant,
+    events: VecDeque<ClientEvent>,
+}
+
+impl Driver {
+    fn start(url: &str, role: Role, handshake: HandshakeKind) -> Self {
+        let url = ClientUrl::parse(url).expect("a URL");
+        let socket = TcpStream::connect((url.host.as_str(), url.port)).expect("connect");
+        socket.set_nodelay(true).expect("set TCP_NODELAY");
+        let settings = ClientSettings { handshake, ..ClientSettings::new(url, role) };
+        let random = std::array::from_fn(|at| (at * 31 % 251) as u8);
+        let entropy = Box::new(Entropy { time_ms: 0, random });
+        let session = ClientSession::new(Instant::default(), settings, entropy);
+        Self { session, socket, started: std::time::Instant::now(), events: VecDeque::new() }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_micros(self.started.elapsed().as_micros() as u64)
+    }
+
+    /// Writes out and collects what the session gives.
+    fn drain(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                ClientOutput::Send(bytes) => self.socket.write_all(&bytes).expect("send"),
+                ClientOutput::Event(event) => self.events.push_back(event),
+                ClientOutput::Timeout(_) | ClientOutput::Progress => {}
+            }
+        }
+    }
+
+    /// The next event, or `None` when nothing comes within the time.
+    fn next_event(&mut self, timeout: Duration) -> Option<ClientEvent> {
+        let start = std::time::Instant::now();
+        loop {
+            self.drain();
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            let left = timeout.checked_sub(start.elapsed()).filter(|left| !left.is_zero())?;
+            self.socket.set_read_timeout(Some(left)).expect("set a timeout");
+            let mut buffer = [0; 65536];
+            match self.socket.read(&mut buffer) {
+                Ok(0) => self.session.handle_eof(self.now()),
+                Ok(read) => self.session.handle_bytes(self.now(), Bytes::copy_from_slice(&buffer[..read])),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Err(error) => panic!("receive: {error}"),
+            }
+        }
+    }
+
+    /// Waits until publishing or playing is on.
+    #[track_caller]
+    fn ready(mut self) -> Self {
+        loop {
+            match self.next_event(PATIENCE).expect("an answer") {
+                ClientEvent::Ready => return self,
+                ClientEvent::Closed { reason } => panic!("closed: {reason:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Publishes all of it at some pace, and stops in good order.
+    fn publish(mut self, tags: &[Tag]) {
+        let start = std::time::Instant::now();
+        for tag in tags {
+            let due = Duration::from_millis(u64::from(tag.timestamp) / 4);
+            if let Some(early) = due.checked_sub(start.elapsed()) {
+                std::thread::sleep(early);
+            }
+            let kind = match tag.kind {
+                Kind::Audio => MediaKind::Audio,
+                Kind::Video => MediaKind::Video,
+                Kind::Data => MediaKind::Data,
+            };
+            let payload = Payload::from(Bytes::copy_from_slice(&tag.body));
+            self.session.send_media(self.now(), kind, tag.timestamp, &payload).expect("it is publishing");
+            self.drain();
+            assert!(
+                self.events.iter().all(|event| !matches!(event, ClientEvent::Closed { .. })),
+                "{:?}",
+                self.events
+            );
+        }
+        self.session.stop(self.now());
+        self.drain();
+        self.socket.shutdown(std::net::Shutdown::Write).expect("shut the write side");
+        let _ = self.socket.read_to_end(&mut Vec::new());
+    }
+
+    /// Plays to the end of the stream.
+    fn record(mut self) -> Vec<Tag> {
+        let mut tags = Vec::new();
+        loop {
+            match self.next_event(PATIENCE).expect("the stream goes on") {
+                ClientEvent::Media(media) => tags.push(Tag {
+                    kind: Kind::from_type(media.type_id).expect("AMF0 data"),
+                    timestamp: media.timestamp,
+                    body: media.payload.to_vec(),
+                }),
+                ClientEvent::Ended | ClientEvent::Closed { .. } => return tags,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Publishes and plays with the engine's client; rtmpdump watches what it publishes.
+fn publish_and_play(server: &Server, handshake: HandshakeKind, skipped_max: usize) {
+    let media = LARGE_KEY_FRAMES.media();
+    let name = format!("{handshake:?}");
+    let url = server.url("live", &name);
+    let recorder = rtmpdump::play(&url);
+    let player = Driver::start(&url, Role::Play, handshake);
+    let playing = std::thread::spawn(move || player.record());
+    server.wait_for_players("live", &name, 2);
+    Driver::start(&url, Role::Publish, handshake).ready().publish(&media.tags);
+    let received = playing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let run = gapless_sequence(&media.packets, &Packet::from_tags(&received)).expect("one gapless run");
+    assert!(run.skipped <= skipped_max, "{run:?}");
+    assert!(recorder.finish().assert_gapless(&media.packets).skipped <= skipped_max);
+}
+
+/// Against `inrush`.
+#[test]
+fn publishes_to_and_plays_from_inrush() {
+    let server = Inrush::new().cores(2).start();
+    for handshake in [HandshakeKind::Simple, HandshakeKind::Digest] {
+        publish_and_play(&server, handshake, 0);
+    }
+}
+
+/// Against a server of another make, which keeps back what comes before the first video frame: one audio frame.
+#[test]
+fn publishes_to_and_plays_from_nginx_rtmp() {
+    let server = Server::nginx_rtmp();
+    for handshake in [HandshakeKind::Simple, HandshakeKind::Digest] {
+        publish_and_play(&server, handshake, 1);
+    }
+}
+
+/// A refusal by either server reaches the program with its code.
+#[test]
+fn refusals_are_told() {
+    for server in [Inrush::new().start(), Server::nginx_rtmp()] {
+        let url = server.url("live", "taken");
+        let mut holder = Driver::start(&url, Role::Publish, HandshakeKind::Simple).ready();
+        let mut refused = Driver::start(&url, Role::Publish, HandshakeKind::Simple);
+        let reason = loop {
+            match refused.next_event(PATIENCE).expect("an answer") {
+                ClientEvent::Closed { reason } => break reason,
+                ClientEvent::Ready => panic!("two publishers of one stream"),
+                _ => {}
+            }
+        };
+        let ClientCloseReason::Refused(status) = reason else { panic!("closed: {reason:?}") };
+        assert_eq!(status.code, "NetStream.Publish.BadName");
+        let payload = Payload::from(Bytes::from(THIN.media().tags[0].body.clone()));
+        holder.session.send_media(holder.now(), MediaKind::Data, 0, &payload).expect("it is publishing");
+        holder.drain();
+    }
+}
