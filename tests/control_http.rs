@@ -32,6 +32,10 @@ fn streams_and_connections_are_described() {
     );
     let player = ffmpeg::play(Generation::Nine, &server.url("live", "avc"));
     server.wait_for_players("live", "avc", 1);
+    // The player may be on the other core, which tells the stream's home of it at its next sweep.
+    wait_until("the stream counts its player", PATIENCE, || {
+        (stream(&server, "avc")["subscribers"] == 1).then_some(())
+    });
 
     let avc = stream(&server, "avc");
     assert_eq!(avc["resolution"], serde_json::json!({"width": 640, "height": 360}));

@@ -44,8 +44,9 @@ fn every_player_sees_every_frame_and_slow_ones_hurt_only_themselves() {
         let slow = if name == "third" { 2 } else { 0 };
         server.wait_for_players("live", name, players + slow);
     }
-    let per_core = server.metrics().per_core("subscribers");
-    assert!(per_core.iter().all(|count| *count > 0), "players are on one core only: {per_core:?}");
+    wait_until("players are on both cores", PATIENCE, || {
+        server.metrics().per_core("subscribers").iter().all(|count| *count > 0).then_some(())
+    });
 
     std::thread::scope(|scope| {
         for (name, bits, _) in streams {

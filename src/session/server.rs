@@ -397,9 +397,10 @@ impl ServerSession {
         since + self.settings.deadlines.of(stage)
     }
 
-    /// A peer that has been silent is asked whether it is there, from `connect` on.
+    /// A peer that has been silent is asked whether it is there, from `connect` on. A publisher is not: the kernel finds a dead one
+    /// sooner by keepalive, and bytes of ours that wait to be acknowledged would stop its probes and begin the wait anew.
     fn ping_due(&self) -> Instant {
-        if self.is_closed() || self.connect.is_none() {
+        if self.is_closed() || self.connect.is_none() || self.is_publishing() {
             return Instant::FAR_FUTURE;
         }
         self.received_at.max(self.pinged_at) + self.settings.ping_interval
