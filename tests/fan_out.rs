@@ -44,7 +44,11 @@ fn every_player_sees_every_frame_and_slow_ones_hurt_only_themselves() {
         let slow = if name == "third" { 2 } else { 0 };
         server.wait_for_players("live", name, players + slow);
     }
-    let per_core = server.metrics().per_core("subscribers");
+    let all = streams.iter().map(|(_, _, players)| *players as u64).sum::<u64>() + 2;
+    let per_core = wait_until("metrics count the players", PATIENCE, || {
+        let per_core = server.metrics().per_core("subscribers");
+        (per_core.iter().sum::<u64>() == all).then_some(per_core)
+    });
     assert!(per_core.iter().all(|count| *count > 0), "players are on one core only: {per_core:?}");
 
     std::thread::scope(|scope| {
