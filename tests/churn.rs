@@ -128,13 +128,11 @@ fn rest(server: &Server) -> Rest {
 
 /// What is held, or `None` as long as anything is left of a connection.
 fn at_rest(server: &Server) -> Option<Rest> {
+    let open_files = server.open_files(); // before the next question opens one
     let metrics = server.metrics();
     let left = ["connections", "publishers", "subscribers", "streams", "reassembly_bytes", "gop_bytes"];
     let is_empty = left.iter().all(|name| metrics.gauge(name) == 0);
-    is_empty.then(|| Rest {
-        open_files: server.open_files(),
-        operations_in_flight: metrics.gauge("operations_in_flight"),
-    })
+    is_empty.then(|| Rest { open_files, operations_in_flight: metrics.gauge("operations_in_flight") })
 }
 
 /// Publishes the fat stream until it is told to stop; gives the number of messages.
