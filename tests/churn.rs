@@ -24,6 +24,9 @@ use tokio::net::TcpStream;
 const CONNECTIONS: usize = 4_000;
 /// Connections at a time.
 const WAVE: usize = 250;
+/// Readings of what is held that must agree, and the time between them: longer than a sweep.
+const STEADY_READINGS: usize = 4;
+const BETWEEN_READINGS: Duration = Duration::from_millis(250);
 /// The stream that players join in the middle: its GOP does not fit into any socket's buffers.
 const FAT_BITS: usize = 6_000_000;
 
@@ -74,7 +77,7 @@ fn nothing_stays_of_connections_cut_at_any_stage() {
     let mut random = Random::from_environment();
     let server = Inrush::new().cores(2).placement("core:0").start();
     churn(&server, &mut random, WAVE); // what is allocated once is allocated now
-    let before = wait_until("the server is at rest", PATIENCE, || at_rest(&server));
+    let before = rest(&server);
 
     let crowd = Crowd::join(server.rtmp(), "live", "fat", 4);
     server.wait_for_players("live", "fat", 4);
@@ -94,12 +97,7 @@ fn nothing_stays_of_connections_cut_at_any_stage() {
         assert_eq!(seen, (Some(0), Some(messages - 1), 0, messages), "a player noticed the others");
     }
 
-    let mut after = None;
-    let settled = wait_settled(|| {
-        after = at_rest(&server);
-        after == Some(before)
-    });
-    assert!(settled, "before: {before:?}, after: {after:?}, {:?}", server.connections());
+    assert_eq!(rest(&server), before, "something is left of the connections");
     let metrics = server.metrics();
     assert!(metrics.counter("moved_in") > 0, "no publisher moved");
     println!("accepted {}, moved {}", metrics.counter("accepted"), metrics.counter("moved_in"));
@@ -114,27 +112,27 @@ struct Rest {
     operations_in_flight: u64,
 }
 
-/// What is held when nothing is connected; `None` as long as anything is left of a connection.
-fn at_rest(server: &Server) -> Option<Rest> {
-    let metrics = server.metrics();
-    let left = ["connections", "publishers", "subscribers", "streams", "reassembly_bytes", "gop_bytes"];
-    let is_empty = left.iter().all(|name| metrics.gauge(name) == 0);
-    is_empty.then(|| Rest {
-        open_files: server.open_files(),
-        operations_in_flight: metrics.gauge("operations_in_flight"),
+/// What is held when nothing is connected, once that is so and does not change any more: metrics are a sweep old.
+#[track_caller]
+fn rest(server: &Server) -> Rest {
+    let mut readings: Vec<Option<Rest>> = Vec::new();
+    let what = format!("nothing is left of any connection and {STEADY_READINGS} readings agree");
+    wait_until(&what, PATIENCE, || {
+        std::thread::sleep(BETWEEN_READINGS);
+        readings.push(at_rest(server));
+        let last = readings.last().copied().flatten()?;
+        let steady = readings.iter().rev().take_while(|reading| **reading == Some(last)).count();
+        (steady >= STEADY_READINGS).then_some(last)
     })
 }
 
-/// Waits for a condition without failing, so that the caller can say what is wrong.
-fn wait_settled(mut condition: impl FnMut() -> bool) -> bool {
-    let start = std::time::Instant::now();
-    while !condition() {
-        if start.elapsed() > PATIENCE {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    true
+/// What is held, or `None` as long as anything is left of a connection.
+fn at_rest(server: &Server) -> Option<Rest> {
+    let open_files = server.open_files(); // before the next question opens one
+    let metrics = server.metrics();
+    let left = ["connections", "publishers", "subscribers", "streams", "reassembly_bytes", "gop_bytes"];
+    let is_empty = left.iter().all(|name| metrics.gauge(name) == 0);
+    is_empty.then(|| Rest { open_files, operations_in_flight: metrics.gauge("operations_in_flight") })
 }
 
 /// Publishes the fat stream until it is told to stop; gives the number of messages.

@@ -274,7 +274,7 @@ impl Server {
         response
     }
 
-    /// `/metrics`.
+    /// `/metrics`, as each core's last sweep left them: what has just happened shows a little later.
     #[track_caller]
     pub fn metrics(&self) -> Metrics {
         Metrics::parse(&self.get("/metrics").body)
