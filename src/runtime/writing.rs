@@ -99,13 +99,20 @@ impl Core {
                 // The rest is taken after this write; the writer comes back without being woken.
                 break;
             }
-            slices += self.hub.take(now, subscriber, budget, &mut queued);
+            let taken = self.hub.take(now, subscriber, budget, &mut queued);
+            // At least one entry comes, even one that is over the budget alone: the kernel would refuse it as it is.
+            let is_over = taken > budget.slices;
+            slices += if is_over { 1 } else { taken };
             let mut messages = 0;
             for entry in queued.drain(..) {
                 match entry {
                     Queued::Frame(frame) => {
                         messages += 1;
-                        batch.push_frame(frame, stream_id);
+                        if is_over {
+                            batch.push_gathered(&frame, stream_id);
+                        } else {
+                            batch.push_frame(frame, stream_id);
+                        }
                     }
                     Queued::Notice(notice) => {
                         if let Some(connection) = self.connection(key) {
