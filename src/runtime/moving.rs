@@ -33,6 +33,7 @@ impl Core {
                     request,
                     control: connection.control,
                     buffer_bytes: connection.reading.buffer_bytes,
+                    mark: connection.reading.mark,
                     totals: connection.totals,
                 };
                 let woken = self.shared.inboxes.push(home, ToCore::Arrive(Box::new(moved)));

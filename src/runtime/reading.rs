@@ -117,12 +117,14 @@ impl Core {
         connection.reading.armed_at = None;
         let received = match result {
             Ok(0) => {
-                let open = connection.is_open();
-                connection.session.handle_eof(now);
-                if open {
-                    self.drive(key);
-                } else {
-                    self.shut(key, CloseReason::Eof);
+                match connection.phase {
+                    Phase::Open if connection.is_open() => {
+                        connection.session.handle_eof(now);
+                        self.drive(key);
+                    }
+                    // The peer sends no more, but may still read why: the writer ends it.
+                    Phase::Flushing { .. } => {}
+                    Phase::Open | Phase::Lingering | Phase::Shut => self.shut(key, CloseReason::Eof),
                 }
                 return false;
             }
@@ -134,7 +136,8 @@ impl Core {
             }
             Ok(received) => received,
         };
-        let filled = buffer.len() == buffer.capacity();
+        // The rest of a used buffer is filled by any stream; a whole one only by a stream that wants more.
+        let filled = received >= connection.reading.buffer_bytes;
         let bytes = buffer.split().freeze();
         connection.totals.bytes_in += received as u64;
         if connection.phase == Phase::Open {
