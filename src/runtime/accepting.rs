@@ -40,7 +40,7 @@ async fn accept(core: CoreRef, listener: Rc<OwnedFd>) {
         match op::accept(listener.clone()).await {
             Ok((socket, peer)) => {
                 core.borrow_mut().exhausted = false;
-                admit(&core, socket, peer);
+                admit(&core, socket, canonical(peer));
             }
             Err(_) if core.borrow().listeners.is_empty() => break,
             Err(error) if listener::is_exhaustion(&error) => {
@@ -73,6 +73,11 @@ impl Core {
     }
 }
 
+/// An IPv4 peer of a listener for both families comes as `::ffff:a.b.c.d`: limits, trust and logs must see its own address.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}
+
 /// Gives a new connection its session and its tasks.
 fn admit(core: &CoreRef, socket: OwnedFd, peer: SocketAddr) {
     let connection = {
@@ -97,4 +102,21 @@ fn admit(core: &CoreRef, socket: OwnedFd, peer: SocketAddr) {
         Connection::new(id, socket, peer, place, now, session, span(id, peer))
     };
     Core::insert(core, connection);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An IPv4 peer is the same whichever listener took it; an IPv6 one stays as it is.
+    #[test]
+    fn mapped_addresses_become_ipv4() {
+        for (seen, meant) in [
+            ("[::ffff:127.0.0.1]:5000", "127.0.0.1:5000"),
+            ("192.0.2.1:5000", "192.0.2.1:5000"),
+            ("[2001:db8::1]:5000", "[2001:db8::1]:5000"),
+        ] {
+            assert_eq!(canonical(seen.parse().unwrap()), meant.parse().unwrap());
+        }
+    }
 }
