@@ -39,13 +39,13 @@ pub(crate) async fn write(core: CoreRef, key: ConnectionKey) {
                 batch = written;
                 let expected = batch.bytes();
                 batch.clear();
-                core.borrow_mut().on_sent(key, result, expected);
+                Core::guarded(&core, key, |core| core.on_sent(key, result, expected));
             }
             NextWrite::Wait(signal) => signal.raised().await,
             NextWrite::End => break,
         }
     }
-    core.borrow_mut().on_task_ended(key);
+    Core::guarded(&core, key, |core| core.on_task_ended(key));
 }
 
 impl Core {
