@@ -36,6 +36,9 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
     for warning in warnings {
         warn!("{warning}");
     }
+    // From here on a signal ends it in order, also one that comes while it starts.
+    let mut waiting =
+        Waiting::new().map_err(|error| Failure::Other(format!("cannot wait for signals: {error}")))?;
     check_host()?;
     let control = control::start(&config.control).map_err(|error| Failure::Host(error.to_string()))?;
     let engine = runtime::start(config.runtime.clone(), NameHasher::random())
@@ -49,7 +52,7 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
         host: host_address(),
     });
 
-    let report = watch(engine, config, sources, &log)?;
+    let report = waiting.watch(engine, config, sources, &log)?;
     info!(panics = report.panics, "stopped");
     // The control HTTP answers to the last, and the log outlives it.
     drop(control);
@@ -102,32 +105,53 @@ fn greet(greeting: &Greeting<'_>) {
     let _ = stdout.flush();
 }
 
-/// Waits for signals until the cores have ended.
-fn watch(engine: Engine, config: Config, sources: &Sources, log: &Log) -> Result<Report, Failure> {
-    let cannot_wait = |error: io::Error| Failure::Other(format!("cannot wait for signals: {error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot_wait)?;
-    runtime.block_on(async {
-        let mut signals = Signals::new().map_err(cannot_wait)?;
-        let handle = engine.handle();
-        let mut ended = join(engine).map_err(cannot_wait)?;
-        let mut config = config;
-        let mut stop = Stop::default();
-        loop {
-            tokio::select! {
-                report = &mut ended => {
-                    let report = report.map_err(|_| Failure::Other("the engine's end was lost".into()))?;
-                    return match stop {
-                        Stop::NotAsked => Err(Failure::Other(format!("the engine ended unasked: {report:?}"))),
-                        Stop::Draining | Stop::Now => Ok(report),
-                    };
+/// Where the main thread waits.
+struct Waiting {
+    runtime: tokio::runtime::Runtime,
+    signals: Signals,
+}
+
+impl Waiting {
+    fn new() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let signals = {
+            let _inside = runtime.enter();
+            Signals::new()?
+        };
+        Ok(Self { runtime, signals })
+    }
+
+    /// Waits for signals until the cores have ended.
+    fn watch(
+        &mut self,
+        engine: Engine,
+        mut config: Config,
+        sources: &Sources,
+        log: &Log,
+    ) -> Result<Report, Failure> {
+        let Self { runtime, signals } = self;
+        runtime.block_on(async {
+            let handle = engine.handle();
+            let mut ended = join(engine)
+                .map_err(|error| Failure::Other(format!("cannot wait for the engine: {error}")))?;
+            let mut stop = Stop::default();
+            loop {
+                tokio::select! {
+                    report = &mut ended => {
+                        let report = report.map_err(|_| Failure::Other("the engine's end was lost".into()))?;
+                        return match stop {
+                            Stop::NotAsked => Err(Failure::Other(format!("the engine ended unasked: {report:?}"))),
+                            Stop::Draining | Stop::Now => Ok(report),
+                        };
+                    }
+                    asked = signals.next() => match asked {
+                        Asked::End => stop = stop.next(&handle),
+                        Asked::Reload => reload(&mut config, sources, log),
+                    },
                 }
-                asked = signals.next() => match asked {
-                    Asked::End => stop = stop.next(&handle),
-                    Asked::Reload => reload(&mut config, sources, log),
-                },
             }
-        }
-    })
+        })
+    }
 }
 
 /// Waits for the cores on a thread of its own, as that blocks.

@@ -19,6 +19,9 @@ const ACCEPTS_IN_FLIGHT: usize = 8;
 /// How long a listener rests when descriptors or memory have run out. The backlog keeps who comes meanwhile.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// When no accept has failed for so long, the next failure is news again.
+const EXHAUSTION_OVER: Duration = Duration::from_secs(10);
+
 /// The span under which all of a connection's log lines stand.
 pub(crate) fn span(id: ConnectionId, peer: SocketAddr) -> Span {
     info_span!("connection", id = id.0, %peer)
@@ -38,10 +41,7 @@ pub(crate) fn start(core: &CoreRef) {
 async fn accept(core: CoreRef, listener: Rc<OwnedFd>) {
     loop {
         match op::accept(listener.clone()).await {
-            Ok((socket, peer)) => {
-                core.borrow_mut().exhausted = false;
-                admit(&core, socket, peer);
-            }
+            Ok((socket, peer)) => admit(&core, socket, canonical(peer)),
             Err(_) if core.borrow().listeners.is_empty() => break,
             Err(error) if listener::is_exhaustion(&error) => {
                 core.borrow_mut().on_exhaustion(&error);
@@ -66,35 +66,64 @@ impl Core {
     /// of a core meet the same wall.
     fn on_exhaustion(&mut self, error: &std::io::Error) {
         self.counts.accept_pauses += 1;
-        if !std::mem::replace(&mut self.exhausted, true) {
+        let now = self.now();
+        let before = self.exhausted_at.replace(now);
+        // At the limit accepts succeed and fail by turns: that is one episode, until none has failed for a while.
+        if before.is_none_or(|before| now - before > EXHAUSTION_OVER) {
             let core = self.id.0;
             warn!(core, %error, "accept pauses: raise the limit of open files (ulimit -n) or shed load");
         }
     }
 }
 
+/// An IPv4 peer of a listener for both families comes as `::ffff:a.b.c.d`: limits, trust and logs must see its own address.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}
+
 /// Gives a new connection its session and its tasks.
 fn admit(core: &CoreRef, socket: OwnedFd, peer: SocketAddr) {
-    let connection = {
-        let mut this = core.borrow_mut();
-        this.counts.accepted += 1;
-        if this.stopping || this.connections.len() >= this.shared.settings.core_connections_max {
-            this.count("refused", "connections_max");
-            debug!(core = this.id.0, %peer, "refused: too many connections");
-            return;
+    if let Some(connection) = Core::caught(core, None, |core| core.admit(socket, peer)).flatten() {
+        Core::insert(core, connection);
+    }
+}
+
+impl Core {
+    fn admit(&mut self, socket: OwnedFd, peer: SocketAddr) -> Option<Connection> {
+        self.counts.accepted += 1;
+        if self.stopping || self.connections.len() >= self.shared.settings.core_connections_max {
+            self.count("refused", "connections_max");
+            debug!(core = self.id.0, %peer, "refused: too many connections");
+            return None;
         }
-        let Some(place) = this.shared.prefixes.place(peer.ip()) else {
-            this.count("refused", "prefix_connections_max");
-            debug!(core = this.id.0, %peer, "refused: too many connections from its network");
-            return;
+        let Some(place) = self.shared.prefixes.place(peer.ip()) else {
+            self.count("refused", "prefix_connections_max");
+            debug!(core = self.id.0, %peer, "refused: too many connections from its network");
+            return None;
         };
         if let Err(error) = socket::tune_accepted(&socket) {
-            debug!(core = this.id.0, %peer, %error, "socket options");
+            debug!(core = self.id.0, %peer, %error, "socket options");
         }
-        let now = this.now();
-        let id = this.shared.new_connection_id();
-        let session = ServerSession::new(now, this.shared.session_settings.clone(), entropy::draw(now));
-        Connection::new(id, socket, peer, place, now, session, span(id, peer))
-    };
-    Core::insert(core, connection);
+        let now = self.now();
+        let id = self.shared.new_connection_id();
+        let session = ServerSession::new(now, self.shared.session_settings.clone(), entropy::draw(now));
+        Some(Connection::new(id, socket, peer, place, now, session, span(id, peer)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An IPv4 peer is the same whichever listener took it; an IPv6 one stays as it is.
+    #[test]
+    fn mapped_addresses_become_ipv4() {
+        for (seen, meant) in [
+            ("[::ffff:127.0.0.1]:5000", "127.0.0.1:5000"),
+            ("192.0.2.1:5000", "192.0.2.1:5000"),
+            ("[2001:db8::1]:5000", "[2001:db8::1]:5000"),
+        ] {
+            assert_eq!(canonical(seen.parse().unwrap()), meant.parse().unwrap());
+        }
+    }
 }

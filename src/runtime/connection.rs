@@ -170,6 +170,8 @@ pub(crate) struct Moved {
     pub(crate) request: PublishRequest,
     pub(crate) control: VecDeque<Bytes>,
     pub(crate) buffer_bytes: usize,
+    /// The socket's receive mark goes with it, and one that nobody knows of would never be lowered.
+    pub(crate) mark: u32,
     pub(crate) totals: Totals,
 }
 
@@ -223,6 +225,7 @@ impl Connection {
         connection.control_bytes = moved.control.iter().map(Bytes::len).sum();
         connection.control = moved.control;
         connection.reading.buffer_bytes = moved.buffer_bytes;
+        connection.reading.mark = moved.mark;
         connection.totals = moved.totals;
         (connection, moved.request)
     }

@@ -4,10 +4,11 @@
 //! never across an await. Sessions, hub and sockets meet here: what a session asks for becomes a call on the hub, what the hub has for
 //! a subscriber wakes its writer, what concerns another core goes to that core's inbox.
 //! # Errors
-//! A session's error closes its connection alone, with its reason counted and logged once. A panic under [`Core::guarded`] is a
-//! defect: it is counted, logged, and costs the connection it happened in.
+//! A session's error closes its connection alone, with its reason counted and logged once. A panic is a defect: every step of every
+//! task runs under [`Core::guarded`] or [`Core::caught`], which count and log it; it costs the connection it happened in, never a task.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -57,14 +58,18 @@ pub(crate) struct Core {
     pub(crate) labelled_changed: bool,
     /// Raised when the hub has something for other cores.
     pub(crate) outgoing: Signal,
-    /// Raised when the core has ended: told to stop, and nothing left.
+    /// Which cores the hub was told are congested.
+    pub(crate) congested: Vec<bool>,
+    /// What was taken out of the inbox and not yet dealt with.
+    pub(crate) taken: VecDeque<ToCore>,
+    /// Raised when the core was told to stop and has nothing left.
     pub(crate) ended: Signal,
     /// Listeners; empty once the core takes no new connections.
     pub(crate) listeners: Vec<Rc<std::os::fd::OwnedFd>>,
     /// Accept tasks that still run.
     pub(crate) accepting: usize,
-    /// The last accept failed for want of descriptors or memory.
-    pub(crate) exhausted: bool,
+    /// When an accept last failed for want of descriptors or memory.
+    pub(crate) exhausted_at: Option<Instant>,
     pub(crate) stopping: bool,
     /// Subscribers that the hub has given up on, to be closed at the next sweep.
     hopeless: Vec<ConnectionKey>,
@@ -85,6 +90,7 @@ pub(crate) enum Driven {
 impl Core {
     pub(crate) fn new(id: CoreId, shared: Arc<Shared>) -> Self {
         let hub = Hub::new(HubSettings { core: id, cores: shared.cores() });
+        let congested = vec![false; shared.cores()];
         Self {
             id,
             shared,
@@ -94,10 +100,12 @@ impl Core {
             labelled: Labelled::new(),
             labelled_changed: false,
             outgoing: Signal::default(),
+            congested,
+            taken: VecDeque::new(),
             ended: Signal::default(),
             listeners: Vec::new(),
             accepting: 0,
-            exhausted: false,
+            exhausted_at: None,
             stopping: false,
             hopeless: Vec::new(),
             next_generation: 0,
@@ -132,23 +140,34 @@ impl Core {
         key: ConnectionKey,
         step: impl FnOnce(&mut Self) -> T,
     ) -> Option<T> {
+        let done = Self::caught(core, Some(key), step);
+        if done.is_none() {
+            // What the panic left half done may make the end panic as well.
+            Self::caught(core, Some(key), |core| core.abandon(key));
+        }
+        done
+    }
+
+    /// Runs one step of a task, for a connection or for none; a panic in it is caught and counted, so that the task goes on.
+    pub(crate) fn caught<T>(
+        core: &CoreRef,
+        key: Option<ConnectionKey>,
+        step: impl FnOnce(&mut Self) -> T,
+    ) -> Option<T> {
         let began = core.borrow().now();
         let result = catch_unwind(AssertUnwindSafe(|| step(&mut core.borrow_mut())));
         let mut core = core.borrow_mut();
         let took = core.now() - began;
         if took > STALL {
             core.counts.stalls += 1;
-            let id = core.connection(key).map_or(0, |connection| connection.id.0);
+            let id = key.and_then(|key| core.connection(key)).map_or(0, |connection| connection.id.0);
             warn!(core = core.id.0, connection = id, ms = took.as_millis(), "a step stalled the core");
         }
-        match result {
-            Ok(value) => Some(value),
-            Err(_) => {
-                core.counts.panics += 1;
-                core.abandon(key);
-                None
-            }
+        if result.is_err() {
+            core.counts.panics += 1;
+            error!(core = core.id.0, "panic in a step of the core");
         }
+        result.ok()
     }
 
     /// Ends a connection whose session can no longer be trusted.
@@ -160,7 +179,11 @@ impl Core {
         socket::shut_both(&connection.socket);
         connection.wake_writer.raise();
         connection.resume_reading.raise();
+        let served = connection.tasks > 0;
         self.detach(key);
+        if !served {
+            self.remove(key);
+        }
     }
 
     /// Adds a connection and starts its two tasks.
@@ -280,8 +303,8 @@ impl Core {
             if self.counts.reassembly_bytes > self.shared.settings.core_reassembly_bytes_max as u64
                 && held > counted
             {
-                let now = self.now();
-                self.begin_close(key, CloseReason::Overload, true, now);
+                // The session lets go of what it holds at once, and tells the peer.
+                self.close(key, CloseReason::Overload);
             }
         }
         self.pump_hub();
@@ -526,37 +549,46 @@ impl Core {
         connection.give_up_at = now + CLOSE_TIME_MAX;
         connection.wake_writer.raise();
         connection.resume_reading.raise();
-        if let CloseReason::Error(error) = &reason {
-            warn!(parent: &connection.span, error = %error, kind = error.label(), "closes the connection");
-            let label = error.label();
-            self.count("session_error", label);
-        }
-        if let Some(connection) = self.connection(key) {
-            connection.close_reason = Some(reason);
-        }
+        self.give_reason(key, reason);
         self.detach(key);
+    }
+
+    /// The first reason of a connection's end is the one that counts; an error is logged once.
+    fn give_reason(&mut self, key: ConnectionKey, reason: CloseReason) {
+        let Some(connection) = self.connection(key).filter(|connection| connection.close_reason.is_none())
+        else {
+            return;
+        };
+        connection.close_reason = Some(reason);
+        if let CloseReason::Error(error) = reason {
+            warn!(parent: &connection.span, error = %error, kind = error.label(), "closes the connection");
+            self.count("session_error", error.label());
+        }
     }
 
     /// Closes a connection for a reason of ours, telling the peer where the protocol can.
     pub(crate) fn close(&mut self, key: ConnectionKey, reason: CloseReason) {
         let now = self.now();
-        if let Some(connection) = self.connection(key) {
-            if !connection.is_open() {
-                return;
-            }
-            connection.session.close(now, reason);
-            self.drive(key);
+        let Some(connection) = self.connection(key).filter(|connection| connection.phase == Phase::Open)
+        else {
+            return;
+        };
+        if matches!(connection.activity, Activity::Moving { .. }) {
+            // Its writer has ended, or is about to: nobody is left to say farewell.
+            return self.shut(key, reason);
         }
+        connection.session.close(now, reason);
+        self.drive(key);
     }
 
     /// Ends a connection without waiting for anything but its operations.
     pub(crate) fn shut(&mut self, key: ConnectionKey, reason: CloseReason) {
         let Some(connection) = self.connection(key) else { return };
         connection.phase = Phase::Shut;
-        connection.close_reason.get_or_insert(reason);
         socket::shut_both(&connection.socket);
         connection.wake_writer.raise();
         connection.resume_reading.raise();
+        self.give_reason(key, reason);
         self.detach(key);
     }
 
@@ -596,21 +628,35 @@ impl Core {
     /// Deals with a message of another core or of the control HTTP.
     pub(crate) fn on_message(core: &CoreRef, message: ToCore) {
         match message {
-            ToCore::Mesh { from, messages, bytes } => {
-                let mut this = core.borrow_mut();
-                let now = this.now();
-                this.counts.batches_in += 1;
-                for message in messages {
-                    this.hub.handle_mesh(now, from, message);
-                    this.pump_hub();
-                }
-                this.shared.inboxes.on_taken(from, this.id, bytes);
-            }
             ToCore::Arrive(moved) => super::moving::arrive(core, *moved),
-            ToCore::Ask(ask) => core.borrow_mut().answer(ask),
-            ToCore::StopListening => core.borrow_mut().stop_listening(),
-            ToCore::Stop => core.borrow_mut().begin_stop(),
+            message => drop(Self::caught(core, None, |core| core.on_told(message))),
         }
+    }
+
+    fn on_told(&mut self, message: ToCore) {
+        match message {
+            ToCore::Mesh { from, messages, bytes } => {
+                let now = self.now();
+                self.counts.batches_in += 1;
+                self.shared.inboxes.on_taken(from, self.id, bytes);
+                for message in messages {
+                    self.hub.handle_mesh(now, from, message);
+                    self.pump_hub();
+                }
+            }
+            ToCore::Arrive(_) => unreachable!("it starts tasks, so it has its own way in"),
+            ToCore::Ask(ask) => self.answer(ask),
+            ToCore::StopListening => self.stop_listening(),
+            ToCore::Stop => self.begin_stop(),
+        }
+    }
+
+    /// The next message for this core, if there is one.
+    pub(crate) fn next_message(&mut self) -> Option<ToCore> {
+        if self.taken.is_empty() {
+            self.shared.inboxes.drain(self.id, &mut self.taken);
+        }
+        self.taken.pop_front()
     }
 
     /// Takes no new connections.
@@ -635,6 +681,14 @@ impl Core {
         if self.stopping && self.connections.is_empty() && self.accepting == 0 {
             self.ended.raise();
         }
+    }
+
+    /// Whether nothing is left here and nothing can come any more: no core sends anything now, and what was sent is dealt with.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.shared.all_cores_done()
+            && self.taken.is_empty()
+            && self.shared.inboxes.is_empty(self.id)
+            && self.connections.is_empty()
     }
 
     /// The keys of the connections that `wanted` picks, for walks that may remove some.

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tracing::{debug, error};
 
@@ -15,7 +16,7 @@ use super::core::{Core, CoreRef};
 use super::handle::Handle;
 use super::names::NameHasher;
 use super::settings::RuntimeSettings;
-use super::shared::Shared;
+use super::shared::{OpenCore, Shared};
 use super::{accepting, affinity, listener, op, turn};
 use crate::hub::CoreId;
 
@@ -25,6 +26,9 @@ const RING_ENTRIES: u32 = 1024;
 const RING_COMPLETIONS: u32 = 8192;
 /// Cores are bits of a `u128` in the directory.
 const CORES_MAX: usize = 128;
+
+/// How often a core that has nothing left looks whether the others are done.
+const END_POLL: Duration = Duration::from_millis(1);
 
 /// Why the engine did not start: always the host's or the settings' doing, told with the command that fixes it.
 #[derive(Debug, thiserror::Error)]
@@ -199,6 +203,7 @@ fn run(
         }
     };
     let report = runtime.block_on(async {
+        let open = OpenCore::new(shared.clone());
         let core: CoreRef = Rc::new(RefCell::new(Core::new(id, shared)));
         core.borrow_mut().listeners = listeners.into_iter().map(Rc::new).collect();
         let ended = core.borrow().ended.clone();
@@ -213,6 +218,12 @@ fn run(
         }
         let _ = started.send(Ok(()));
         ended.raised().await;
+        // Streams are shared between cores: what this one held of others' it gives back now, and it stays for what they give back.
+        Core::caught(&core, None, Core::flush_outgoing);
+        drop(open);
+        while !core.borrow().has_ended() {
+            tokio::time::sleep(END_POLL).await;
+        }
         let mut core = core.borrow_mut();
         let now = core.now();
         core.publish_counts(now);

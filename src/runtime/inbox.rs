@@ -30,6 +30,16 @@ pub(crate) enum ToCore {
     Stop,
 }
 
+impl ToCore {
+    /// Messages in it, for the owner's work budget.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Mesh { messages, .. } => messages.len().max(1),
+            _ => 1,
+        }
+    }
+}
+
 /// A question with the place for its answer. An answer that nobody waits for any more is dropped.
 pub(crate) enum Ask {
     Streams(oneshot::Sender<Vec<StreamInfo>>),
@@ -87,6 +97,11 @@ impl Inboxes {
         } else {
             into.append(&mut queue);
         }
+    }
+
+    /// Whether nothing is there.
+    pub(crate) fn is_empty(&self, core: CoreId) -> bool {
+        self.inboxes[usize::from(core.0)].queue.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Waits until something was put into an empty inbox.

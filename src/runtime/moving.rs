@@ -33,6 +33,7 @@ impl Core {
                     request,
                     control: connection.control,
                     buffer_bytes: connection.reading.buffer_bytes,
+                    mark: connection.reading.mark,
                     totals: connection.totals,
                 };
                 let woken = self.shared.inboxes.push(home, ToCore::Arrive(Box::new(moved)));
@@ -61,13 +62,18 @@ pub(crate) fn arrive(core: &CoreRef, moved: Moved) {
         core.counts.moved_in += 1;
         (core.id, core.shared.clone())
     };
-    Core::guarded(core, key, |core| {
+    let published = Core::guarded(core, key, |core| {
         let now = core.now();
         core.publish(key, request, now);
-        shared.directory.arrived(&stream, id);
+        // What the session still holds is driven by the reader's first step.
+    });
+    if published.is_none() {
+        return shared.directory.lost(&stream);
+    }
+    shared.directory.arrived(&stream, id);
+    Core::guarded(core, key, |core| {
         if core.stopping {
             core.close(key, crate::session::CloseReason::Drained);
         }
-        // What the session still holds is driven by the reader's first step.
     });
 }

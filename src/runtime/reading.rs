@@ -51,8 +51,8 @@ pub(crate) async fn read(core: CoreRef, key: ConnectionKey) {
     // A connection that has just moved here may hold bytes that were read before.
     let mut may_go_on = drive(&core, key).await;
     while may_go_on {
-        let next = core.borrow_mut().next_read(key, &mut buffer);
-        match next {
+        let next = Core::guarded(&core, key, |core| core.next_read(key, &mut buffer));
+        match next.unwrap_or(NextRead::End) {
             NextRead::Receive(socket) => {
                 let (result, filled) = op::recv(socket, std::mem::take(&mut buffer)).await;
                 buffer = filled;
@@ -63,11 +63,14 @@ pub(crate) async fn read(core: CoreRef, key: ConnectionKey) {
                 signal.raised().await;
                 may_go_on = drive(&core, key).await;
             }
-            NextRead::Depart => return core.borrow_mut().depart(key),
+            NextRead::Depart => {
+                Core::guarded(&core, key, |core| core.depart(key));
+                return;
+            }
             NextRead::End => break,
         }
     }
-    core.borrow_mut().on_task_ended(key);
+    Core::guarded(&core, key, |core| core.on_task_ended(key));
 }
 
 /// Drives the session to its end of input, a budget at a time. False after a panic in it.
@@ -117,12 +120,14 @@ impl Core {
         connection.reading.armed_at = None;
         let received = match result {
             Ok(0) => {
-                let open = connection.is_open();
-                connection.session.handle_eof(now);
-                if open {
-                    self.drive(key);
-                } else {
-                    self.shut(key, CloseReason::Eof);
+                match connection.phase {
+                    Phase::Open if connection.is_open() => {
+                        connection.session.handle_eof(now);
+                        self.drive(key);
+                    }
+                    // The peer sends no more, but may still read why: the writer ends it.
+                    Phase::Flushing { .. } => {}
+                    Phase::Open | Phase::Lingering | Phase::Shut => self.shut(key, CloseReason::Eof),
                 }
                 return false;
             }
@@ -134,7 +139,8 @@ impl Core {
             }
             Ok(received) => received,
         };
-        let filled = buffer.len() == buffer.capacity();
+        // The rest of a used buffer is filled by any stream; a whole one only by a stream that wants more.
+        let filled = received >= connection.reading.buffer_bytes;
         let bytes = buffer.split().freeze();
         connection.totals.bytes_in += received as u64;
         if connection.phase == Phase::Open {

@@ -33,6 +33,25 @@ pub(crate) struct Shared {
     draining: AtomicBool,
     drain_ends_at: AtomicU64,
     stopping: AtomicBool,
+    /// Cores that may still send something to others.
+    open_cores: AtomicUsize,
+}
+
+/// One core's part in [`Shared::open_cores`]; given back when dropped, also by a core that is lost to a panic.
+pub(crate) struct OpenCore(Arc<Shared>);
+
+impl OpenCore {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        shared.open_cores.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for OpenCore {
+    fn drop(&mut self) {
+        // Whoever sees the count at zero also sees what this core has sent before.
+        self.0.open_cores.fetch_sub(1, Ordering::Release);
+    }
 }
 
 /// What one core's sweep publishes.
@@ -59,6 +78,7 @@ impl Shared {
             draining: AtomicBool::new(false),
             drain_ends_at: AtomicU64::new(u64::MAX),
             stopping: AtomicBool::new(false),
+            open_cores: AtomicUsize::new(0),
             settings,
         }
     }
@@ -96,6 +116,11 @@ impl Shared {
     pub(crate) fn begin_stop(&self) -> bool {
         self.draining.store(true, Ordering::Relaxed);
         !self.stopping.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether every core has sent its last.
+    pub(crate) fn all_cores_done(&self) -> bool {
+        self.open_cores.load(Ordering::Acquire) == 0
     }
 
     pub(crate) fn labelled(&self, core: usize) -> Labelled {

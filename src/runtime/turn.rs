@@ -1,6 +1,5 @@
 //! What a core does besides its connections: messages of other cores, batches for them, and the sweep.
 
-use std::collections::VecDeque;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -33,20 +32,17 @@ pub(crate) async fn inbox(core: CoreRef) {
         let core = core.borrow();
         (core.id, core.shared.clone())
     };
-    let mut messages = VecDeque::new();
+    let mut budget = MESSAGES_PER_TURN;
     loop {
         shared.inboxes.filled(id).await;
         loop {
-            shared.inboxes.drain(id, &mut messages);
-            if messages.is_empty() {
-                break;
-            }
-            for _ in 0..MESSAGES_PER_TURN {
-                let Some(message) = messages.pop_front() else { break };
-                Core::on_message(&core, message);
-            }
-            if !messages.is_empty() {
-                // Others get their turn, and submissions leave.
+            let Some(message) = core.borrow_mut().next_message() else { break };
+            budget = budget.saturating_sub(message.weight());
+            Core::on_message(&core, message);
+            // A core that sends as fast as this one takes would keep it here: others get their turn, and submissions leave. The
+            // budget is not made new by an empty inbox, since the next wake-up may have come already.
+            if budget == 0 {
+                budget = MESSAGES_PER_TURN;
                 let _ = tokio_uring::no_op().await;
             }
         }
@@ -57,17 +53,16 @@ pub(crate) async fn inbox(core: CoreRef) {
 /// were ready before it was woken.
 pub(crate) async fn outgoing(core: CoreRef) {
     let ready = core.borrow().outgoing.clone();
-    let mut congested = vec![false; core.borrow().shared.cores()];
     loop {
         ready.raised().await;
-        core.borrow_mut().flush_outgoing(&mut congested);
+        Core::caught(&core, None, Core::flush_outgoing);
     }
 }
 
 impl Core {
-    fn flush_outgoing(&mut self, congested: &mut [bool]) {
+    pub(crate) fn flush_outgoing(&mut self) {
         let shared = self.shared.clone();
-        for (index, congested) in congested.iter_mut().enumerate() {
+        for index in 0..shared.cores() {
             let to = CoreId(u16::try_from(index).unwrap_or(u16::MAX));
             if to == self.id {
                 continue;
@@ -78,9 +73,10 @@ impl Core {
                 let batch = ToCore::Mesh { from: self.id, messages, bytes };
                 self.counts.wakeups_sent += u64::from(shared.inboxes.push(to, batch));
             }
-            let now_congested = shared.inboxes.is_congested(self.id, to, *congested);
-            if now_congested != *congested {
-                *congested = now_congested;
+            let was_congested = self.congested[index];
+            let now_congested = shared.inboxes.is_congested(self.id, to, was_congested);
+            if now_congested != was_congested {
+                self.congested[index] = now_congested;
                 self.counts.feed_pauses += u64::from(now_congested);
                 self.hub.set_congested(to, now_congested);
             }
@@ -95,26 +91,21 @@ pub(crate) async fn sweep(core: CoreRef) {
     loop {
         let pause = if core.borrow().counts.publishers > 0 { SWEEP_BUSY } else { SWEEP_QUIET };
         tokio::time::sleep(pause).await;
-        let mut this = core.borrow_mut();
-        let now = this.now();
-        this.lower_stale_marks();
+        let now = core.borrow().now();
+        Core::caught(&core, None, Core::lower_stale_marks);
         if now - deadlines_at >= DEADLINES_EVERY {
             deadlines_at = now;
-            drop(this);
             enforce_deadlines(&core, now);
-            this = core.borrow_mut();
-            this.hub.handle_sweep(now);
-            this.pump_hub();
-            this.close_hopeless();
-            // A core that was congested towards others is looked at again even if nothing new is sent there.
-            this.outgoing.raise();
-            this.publish_counts(now);
-            this.end_drain(now);
+            Core::caught(&core, None, |core| core.sweep_hub(now));
+            Core::caught(&core, None, Core::close_hopeless);
+            let mut core = core.borrow_mut();
+            core.publish_counts(now);
+            core.end_drain(now);
         }
         if now - rates_at >= RATES_EVERY {
             let elapsed = now - rates_at;
             rates_at = now;
-            for (_, (_, connection)) in &mut this.connections {
+            for (_, (_, connection)) in &mut core.borrow_mut().connections {
                 connection.rate_in.measure(connection.totals.bytes_in, elapsed);
                 connection.rate_out.measure(connection.totals.bytes_out, elapsed);
             }
@@ -148,6 +139,13 @@ fn enforce_deadlines(core: &CoreRef, now: Instant) {
 }
 
 impl Core {
+    fn sweep_hub(&mut self, now: Instant) {
+        self.hub.handle_sweep(now);
+        self.pump_hub();
+        // A core that was congested towards others is looked at again even if nothing new is sent there.
+        self.outgoing.raise();
+    }
+
     /// Makes this core's counters visible to others.
     pub(crate) fn publish_counts(&mut self, now: Instant) {
         let hub = self.hub.counts();

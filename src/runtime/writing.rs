@@ -39,13 +39,13 @@ pub(crate) async fn write(core: CoreRef, key: ConnectionKey) {
                 batch = written;
                 let expected = batch.bytes();
                 batch.clear();
-                core.borrow_mut().on_sent(key, result, expected);
+                Core::guarded(&core, key, |core| core.on_sent(key, result, expected));
             }
             NextWrite::Wait(signal) => signal.raised().await,
             NextWrite::End => break,
         }
     }
-    core.borrow_mut().on_task_ended(key);
+    Core::guarded(&core, key, |core| core.on_task_ended(key));
 }
 
 impl Core {
@@ -99,13 +99,20 @@ impl Core {
                 // The rest is taken after this write; the writer comes back without being woken.
                 break;
             }
-            slices += self.hub.take(now, subscriber, budget, &mut queued);
+            let taken = self.hub.take(now, subscriber, budget, &mut queued);
+            // At least one entry comes, even one that is over the budget alone: the kernel would refuse it as it is.
+            let is_over = taken > budget.slices;
+            slices += if is_over { 1 } else { taken };
             let mut messages = 0;
             for entry in queued.drain(..) {
                 match entry {
                     Queued::Frame(frame) => {
                         messages += 1;
-                        batch.push_frame(frame, stream_id);
+                        if is_over {
+                            batch.push_gathered(&frame, stream_id);
+                        } else {
+                            batch.push_frame(frame, stream_id);
+                        }
                     }
                     Queued::Notice(notice) => {
                         if let Some(connection) = self.connection(key) {

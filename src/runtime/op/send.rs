@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use io_uring::{cqueue, opcode, types};
 use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 
@@ -72,6 +72,13 @@ impl SendBatch {
         } else {
             Item::Readdressed(frame.wire().with_stream_id(stream_id), frame)
         });
+    }
+
+    /// Appends a frame as one slice, copied: for one that alone has more slices than a message may have.
+    pub(crate) fn push_gathered(&mut self, frame: &LocalFrame, stream_id: u32) {
+        let mut bytes = BytesMut::new();
+        frame.wire().with_stream_id(stream_id).write_to(frame.payload(), &mut bytes);
+        self.push_bytes(bytes.freeze());
     }
 
     /// Lets go of what was written, and of arrays that a burst made large.
