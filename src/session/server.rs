@@ -183,7 +183,7 @@ impl ServerSession {
         }
     }
 
-    /// Bytes of input that the session keeps alive: unparsed ones and unfinished messages.
+    /// Bytes of input that the session keeps alive: unparsed ones, unfinished messages, and what is left of an aggregate.
     pub fn retained_bytes(&self) -> usize {
         self.incoming.retained_bytes()
     }
