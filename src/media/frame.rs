@@ -3,7 +3,8 @@
 //! A frame is made once, by [`super::Ingest`], and then shared behind one `Arc` by every subscriber on every core;
 //! nothing in it changes. What every RTMP subscriber would otherwise make anew, the chunk headers, is made with it.
 //! # Bounds
-//! [`Frame::retained_bytes`] is what a queue or a cache that holds the frame has to account for.
+//! [`Frame::retained_bytes`] is what a queue or a cache that holds the frame has to account for. [`FRAME_SLICES_MAX`] bounds the
+//! slices of a body, so that the wire form of any frame fits one write.
 
 use crate::rtmp::Payload;
 use crate::rtmp::chunk::WireHeaders;
@@ -18,6 +19,13 @@ pub const FRAME_CHUNK_SIZE: u32 = 60_000;
 
 /// Message stream of the wire form; a subscriber on another one gets its first header made anew.
 pub const FRAME_STREAM_ID: u32 = 1;
+
+/// Slices of a frame's body. One that arrived in more is copied into one piece, once for all its readers.
+///
+/// A write takes 1,024 slices (`IOV_MAX`) and a frame cannot be parted between two. The longest message (16,777,215 bytes) is 280
+/// chunks; each but the first adds its header and at most one cut: 256 + 2 * 279 and the first header are 815. A peer with
+/// chunks of 4,096 bytes gets there with a message of 1 MB.
+pub const FRAME_SLICES_MAX: usize = 256;
 
 /// Which of several tracks of one kind (E-RTMP v2 `videoTrackId`, `audioTrackId`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,6 +101,10 @@ impl Frame {
     /// A frame of a message's body. `pinned_bytes` is how much memory the body's slices keep alive, in bytes; it
     /// is never taken as less than the body itself.
     pub fn new(info: FrameInfo, payload: Payload, pinned_bytes: usize) -> Self {
+        let payload = match payload.slices().len() {
+            ..=FRAME_SLICES_MAX => payload,
+            _ => payload.to_bytes().into(),
+        };
         let type_id = match info.kind {
             MediaKind::Audio => type_id::AUDIO,
             MediaKind::Video => type_id::VIDEO,
@@ -197,6 +209,22 @@ mod tests {
         assert_eq!(later.payload().slices()[0].as_ptr(), frame.payload().slices()[0].as_ptr());
         assert_eq!(later.info, FrameInfo { timestamp: 0x0100_0000, ..frame.info });
         assert_eq!(later.retained_bytes(), frame.retained_bytes());
+    }
+
+    /// However small the pieces that the longest message came in: its wire form fits one write of 1,024 slices, with room to spare.
+    #[test]
+    fn the_wire_form_of_any_frame_fits_one_write() {
+        let longest = Bytes::from(vec![7; crate::rtmp::chunk::MESSAGE_LENGTH_MAX as usize]);
+        for slices in [1, 2, FRAME_SLICES_MAX, FRAME_SLICES_MAX + 1, 2_000, 30_000] {
+            let piece_bytes = longest.len().div_ceil(slices);
+            let payload: Payload =
+                longest.chunks(piece_bytes).map(|piece| longest.slice_ref(piece)).collect();
+            let shared = payload.slices().len() <= FRAME_SLICES_MAX;
+            let frame = Frame::new(info(MediaKind::Video, u32::MAX), payload, 0);
+            assert!(frame.wire().slice_count(frame.payload()) <= 815, "{slices}");
+            assert_eq!(frame.payload().slices()[0].as_ptr() == longest.as_ptr(), shared, "{slices}");
+            assert_eq!(*frame.payload(), Payload::from(longest.clone()));
+        }
     }
 
     /// What is accounted for is never less than the body, and never less than what the body pins.

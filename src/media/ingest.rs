@@ -62,6 +62,9 @@ pub struct Ingest {
     timestamps: Timestamps,
     lead: Option<Lead>,
     metadata: Option<Metadata>,
+    /// Input of messages that were copied or dropped: it lies in the same receive buffers as the frames beside it, so the next
+    /// frame that keeps its slices answers for it.
+    unclaimed_bytes: usize,
     counters: IngestCounters,
 }
 
@@ -99,12 +102,14 @@ impl Ingest {
             tracks: Tracks::default(),
             lead: None,
             metadata: None,
+            unclaimed_bytes: 0,
             counters: IngestCounters::default(),
         }
     }
 
     /// The frame to hand on for a message, `now` being when it was whole; `None` when there is nothing to hand on.
     pub fn frame(&mut self, now: Instant, message: MediaMessage) -> Option<Frame> {
+        self.unclaimed_bytes = self.unclaimed_bytes.saturating_add(message.wire_bytes as usize);
         if message.payload.is_empty() {
             self.counters.messages_empty += 1;
             return None;
@@ -191,7 +196,7 @@ impl Ingest {
     }
 
     fn tagged(&mut self, now: Instant, message: MediaMessage, tagged: Tagged) -> Frame {
-        let MediaMessage { kind, timestamp, payload, wire_bytes, .. } = message;
+        let MediaMessage { kind, timestamp, payload, .. } = message;
         let Tagged { mut role, track, .. } = tagged;
         if role.is_header() && payload.len() > HEADER_BYTES_MAX {
             self.counters.headers_oversized += 1;
@@ -206,7 +211,7 @@ impl Ingest {
         let (payload, pinned_bytes) = match role {
             FrameRole::SequenceHeader => (self.sequence_header(kind, &tagged, &payload), 0),
             FrameRole::TrackInfo => (own(&payload).into(), 0),
-            _ => (payload, wire_bytes as usize),
+            _ => (payload, self.claim_bytes()),
         };
         Frame::new(
             FrameInfo { kind, role, track, timestamp, arrived: now, starts_gop },
@@ -253,7 +258,7 @@ impl Ingest {
     }
 
     fn data(&mut self, now: Instant, message: MediaMessage) -> Option<Frame> {
-        let MediaMessage { kind, type_id, timestamp, payload, wire_bytes, .. } = message;
+        let MediaMessage { kind, type_id, timestamp, payload, .. } = message;
         let track = TrackId::DEFAULT;
         let mut info =
             FrameInfo { kind, role: FrameRole::Data, track, timestamp, arrived: now, starts_gop: false };
@@ -265,7 +270,7 @@ impl Ingest {
             }
             DataMessage::Other(payload) => {
                 info.timestamp = self.timestamps.of_frame(now, kind, track, timestamp);
-                Some(Frame::new(info, payload, wire_bytes as usize))
+                Some(Frame::new(info, payload, self.claim_bytes()))
             }
             DataMessage::ClearMetadata => {
                 self.metadata = None;
@@ -273,6 +278,11 @@ impl Ingest {
             }
             DataMessage::Nothing => None,
         }
+    }
+
+    /// The input that a frame with the slices it came in keeps alive: its own message's, and what nobody has answered for.
+    fn claim_bytes(&mut self) -> usize {
+        core::mem::take(&mut self.unclaimed_bytes)
     }
 
     /// Takes note of `onMetaData`; gives its bytes in memory of their own, those of the last one if it is the same.

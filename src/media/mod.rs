@@ -29,7 +29,9 @@ pub mod timestamps;
 pub mod track;
 pub mod video_tag;
 
-pub use frame::{FRAME_CHUNK_SIZE, FRAME_STREAM_ID, Frame, FrameInfo, FrameRole, MediaKind, TrackId};
+pub use frame::{
+    FRAME_CHUNK_SIZE, FRAME_SLICES_MAX, FRAME_STREAM_ID, Frame, FrameInfo, FrameRole, MediaKind, TrackId,
+};
 pub use gop::{GopCache, GopSettings};
 pub use ingest::{Ingest, IngestSettings};
 pub use ingest_counters::IngestCounters;

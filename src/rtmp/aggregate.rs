@@ -48,6 +48,11 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// Bytes of the aggregate that have not been given out.
+    pub fn left_bytes(&self) -> usize {
+        self.body.left()
+    }
+
     fn part(&mut self) -> Option<Message> {
         self.parts_left = self.parts_left.checked_sub(1)?;
         let [type_id, l0, l1, l2, t0, t1, t2, t3, _, _, _] = self.body.array::<HEADER_BYTES>()?;

@@ -3,9 +3,9 @@
 /// All bounds of one session.
 ///
 /// # What one session can make us hold
-/// With the defaults: 16 MiB of unfinished messages, 1 MiB of input that waits and one read buffer that is
-/// parsed, 16 KiB for the state of 64 chunk streams, and what AMF makes of one message at a time (4,096
-/// values and 256 KiB).
+/// With the defaults: 16 MiB of unfinished messages, 8 MiB of an aggregate that is taken apart, 1 MiB of
+/// input that waits and one read buffer that is parsed, 16 KiB for the state of 64 chunk streams, and what AMF
+/// makes of one message at a time (4,096 values and 256 KiB).
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Longest message that is reassembled, bytes. Refused at its header. The protocol's own bound is
@@ -17,7 +17,7 @@ pub struct Limits {
     /// What unfinished messages keep in memory, bytes, all chunk streams together: whole read buffers,
     /// however little of them is wanted. Two of the longest messages by default, 16 MiB.
     pub reassembly_bytes_max: usize,
-    /// Chunks a second with less than 16 bytes of payload. Chunks of one byte at 100 kbit/s are 12,500 a
+    /// Chunks, and parts of aggregates, a second with less than 16 bytes of payload. Chunks of one byte at 100 kbit/s are 12,500 a
     /// second; 200,000 by default cost the reader less than 1 % of a core.
     pub tiny_chunks_per_second_max: u32,
     /// Commands a second. An encoder sends ten in its first second and then none. 100 by default.

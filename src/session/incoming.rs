@@ -2,13 +2,14 @@
 //!
 //! # Bounds
 //! What [`ChunkReader`] holds, and one aggregate whose parts are handed out one by one, so that a message of 8 MiB made of
-//! empty parts costs one part a call and not a queue of them all.
+//! empty parts costs one part a call and not a queue of them all. A part with next to nothing in it is counted like a chunk
+//! with as little: else an aggregate would be the way around that bound.
 
 use bytes::Bytes;
 
 use super::Instant;
 use super::rate::TokenBucket;
-use crate::rtmp::chunk::{ChunkReader, Read};
+use crate::rtmp::chunk::{ChunkReader, Read, TINY_CHUNK_BYTES};
 use crate::rtmp::message::type_id;
 use crate::rtmp::{Limits, Message, PeerMisbehaved, aggregate};
 
@@ -43,16 +44,17 @@ impl Incoming {
         loop {
             if let Some(parts) = &mut self.aggregate {
                 match parts.next().transpose()? {
-                    Some(part) => return Ok(Some(part)),
+                    Some(part) => {
+                        self.charge_tiny(now, u64::from(part.payload.len() < TINY_CHUNK_BYTES))?;
+                        return Ok(Some(part));
+                    }
                     None => self.aggregate = None,
                 }
             }
             let read = self.reader.poll();
             let tiny_chunks = self.reader.counters().tiny_chunks;
             let added = tiny_chunks - core::mem::replace(&mut self.tiny_chunks, tiny_chunks);
-            if added > 0 && !self.tiny_chunk_rate.take(now, added) {
-                return Err(PeerMisbehaved::TooManyTinyChunks);
-            }
+            self.charge_tiny(now, added)?;
             match read? {
                 Read::Message(message) if message.header.type_id == type_id::AGGREGATE => {
                     self.aggregate = Some(aggregate::split(&message));
@@ -74,10 +76,17 @@ impl Incoming {
     }
 
     pub(super) fn retained_bytes(&self) -> usize {
-        self.reader.retained_bytes()
+        self.reader.retained_bytes() + self.aggregate.as_ref().map_or(0, aggregate::Parts::left_bytes)
     }
 
     pub(super) fn unparsed_bytes(&self) -> usize {
         self.reader.unparsed_bytes()
+    }
+
+    fn charge_tiny(&mut self, now: Instant, count: u64) -> Result<(), PeerMisbehaved> {
+        match count == 0 || self.tiny_chunk_rate.take(now, count) {
+            true => Ok(()),
+            false => Err(PeerMisbehaved::TooManyTinyChunks),
+        }
     }
 }

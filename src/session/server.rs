@@ -183,7 +183,7 @@ impl ServerSession {
         }
     }
 
-    /// Bytes of input that the session keeps alive: unparsed ones and unfinished messages.
+    /// Bytes of input that the session keeps alive: unparsed ones, unfinished messages, and what is left of an aggregate.
     pub fn retained_bytes(&self) -> usize {
         self.incoming.retained_bytes()
     }
@@ -393,7 +393,11 @@ impl ServerSession {
     }
 
     fn deadline(&self, stage: Stage) -> Instant {
-        let since = if stage == Stage::Idle { self.received_at } else { self.stage_since };
+        let since = match stage {
+            // Nothing was read while our answer to `publish` was awaited with as much held as may be.
+            Stage::Idle => self.received_at.max(self.stage_since),
+            _ => self.stage_since,
+        };
         since + self.settings.deadlines.of(stage)
     }
 

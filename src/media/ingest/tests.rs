@@ -124,6 +124,29 @@ fn headers_are_copied_and_frames_are_not() {
     assert_eq!(inside, [false, true, true, false, false]);
 }
 
+/// What is copied or dropped lies in the same receive buffers as the frames beside it: the next of them counts it, once.
+#[test]
+fn a_frame_answers_for_the_input_before_it() {
+    let mut stream = Fixture::new();
+    let mut retained = |kind, body: Vec<u8>| {
+        let frame = stream.send(MediaMessage { wire_bytes: 1_000, ..message(kind, 0, body) });
+        frame.map(|frame| frame.retained_bytes() / 1_000)
+    };
+    let clear = metadata(&["@clearDataFrame".into()]);
+    let values = metadata(&["onMetaData".into(), Value::Null]);
+    let cue_point = metadata(&["onCuePoint".into()]);
+    assert_eq!(retained(MediaKind::Video, hex(AVC_INTER)), Some(1));
+    assert_eq!(retained(MediaKind::Data, clear.clone()), None);
+    assert_eq!(retained(MediaKind::Data, values), Some(0));
+    assert_eq!(retained(MediaKind::Video, hex(AVC_HEADER)), Some(0));
+    assert_eq!(retained(MediaKind::Video, hex("17")), None);
+    assert_eq!(retained(MediaKind::Audio, Vec::new()), None);
+    assert_eq!(retained(MediaKind::Audio, hex(AAC_FRAME)), Some(6));
+    assert_eq!(retained(MediaKind::Video, hex(AVC_INTER)), Some(1));
+    assert_eq!(retained(MediaKind::Data, clear), None);
+    assert_eq!(retained(MediaKind::Data, cue_point), Some(2));
+}
+
 /// A repeated sequence header is forwarded and changes nothing; a new one describes the track anew.
 #[test]
 fn repeated_and_changed_headers() {

@@ -25,6 +25,10 @@ impl ServerSession {
                 self.tolerate(Oddity::UnaskedAnswer);
                 Ok(())
             }
+            // What nobody knows, and the bandwidth check, ask for nothing that takes a connection.
+            CommandKind::Unknown | CommandKind::CheckBandwidth => {
+                self.on_connected_command(stream_id, transaction, kind)
+            }
             _ if self.connect.is_none() => Err(PeerMisbehaved::CommandBeforeConnect.into()),
             kind => self.on_connected_command(stream_id, transaction, kind),
         }

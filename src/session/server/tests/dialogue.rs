@@ -324,6 +324,17 @@ fn unknown_things_are_answered_harmlessly_and_counted() {
 }
 
 #[test]
+fn an_unknown_call_before_connect_is_answered_harmlessly_too() {
+    let mut peer = Peer::new(ServerSettings::default());
+    peer.shake_hands();
+    peer.say(&write::call(0, "frobnicate", 9.0, &["x".into()]));
+    peer.say(&write::check_bandwidth(10.0));
+    assert_eq!(peer.heard_in_short(), ["0 _result 9", "0 _result 10"]);
+    assert_eq!(peer.oddities(), [Oddity::UnknownCommand]);
+    assert_eq!(peer.session.stage(), Some(crate::rtmp::Stage::Connect));
+}
+
+#[test]
 fn stray_media_is_dropped_within_a_bound() {
     let mut peer = Peer::publishing();
     peer.say(&write::fc_unpublish(6.0, "key"));

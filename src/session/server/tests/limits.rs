@@ -172,18 +172,57 @@ fn tiny_chunks_are_bounded_by_rate() {
     assert_eq!(peer.closed().0.label(), "too_many_tiny_chunks");
 }
 
+/// An aggregate of video messages without a body, and of one with `last_bytes`.
+fn aggregate(parts: usize, last_bytes: u8) -> Message {
+    let mut body = BytesMut::new();
+    for n in 1..=parts {
+        let len = if n == parts { last_bytes } else { 0 };
+        body.put_slice(&[type_id::VIDEO, 0, 0, len, 0, 0, 0, 0, 0, 0, 1]);
+        body.put_bytes(0x17, len.into());
+        body.put_u32(11 + u32::from(len));
+    }
+    message(type_id::AGGREGATE, 1, &body)
+}
+
+#[test]
+fn aggregates_are_no_way_around_the_bound_on_tiny_chunks() {
+    let mut settings = ServerSettings::default();
+    settings.limits.tiny_chunks_per_second_max = 1000;
+    let mut peer = Peer::connected_with(settings);
+    peer.say(&publish("key"));
+    peer.accept_publish(peer.publish_request());
+    peer.set_chunk_size(1 << 20);
+    for _ in 0..10 {
+        peer.say_on(ChunkStreamId::VIDEO, &aggregate(900, 16));
+        peer.wait(std::time::Duration::from_secs(1));
+    }
+    assert_eq!(peer.media().len(), 9000);
+    peer.say_on(ChunkStreamId::VIDEO, &aggregate(900, 16));
+    peer.say_on(ChunkStreamId::VIDEO, &aggregate(200, 16));
+    assert_eq!(peer.closed().0.label(), "too_many_tiny_chunks");
+}
+
+#[test]
+fn what_is_left_of_an_aggregate_is_retained() {
+    let mut peer = Peer::publishing();
+    peer.set_chunk_size(1 << 20);
+    let mut bytes = BytesMut::new();
+    let mut writer = crate::rtmp::chunk::ChunkWriter::new(1 << 20);
+    writer.write(ChunkStreamId::VIDEO, &aggregate(10, 200), &mut bytes);
+    peer.session.handle_bytes(peer.now, bytes.freeze());
+    assert!(matches!(peer.session.poll_output(), Some(Output::Event(Event::Media(_)))));
+    assert_eq!(peer.session.retained_bytes(), 9 * 15 + 200);
+    peer.drain();
+    assert_eq!((peer.media().len(), peer.session.retained_bytes()), (9, 0));
+}
+
 #[test]
 fn one_message_is_parsed_a_call_even_inside_an_aggregate() {
     let mut peer = Peer::publishing();
     peer.set_chunk_size(1 << 20);
-    let mut body = BytesMut::new();
-    for _ in 0..PARTS_MAX {
-        body.put_slice(&[type_id::VIDEO, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-        body.put_u32(11);
-    }
     let mut bytes = BytesMut::new();
     let mut writer = crate::rtmp::chunk::ChunkWriter::new(1 << 20);
-    writer.write(ChunkStreamId::VIDEO, &message(type_id::AGGREGATE, 1, &body), &mut bytes);
+    writer.write(ChunkStreamId::VIDEO, &aggregate(PARTS_MAX, 0), &mut bytes);
     peer.session.handle_bytes(peer.now, bytes.freeze());
     let mut parts = 0;
     while let Some(output) = peer.session.poll_output() {

@@ -105,6 +105,16 @@ fn the_time_that_our_answer_takes_is_not_the_peers() {
     peer.wait(Duration::from_secs(3600));
     peer.reject(request, Rejection { close: false, ..Rejection::publish_denied("no") });
     expires_after(&mut peer, Deadlines::default().publish_or_play);
+
+    let mut peer = Peer::connected();
+    peer.say(&publish("key"));
+    peer.say_on(ChunkStreamId::VIDEO, &media(type_id::VIDEO, 0, 10));
+    let request = peer.publish_request();
+    peer.wait(Duration::from_secs(3600));
+    peer.accept_publish(request);
+    assert_eq!(peer.media().len(), 1, "held, and the last that came");
+    expires_after(&mut peer, Deadlines::default().idle);
+    assert_eq!(peer.closed().0, deadline(Stage::Idle));
 }
 
 #[test]
