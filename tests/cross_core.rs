@@ -6,17 +6,19 @@ mod support;
 use std::net::SocketAddr;
 
 use support::client::Client;
-use support::ffmpeg::{self, Generation};
+use support::ffmpeg::{self, GENERATIONS, Generation};
 use support::flv::Tag;
 use support::media::{H264_AAC_B_FRAMES, LARGE_KEY_FRAMES, Recipe, THIN};
+use support::recorder::Recorder;
 use support::server::Inrush;
 use support::wire::{ChunkWriter, ExtendedTimestamp, MediaHeaders, Message};
-use support::{PATIENCE, script, wait_until};
+use support::{PATIENCE, rtmpdump, script, wait_until};
 
 /// Connections that are tried before chance cannot be the reason any more: 2^-40.
 const TRIES: usize = 40;
 
-/// Real players on both cores get all of a stream, whichever core is its home.
+/// A real player of each kind on the other core than its stream's home gets all of it, whichever core that is, from each generation
+/// of publisher.
 #[test]
 fn player_on_another_core_gets_everything() {
     std::thread::scope(|scope| {
@@ -30,18 +32,24 @@ fn play_across(home: u64) {
     let server = Inrush::new().cores(2).placement(&format!("core:{home}")).start();
     let media = H264_AAC_B_FRAMES.media();
     let url = server.url("live", "across");
+    let on_other_cores = || {
+        let players = server.connections_of("player", "live", "across");
+        players.iter().filter(|player| player["core"] != home).count()
+    };
+    let kinds: [&dyn Fn() -> Recorder; 3] =
+        [&|| ffmpeg::play(Generation::Five, &url), &|| ffmpeg::play(Generation::Nine, &url), &|| {
+            rtmpdump::play(&url)
+        }];
     let mut players = Vec::new();
-    loop {
-        players.push(ffmpeg::play(Generation::Five, &url));
-        server.wait_for_players("live", "across", players.len());
-        let connections = server.connections_of("player", "live", "across");
-        let elsewhere = connections.iter().filter(|connection| connection["core"] != home).count();
-        if elsewhere > 0 && elsewhere < players.len() {
-            break;
+    for (kind, start) in kinds.into_iter().enumerate() {
+        // Players of this kind come until the kernel has given one to the other core.
+        while on_other_cores() <= kind {
+            assert!(players.len() < TRIES, "{:?}", server.connections());
+            players.push(start());
+            server.wait_for_players("live", "across", players.len());
         }
-        assert!(players.len() < TRIES, "all players are on one core: {connections:?}");
     }
-    let publisher = ffmpeg::Publisher::start(Generation::Nine, &media, &url);
+    let publisher = ffmpeg::Publisher::start(GENERATIONS[home as usize], &media, &url);
     server.wait_for_publisher("live", "across");
     assert_eq!(server.connections_of("publisher", "live", "across")[0]["core"], home);
     publisher.finish();
@@ -109,8 +117,10 @@ fn every_chunk_size_comes_in() {
                 let media = recipe.media();
                 let name = format!("chunks-of-{chunk_size}");
                 let player = Client::open(server.rtmp()).connect("live").play(&name).record_in_background();
-                let recorder = ffmpeg::play(Generation::Nine, &server.url("live", &name));
-                server.wait_for_players("live", &name, 2);
+                let url = server.url("live", &name);
+                let mut recorders = vec![rtmpdump::play(&url)];
+                recorders.extend(GENERATIONS.map(|generation| ffmpeg::play(generation, &url)));
+                server.wait_for_players("live", &name, 1 + recorders.len());
                 let writer = ChunkWriter::new(ExtendedTimestamp::Repeat, MediaHeaders::Delta);
                 let mut publisher =
                     Client::open(server.rtmp()).with_writer(writer).connect("live").publish(&name);
@@ -118,7 +128,9 @@ fn every_chunk_size_comes_in() {
                 publisher.send_paced(&media.tags, 1.0);
                 publisher.unpublish();
                 player.assert_whole(&media.packets);
-                recorder.finish().assert_whole(&media.packets);
+                for recorder in recorders {
+                    recorder.finish().assert_whole(&media.packets);
+                }
             });
         }
     });

@@ -20,7 +20,7 @@ const NEIGHBOURS: usize = 10;
 /// How long the streams run, in media messages: 50 a second for 30 s.
 const MESSAGES: u64 = 30 * 50;
 /// Rate of the stream that is watched slowly: so much that what kernels hold is a small part of a second.
-const SLOW_STREAM_BITS: usize = 4_000_000;
+const SLOW_STREAM_BITS: usize = 8_000_000;
 /// How far behind a queue lets a reader fall, milliseconds (the default of `QueueSettings::ms_max`).
 const QUEUE_MS: u64 = 3_000;
 /// How long a reader may take nothing (the default of `QueueSettings::stall_ms_max`).
