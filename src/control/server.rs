@@ -28,6 +28,7 @@ use tracing::{debug, warn};
 use super::Settings;
 use super::cores::Cores;
 use super::router::{Control, router};
+use crate::runtime::listener::patiently;
 
 /// Connections at a time; further ones are closed at once.
 pub const CONNECTIONS_MAX: usize = 128;
@@ -104,7 +105,7 @@ pub fn start<C: Cores>(settings: &Settings) -> Result<Server<C>, StartError> {
 
 pub(super) fn start_with<C: Cores>(settings: &Settings, patience: Patience) -> Result<Server<C>, StartError> {
     let address = settings.listen;
-    let listener = bind(address).map_err(|error| match error.kind() {
+    let listener = patiently(|| bind(address)).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => StartError::InUse { address },
         _ => StartError::Listen { address, error },
     })?;

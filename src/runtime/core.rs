@@ -35,6 +35,9 @@ use crate::session::{
 /// Outputs of one session that are dealt with before others get their turn.
 pub(crate) const OUTPUTS_PER_TURN: usize = 256;
 
+/// Frames queued for subscribers that cost as much as one output: a message with 300 players is dear.
+const FRAMES_PER_OUTPUT: u64 = 16;
+
 /// Outputs that an accepted request may still produce, so that its answer is queued before its first frame.
 const OUTPUTS_PER_ANSWER: usize = 16;
 
@@ -283,7 +286,12 @@ impl Core {
                     }
                 }
                 Some(Output::Event(event)) => {
-                    if self.on_event(key, event, now) {
+                    let queued_before = self.hub.counters().frames_queued;
+                    let is_answered = self.on_event(key, event, now);
+                    let queued = self.hub.counters().frames_queued - queued_before;
+                    let fan_out = usize::try_from(queued / FRAMES_PER_OUTPUT).unwrap_or(usize::MAX);
+                    budget = budget.saturating_sub(fan_out);
+                    if is_answered {
                         budget = budget.max(OUTPUTS_PER_ANSWER);
                     }
                 }
@@ -400,6 +408,14 @@ impl Core {
                 code: code::STREAM_FAILED,
                 description: "this connection plays or publishes already; use another one".into(),
                 close: false,
+            };
+            return connection.session.reject(now, request.request, rejection);
+        }
+        if shared.is_draining() {
+            let rejection = Rejection {
+                code: code::STREAM_FAILED,
+                description: "this server is going down: connect again to reach another one".into(),
+                close: true,
             };
             return connection.session.reject(now, request.request, rejection);
         }

@@ -102,6 +102,11 @@ impl Directory {
         });
     }
 
+    /// Publishers that are on their way to their home cores.
+    pub(crate) fn arriving(&self) -> usize {
+        self.with(|table| table.entries.values().map(|entry| entry.arriving).sum())
+    }
+
     /// Live keys.
     pub(crate) fn len(&self) -> usize {
         self.with(|table| table.entries.len())

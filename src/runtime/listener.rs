@@ -44,18 +44,23 @@ pub(crate) fn shut(listener: &OwnedFd) {
 }
 
 fn bind_first(address: SocketAddr) -> io::Result<Socket> {
+    patiently(|| {
+        let socket = new_socket(address)?;
+        socket.bind(&address.into())?;
+        socket.set_reuse_port(true)?;
+        Ok(socket)
+    })
+}
+
+/// Binds again for a while when the address is in use: the one that has it may be about to end.
+pub(crate) fn patiently<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let give_up = Instant::now() + BIND_RETRY_MAX;
     loop {
-        let socket = new_socket(address)?;
-        match socket.bind(&address.into()) {
-            Ok(()) => {
-                socket.set_reuse_port(true)?;
-                return Ok(socket);
-            }
+        match bind() {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < give_up => {
                 std::thread::sleep(BIND_RETRY_INTERVAL);
             }
-            Err(error) => return Err(error),
+            bound => return bound,
         }
     }
 }

@@ -16,7 +16,7 @@ pub mod engine;
 mod entropy;
 pub mod handle;
 mod inbox;
-mod listener;
+pub(crate) mod listener;
 mod moving;
 mod names;
 pub mod observe;

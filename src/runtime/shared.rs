@@ -108,7 +108,7 @@ impl Shared {
     /// Whether a drain has nothing more to wait for: players alone never hold it.
     pub(crate) fn is_drained(&self, now: Instant) -> bool {
         self.is_draining()
-            && (self.publishers.load(Ordering::Relaxed) == 0
+            && ((self.publishers.load(Ordering::Relaxed) == 0 && self.directory.arriving() == 0)
                 || now.as_micros() >= self.drain_ends_at.load(Ordering::Relaxed))
     }
 
