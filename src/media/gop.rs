@@ -107,6 +107,17 @@ impl GopCache {
         self.headers.iter().map(|header| at(header, timestamp)).collect()
     }
 
+    /// Forgets the metadata, wherever it stands: the publisher has taken it back. Gives whether there was any.
+    pub fn clear_metadata(&mut self) -> bool {
+        let is_other = |frame: &Arc<Frame>| frame.role() != FrameRole::Metadata;
+        let count = self.headers.len();
+        self.headers.retain(is_other);
+        self.headers_at_start.retain(is_other);
+        self.frames.retain(is_other);
+        self.bytes = self.frames.iter().map(|frame| frame.retained_bytes()).sum();
+        self.headers.len() < count
+    }
+
     /// Forgets everything: the publisher is gone.
     pub fn clear(&mut self) {
         self.empty();
@@ -357,6 +368,24 @@ mod tests {
         off.clear();
         assert!(off.headers(0).is_empty() && !off.has_video());
         assert_eq!(off.retained_bytes(), 0);
+    }
+
+    /// Metadata that was taken back is gone from before the GOP and from within it; set again, it stands where it came.
+    #[test]
+    fn metadata_can_be_taken_back() {
+        let meta = |body: &[u8]| header(Script, Metadata, body);
+        let frames =
+            [meta(b"old"), header(Sound, SequenceHeader, b"aac"), video(Key, 0), meta(b"new"), audio(5)];
+        let mut cache = cache(GopSettings::default(), &frames);
+        let without = [(SequenceHeader, Sound, 0), (Key, Video, 0), (Audio, Sound, 5)];
+        assert!(cache.clear_metadata());
+        assert_eq!(seen(&cache.late_join()), without);
+        assert_eq!(seen(&cache.headers(9)), [(SequenceHeader, Sound, 9)]);
+        let kept = frames[1].retained_bytes() + frames[2].retained_bytes() + frames[4].retained_bytes();
+        assert_eq!(cache.retained_bytes(), kept);
+        assert!(!cache.clear_metadata(), "there is none any more");
+        cache.push(&meta(b"new"));
+        assert_eq!(seen(&cache.late_join()), [&without[..], &[(Metadata, Script, 0)]].concat());
     }
 
     /// What a joiner was given, pushed into another core's cache, gives that core's joiners the same.
