@@ -9,8 +9,8 @@
 //!    | <-- End (publisher left) ----------- |
 //!    | <-- Begin (publisher came) --------- |
 //!    | <-- Frame, Frame, … ---------------- |
-//!    |            (inbox over its bound: nothing until the next key frame)
-//!    | <-- Snapshot (headers + key frame) - |
+//!    |            (inbox over its bound: nothing until the next key frame, or any frame without video)
+//!    | <-- Snapshot (headers + the frame) - |
 //!    | -- Audience (readers, by the sweep)> |
 //!    | -- Unfeed (last reader left) ------> |   forgets the stream if nobody else needs it
 //! ```
@@ -67,7 +67,7 @@ pub enum MeshMessage {
     Snapshot {
         /// The name that `Feed` gave.
         replica: StreamId,
-        /// Metadata and sequence headers, then what the replica has not seen of the stream: its GOP, or the key frame after the gap.
+        /// Metadata and sequence headers, then what the replica has not seen of the stream: its GOP, or the frame after the gap.
         frames: Vec<Arc<Frame>>,
     },
     /// To a replica: the next frame.
@@ -147,7 +147,7 @@ impl Hub {
     }
 
     /// Says whether a core's inbox is over its bound. If so, its feeds stop now; each goes on, with a snapshot, at the first key frame
-    /// after the core has caught up.
+    /// after the core has caught up, or at any frame while the stream has no video.
     pub fn set_congested(&mut self, core: CoreId, congested: bool) {
         let Some(outbox) = self.outgoing.cores.get_mut(core.index()) else { return };
         if mem::replace(&mut outbox.congested, congested) || !congested {
@@ -248,11 +248,12 @@ impl Hub {
     /// A gap: readers go on from these frames, as far as they can be decoded.
     fn skip_to(&mut self, now: Instant, replica: StreamId, frames: Vec<Arc<Frame>>) {
         self.counters.resyncs += 1;
-        if let Some(stream) = self.streams.get_mut(replica)
-            && !frames.iter().any(|frame| frame.role() == FrameRole::Metadata)
-        {
-            // It was taken back in the gap.
-            stream.gop.clear_metadata();
+        if let Some(stream) = self.streams.get_mut(replica) {
+            stream.gop.skip();
+            if !frames.iter().any(|frame| frame.role() == FrameRole::Metadata) {
+                // It was taken back in the gap.
+                stream.gop.clear_metadata();
+            }
         }
         for key in self.streams.get(replica).into_iter().flat_map(|stream| &stream.subscribers) {
             if let Some(subscriber) = self.subscribers.get_mut(*key) {

@@ -159,6 +159,32 @@ fn a_congested_core_resumes_sound_at_once() {
     assert_eq!(rig.take(ELSEWHERE, there), "A1 a1 A2 a3 a4");
 }
 
+/// When the camera has been switched off, a feed does not wait for its key frame for ever: sound goes on, and pictures, when they come
+/// back, from a key frame on. Late joiners of the replica get no GOP with a hole in it.
+#[test]
+fn a_congested_core_resumes_sound_when_video_has_gone() {
+    let mut rig = Rig::new();
+    let (publisher, there) = (rig.publish(), rig.subscribe(ELSEWHERE));
+    rig.carry();
+    rig.send(publisher, "V1 A1 k a i");
+    rig.home().set_congested(ELSEWHERE, true);
+    rig.send(publisher, "i a");
+    rig.home().set_congested(ELSEWHERE, false);
+    rig.wait_ms(5_000);
+    rig.send(publisher, "a V1");
+    rig.carry();
+    assert_eq!(rig.take(ELSEWHERE, there), "V1 A1 k1 a2 i3", "a picture may still come");
+    rig.wait_ms(1);
+    rig.send(publisher, "a a");
+    rig.carry();
+    assert_eq!(rig.take(ELSEWHERE, there), "V1 A1 a7 a8");
+    let late = rig.subscribe(ELSEWHERE);
+    rig.send(publisher, "a i a k i");
+    rig.carry();
+    assert_eq!(rig.take(ELSEWHERE, there), "a9 a11 k12 i13");
+    assert_eq!(rig.take(ELSEWHERE, late), "V1 A1 a9 a11 k12 i13");
+}
+
 /// A replica that asks while its core is congested gets its start later; the publisher's end and the next start are told all the same.
 #[test]
 fn a_feed_that_starts_congested_starts_at_a_key_frame() {
