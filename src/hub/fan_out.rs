@@ -18,7 +18,7 @@ impl Hub {
     pub(super) fn fan_out(&mut self, now: Instant, stream: StreamId, frame: Arc<Frame>) {
         let Some(stream) = self.streams.get_mut(stream) else { return };
         stream.record(&frame);
-        let resumes = stream.resumes_at(&frame);
+        let resumes = stream.resumes_at(now, &frame);
         if let Role::Home { feeds, .. } = &mut stream.role {
             for feed in feeds {
                 let replica = feed.replica;

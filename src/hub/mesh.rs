@@ -5,11 +5,12 @@
 //!    | -- Feed (first reader) ------------> |   makes the stream if need be
 //!    | <-- Snapshot (is live: headers+GOP)- |
 //!    | <-- Frame, Frame, … ---------------- |
+//!    | <-- ClearMetadata (taken back) ----- |
 //!    | <-- End (publisher left) ----------- |
 //!    | <-- Begin (publisher came) --------- |
 //!    | <-- Frame, Frame, … ---------------- |
-//!    |            (inbox over its bound: nothing until the next key frame)
-//!    | <-- Snapshot (headers + key frame) - |
+//!    |            (inbox over its bound: nothing until the next key frame, or any frame without video)
+//!    | <-- Snapshot (headers + the frame) - |
 //!    | -- Audience (readers, by the sweep)> |
 //!    | -- Unfeed (last reader left) ------> |   forgets the stream if nobody else needs it
 //! ```
@@ -28,7 +29,7 @@ use std::sync::Arc;
 
 use super::stream::{Feed, Role, Stream};
 use super::{CoreId, Hub, StreamId};
-use crate::media::{Frame, GopSettings};
+use crate::media::{Frame, FrameRole, GopSettings};
 use crate::session::{Instant, Notice, StreamKey};
 
 /// What one core's hub says to another's.
@@ -66,7 +67,7 @@ pub enum MeshMessage {
     Snapshot {
         /// The name that `Feed` gave.
         replica: StreamId,
-        /// Metadata and sequence headers, then what the replica has not seen of the stream: its GOP, or the key frame after the gap.
+        /// Metadata and sequence headers, then what the replica has not seen of the stream: its GOP, or the frame after the gap.
         frames: Vec<Arc<Frame>>,
     },
     /// To a replica: the next frame.
@@ -75,6 +76,11 @@ pub enum MeshMessage {
         replica: StreamId,
         /// The frame.
         frame: Arc<Frame>,
+    },
+    /// To a replica: the publisher has taken its metadata back.
+    ClearMetadata {
+        /// The name that `Feed` gave.
+        replica: StreamId,
     },
     /// To a replica: the publisher has left.
     End {
@@ -141,7 +147,7 @@ impl Hub {
     }
 
     /// Says whether a core's inbox is over its bound. If so, its feeds stop now; each goes on, with a snapshot, at the first key frame
-    /// after the core has caught up.
+    /// after the core has caught up, or at any frame while the stream has no video.
     pub fn set_congested(&mut self, core: CoreId, congested: bool) {
         let Some(outbox) = self.outgoing.cores.get_mut(core.index()) else { return };
         if mem::replace(&mut outbox.congested, congested) || !congested {
@@ -169,6 +175,11 @@ impl Hub {
             MeshMessage::Frame { replica, frame } => {
                 if self.replica(from, replica).is_some_and(|stream| stream.is_live()) {
                     self.fan_out(now, replica, frame);
+                }
+            }
+            MeshMessage::ClearMetadata { replica } => {
+                if let Some(stream) = self.replica(from, replica) {
+                    stream.gop.clear_metadata();
                 }
             }
             MeshMessage::End { replica } => self.on_end(now, from, replica),
@@ -237,6 +248,13 @@ impl Hub {
     /// A gap: readers go on from these frames, as far as they can be decoded.
     fn skip_to(&mut self, now: Instant, replica: StreamId, frames: Vec<Arc<Frame>>) {
         self.counters.resyncs += 1;
+        if let Some(stream) = self.streams.get_mut(replica) {
+            stream.gop.skip();
+            if !frames.iter().any(|frame| frame.role() == FrameRole::Metadata) {
+                // It was taken back in the gap.
+                stream.gop.clear_metadata();
+            }
+        }
         for key in self.streams.get(replica).into_iter().flat_map(|stream| &stream.subscribers) {
             if let Some(subscriber) = self.subscribers.get_mut(*key) {
                 subscriber.lose();
@@ -252,6 +270,19 @@ impl Hub {
             self.counters.mesh_messages_stale += 1;
         }
         stream
+    }
+
+    /// The publisher has taken its metadata back: nobody who joins from now on gets it. A paused feed needs no message, so a publisher
+    /// cannot fill a congested core's inbox with them: the snapshot that ends the pause has no metadata.
+    pub(super) fn clear_metadata(&mut self, home: StreamId) {
+        let Some(stream) = self.streams.get_mut(home) else { return };
+        if !stream.gop.clear_metadata() {
+            return;
+        }
+        let Role::Home { feeds, .. } = &stream.role else { return };
+        for feed in feeds.iter().filter(|feed| feed.flowing) {
+            self.outgoing.push(feed.core, MeshMessage::ClearMetadata { replica: feed.replica });
+        }
     }
 
     /// Tells all fed cores that a publisher has started or left.

@@ -147,6 +147,8 @@ impl Hub {
         let stream = publisher.stream;
         if let Some(frame) = publisher.ingest.frame(now, message) {
             self.fan_out(now, stream, Arc::new(frame));
+        } else if publisher.ingest.take_metadata_cleared() {
+            self.clear_metadata(stream);
         }
     }
 

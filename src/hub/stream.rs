@@ -42,7 +42,7 @@ pub(super) enum Role {
 pub(super) struct Feed {
     pub(super) core: CoreId,
     pub(super) replica: StreamId,
-    /// False from the core's congestion, or from a start during it, until the next key frame.
+    /// False from the core's congestion, or from a start during it, until the next frame to resume at.
     pub(super) flowing: bool,
     /// Readers that the replica has told of.
     pub(super) audience: u32,
@@ -117,12 +117,13 @@ impl Stream {
         }
     }
 
-    /// Whether a reader that has missed frames can go on from this one: at a key frame, and without video anywhere.
-    pub(super) fn resumes_at(&self, frame: &Frame) -> bool {
+    /// Whether a core that has missed frames can go on from this one: at a key frame; anywhere without video, or when it has gone
+    /// silent ([`GopCache::has_video`]). Readers' gates see to it that pictures then start at a key frame.
+    pub(super) fn resumes_at(&self, now: Instant, frame: &Frame) -> bool {
         match frame.role() {
             FrameRole::Key => true,
             role if role.is_header() => false,
-            _ => !self.gop.has_video(),
+            _ => !self.gop.has_video(now),
         }
     }
 }

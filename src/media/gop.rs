@@ -15,12 +15,18 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::frame::{Frame, FrameRole, MediaKind, TrackId};
 use super::track::TRACKS_MAX;
+use crate::session::Instant;
 
 /// Headers that are kept: `onMetaData`, and for each track of either kind its sequence header and its track info.
 pub const HEADERS_MAX: usize = 1 + 2 * TRACKS_MAX * 2;
+
+/// How long a stream may go without a picture before its video counts as gone: the camera is off, and nobody should wait for a key
+/// frame. Longer than any live picture rate leaves between two pictures; to be wrong costs a joiner no more than sound before pictures.
+pub const VIDEO_SILENT_MAX: Duration = Duration::from_secs(5);
 
 /// Settings of one app's GOP caches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +59,8 @@ pub struct GopCache {
     frames: Vec<Arc<Frame>>,
     /// Sum of `frames`' retained bytes.
     bytes: usize,
-    has_video: bool,
+    /// When the newest picture came; before the first one, the first of what announced it.
+    video_at: Option<Instant>,
     overflows: u64,
 }
 
@@ -66,14 +73,16 @@ impl GopCache {
             headers_at_start: Vec::new(),
             frames: Vec::new(),
             bytes: 0,
-            has_video: false,
+            video_at: None,
             overflows: 0,
         }
     }
 
     /// Takes note of the next frame of the stream.
     pub fn push(&mut self, frame: &Arc<Frame>) {
-        self.has_video |= frame.kind() == MediaKind::Video;
+        if frame.kind() == MediaKind::Video && (frame.role().is_coded() || self.video_at.is_none()) {
+            self.video_at = Some(frame.arrived());
+        }
         if frame.role().is_header() {
             // One that is repeated tells nobody anything new.
             if self.keep_header(frame) && !self.frames.is_empty() {
@@ -107,12 +116,28 @@ impl GopCache {
         self.headers.iter().map(|header| at(header, timestamp)).collect()
     }
 
+    /// Forgets the metadata, wherever it stands: the publisher has taken it back. Gives whether there was any.
+    pub fn clear_metadata(&mut self) -> bool {
+        let is_other = |frame: &Arc<Frame>| frame.role() != FrameRole::Metadata;
+        let count = self.headers.len();
+        self.headers.retain(is_other);
+        self.headers_at_start.retain(is_other);
+        self.frames.retain(is_other);
+        self.bytes = self.frames.iter().map(|frame| frame.retained_bytes()).sum();
+        self.headers.len() < count
+    }
+
+    /// Frames are missing before the next one: the GOP ends here. Headers stay.
+    pub fn skip(&mut self) {
+        self.empty();
+    }
+
     /// Forgets everything: the publisher is gone.
     pub fn clear(&mut self) {
         self.empty();
         self.headers = Vec::new();
         self.frames = Vec::new();
-        self.has_video = false;
+        self.video_at = None;
     }
 
     /// Memory that the cache keeps alive, bytes.
@@ -127,9 +152,10 @@ impl GopCache {
         self.frames.len()
     }
 
-    /// Whether anything of a video track has come: then a joiner should wait for a key frame.
-    pub fn has_video(&self) -> bool {
-        self.has_video
+    /// Whether the stream has video now, so that it is worth waiting for a key frame: some has come, and its last picture not longer
+    /// ago than [`VIDEO_SILENT_MAX`].
+    pub fn has_video(&self, now: Instant) -> bool {
+        self.video_at.is_some_and(|at| now - at <= VIDEO_SILENT_MAX)
     }
 
     /// Times that a GOP went over its bounds.
@@ -211,7 +237,8 @@ mod tests {
     use super::*;
     use crate::media::FrameInfo;
     use crate::rtmp::Payload;
-    use crate::session::Instant;
+
+    const START: Instant = Instant::from_micros(0);
 
     fn frame(
         kind: MediaKind,
@@ -223,7 +250,7 @@ mod tests {
     ) -> Arc<Frame> {
         let track = TrackId(track);
         let starts_gop = role == FrameRole::Key && track == TrackId::DEFAULT;
-        let info = FrameInfo { kind, role, track, timestamp, arrived: Instant::from_micros(0), starts_gop };
+        let info = FrameInfo { kind, role, track, timestamp, arrived: START, starts_gop };
         Arc::new(Frame::new(info, Payload::from(Bytes::copy_from_slice(body)), pinned))
     }
 
@@ -321,7 +348,7 @@ mod tests {
             assert_eq!((cache.frames(), cache.overflows(), cache.retained_bytes()), (0, 1, 0));
             cache.push(&video(Inter, 160));
             assert_eq!((cache.frames(), cache.overflows()), (0, 1));
-            assert!(cache.late_join().is_empty() && cache.has_video());
+            assert!(cache.late_join().is_empty() && cache.has_video(START));
             cache.push(&video(Key, 200));
             assert_eq!(seen(&cache.late_join()), [(Key, Video, 200)]);
         }
@@ -347,16 +374,58 @@ mod tests {
     fn what_is_kept_without_a_gop() {
         let audio_only =
             cache(GopSettings::default(), &[header(Sound, SequenceHeader, b"aac"), audio(0), audio(21)]);
-        assert!(audio_only.late_join().is_empty() && !audio_only.has_video());
+        assert!(audio_only.late_join().is_empty() && !audio_only.has_video(START));
         assert_eq!(seen(&audio_only.headers(42)), [(SequenceHeader, Sound, 42)]);
 
         let off = GopSettings { enabled: false, ..GopSettings::default() };
         let mut off = cache(off, &[header(Video, SequenceHeader, b"avc"), video(Key, 0), video(Inter, 40)]);
-        assert!(off.late_join().is_empty() && off.has_video());
+        assert!(off.late_join().is_empty() && off.has_video(START));
         assert_eq!(off.headers(0).len(), 1);
         off.clear();
-        assert!(off.headers(0).is_empty() && !off.has_video());
+        assert!(off.headers(0).is_empty() && !off.has_video(START));
         assert_eq!(off.retained_bytes(), 0);
+    }
+
+    /// Metadata that was taken back is gone from before the GOP and from within it; set again, it stands where it came.
+    #[test]
+    fn metadata_can_be_taken_back() {
+        let meta = |body: &[u8]| header(Script, Metadata, body);
+        let frames =
+            [meta(b"old"), header(Sound, SequenceHeader, b"aac"), video(Key, 0), meta(b"new"), audio(5)];
+        let mut cache = cache(GopSettings::default(), &frames);
+        let without = [(SequenceHeader, Sound, 0), (Key, Video, 0), (Audio, Sound, 5)];
+        assert!(cache.clear_metadata());
+        assert_eq!(seen(&cache.late_join()), without);
+        assert_eq!(seen(&cache.headers(9)), [(SequenceHeader, Sound, 9)]);
+        let kept = frames[1].retained_bytes() + frames[2].retained_bytes() + frames[4].retained_bytes();
+        assert_eq!(cache.retained_bytes(), kept);
+        assert!(!cache.clear_metadata(), "there is none any more");
+        cache.push(&meta(b"new"));
+        assert_eq!(seen(&cache.late_join()), [&without[..], &[(Metadata, Script, 0)]].concat());
+    }
+
+    /// Video is there as long as pictures come; a header that is repeated without any does not keep it alive.
+    #[test]
+    fn video_without_pictures_is_gone() {
+        let avc = header(Video, SequenceHeader, b"avc");
+        let mut cache = cache(GopSettings::default(), std::slice::from_ref(&avc));
+        assert!(cache.has_video(START + VIDEO_SILENT_MAX));
+        let later = START + VIDEO_SILENT_MAX + Duration::from_micros(1);
+        let arriving_later = |role| {
+            let info = FrameInfo {
+                kind: Video,
+                role,
+                track: TrackId::DEFAULT,
+                timestamp: 0,
+                arrived: later,
+                starts_gop: false,
+            };
+            Arc::new(Frame::new(info, avc.payload().clone(), 0))
+        };
+        cache.push(&arriving_later(SequenceHeader));
+        assert!(!cache.has_video(later));
+        cache.push(&arriving_later(Inter));
+        assert!(cache.has_video(later + VIDEO_SILENT_MAX));
     }
 
     /// What a joiner was given, pushed into another core's cache, gives that core's joiners the same.

@@ -62,6 +62,8 @@ pub struct Ingest {
     timestamps: Timestamps,
     lead: Option<Lead>,
     metadata: Option<Metadata>,
+    /// `@clearDataFrame` has come, and nobody has asked yet.
+    metadata_cleared: bool,
     /// Input of messages that were copied or dropped: it lies in the same receive buffers as the frames beside it, so the next
     /// frame that keeps its slices answers for it.
     unclaimed_bytes: usize,
@@ -102,6 +104,7 @@ impl Ingest {
             tracks: Tracks::default(),
             lead: None,
             metadata: None,
+            metadata_cleared: false,
             unclaimed_bytes: 0,
             counters: IngestCounters::default(),
         }
@@ -141,6 +144,12 @@ impl Ingest {
     /// The last `onMetaData` that could be read; none after `@clearDataFrame`.
     pub fn metadata(&self) -> Option<&MetadataHints> {
         self.metadata.as_ref()?.hints.as_ref()
+    }
+
+    /// Whether `@clearDataFrame` has come since this was last asked: then whoever keeps metadata for late joiners has to forget it.
+    /// To be asked after each message of which no frame came, before the next one.
+    pub fn take_metadata_cleared(&mut self) -> bool {
+        core::mem::take(&mut self.metadata_cleared)
     }
 
     fn video(&mut self, now: Instant, message: MediaMessage) -> Option<Frame> {
@@ -274,6 +283,7 @@ impl Ingest {
             }
             DataMessage::ClearMetadata => {
                 self.metadata = None;
+                self.metadata_cleared = true;
                 None
             }
             DataMessage::Nothing => None,

@@ -32,7 +32,7 @@ pub mod video_tag;
 pub use frame::{
     FRAME_CHUNK_SIZE, FRAME_SLICES_MAX, FRAME_STREAM_ID, Frame, FrameInfo, FrameRole, MediaKind, TrackId,
 };
-pub use gop::{GopCache, GopSettings};
+pub use gop::{GopCache, GopSettings, VIDEO_SILENT_MAX};
 pub use ingest::{Ingest, IngestSettings};
 pub use ingest_counters::IngestCounters;
 pub use metadata::MetadataHints;

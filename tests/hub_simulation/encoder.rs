@@ -189,7 +189,8 @@ impl Encoder {
         self.message(MediaKind::Video, tagged(&head, &label, padding))
     }
 
-    fn audio(&mut self, random: &mut Random) -> MediaMessage {
+    /// The next sound.
+    pub(crate) fn audio(&mut self, random: &mut Random) -> MediaMessage {
         let label = self.label(MediaKind::Audio);
         let padding = random.below(60);
         self.message(MediaKind::Audio, tagged(&[0xaf, 1], &label, padding))

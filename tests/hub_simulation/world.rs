@@ -7,7 +7,7 @@ use inrush::hub::{
     AppSettings, ConnectionRef, CoreId, Hub, HubEvent, HubSettings, MeshMessage, PublisherKey, QueueSettings,
     Queued, SubscriberKey, TakeBudget,
 };
-use inrush::media::{GopSettings, MediaKind};
+use inrush::media::{GopSettings, MediaKind, VIDEO_SILENT_MAX};
 use inrush::session::{Instant, StreamKey};
 
 use crate::encoder::Encoder;
@@ -157,6 +157,7 @@ impl World {
     /// Everybody is served once more, then all leave.
     pub(crate) fn end(mut self) -> Tally {
         self.calm();
+        self.switch_cameras_off();
         self.serve_everybody();
         while let Some(index) = self.random_index(self.readers.len() + self.publishers.len()) {
             match index.checked_sub(self.readers.len()) {
@@ -555,6 +556,30 @@ impl World {
     fn read_all(&mut self) {
         for index in 0..self.readers.len() {
             self.read(index, EVERYTHING);
+        }
+    }
+
+    /// No more pictures for so long that nobody waits for them: sound reaches all readers on whatever core.
+    fn switch_cameras_off(&mut self) {
+        self.now = self.now + VIDEO_SILENT_MAX + Duration::from_millis(1);
+        for publisher in self.publishers.iter_mut().filter(|publisher| publisher.encoder.has_audio) {
+            let message = publisher.encoder.audio(&mut self.random);
+            self.cores[publisher.core].hub.ingest(self.now, publisher.key, message);
+        }
+        self.deliver_all();
+        self.read_all();
+        for reader in &self.readers {
+            let publisher = self.publishers.iter().find(|publisher| publisher.stream == reader.stream);
+            if let Some(Publisher { encoder, .. }) = publisher.filter(|publisher| publisher.encoder.has_audio)
+            {
+                let last = reader.witness.last().expect("sound");
+                assert_eq!(
+                    (last.life, last.number),
+                    (encoder.life, encoder.newest()),
+                    "{:?}",
+                    reader.witness
+                );
+            }
         }
     }
 

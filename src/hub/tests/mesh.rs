@@ -116,6 +116,34 @@ fn a_congested_core_resumes_at_a_key_frame() {
     assert_eq!(rig.take(ELSEWHERE, late), "M1 V2 A1 k10 a11", "the replica's cache has no gap in it");
 }
 
+/// Metadata that the publisher has taken back is for no joiner any more, at home or elsewhere, and stays away when a feed that was
+/// paused meanwhile goes on.
+#[test]
+fn metadata_that_was_taken_back_is_forgotten_everywhere() {
+    let mut rig = Rig::new();
+    let (publisher, first) = (rig.publish(), rig.subscribe(ELSEWHERE));
+    rig.carry();
+    rig.send(publisher, "M1 V1 k M2 C i");
+    rig.carry();
+    assert_eq!(rig.take(ELSEWHERE, first), "M1 V1 k1 M2 i2", "what went out stays out");
+    for core in [CORE, ELSEWHERE] {
+        let late = rig.subscribe(core);
+        assert_eq!(rig.take(core, late), "V1 k1 i2");
+    }
+    rig.send(publisher, "M3 k");
+    rig.carry();
+    rig.home().set_congested(ELSEWHERE, true);
+    rig.send(publisher, "C M4 C");
+    assert!(rig.home().take_outgoing(ELSEWHERE).is_empty(), "nothing for a congested core");
+    rig.home().set_congested(ELSEWHERE, false);
+    rig.send(publisher, "k");
+    rig.carry();
+    for core in [CORE, ELSEWHERE] {
+        let late = rig.subscribe(core);
+        assert_eq!(rig.take(core, late), "V1 k4");
+    }
+}
+
 /// Without video a feed goes on with the next sound.
 #[test]
 fn a_congested_core_resumes_sound_at_once() {
@@ -129,6 +157,32 @@ fn a_congested_core_resumes_sound_at_once() {
     rig.send(publisher, "a a");
     rig.carry();
     assert_eq!(rig.take(ELSEWHERE, there), "A1 a1 A2 a3 a4");
+}
+
+/// When the camera has been switched off, a feed does not wait for its key frame for ever: sound goes on, and pictures, when they come
+/// back, from a key frame on. Late joiners of the replica get no GOP with a hole in it.
+#[test]
+fn a_congested_core_resumes_sound_when_video_has_gone() {
+    let mut rig = Rig::new();
+    let (publisher, there) = (rig.publish(), rig.subscribe(ELSEWHERE));
+    rig.carry();
+    rig.send(publisher, "V1 A1 k a i");
+    rig.home().set_congested(ELSEWHERE, true);
+    rig.send(publisher, "i a");
+    rig.home().set_congested(ELSEWHERE, false);
+    rig.wait_ms(5_000);
+    rig.send(publisher, "a V1");
+    rig.carry();
+    assert_eq!(rig.take(ELSEWHERE, there), "V1 A1 k1 a2 i3", "a picture may still come");
+    rig.wait_ms(1);
+    rig.send(publisher, "a a");
+    rig.carry();
+    assert_eq!(rig.take(ELSEWHERE, there), "V1 A1 a7 a8");
+    let late = rig.subscribe(ELSEWHERE);
+    rig.send(publisher, "a i a k i");
+    rig.carry();
+    assert_eq!(rig.take(ELSEWHERE, there), "a9 a11 k12 i13");
+    assert_eq!(rig.take(ELSEWHERE, late), "V1 A1 a9 a11 k12 i13");
 }
 
 /// A replica that asks while its core is congested gets its start later; the publisher's end and the next start are told all the same.

@@ -1,7 +1,7 @@
 //! What publishers and readers of one hub, or of several, get to see. The messages are real ones; what a reader takes is written
 //! as one word an entry, so that a test reads as a story:
 //!
-//! `M1` metadata, `V1` and `A1` sequence headers (version 1), `k7` key frame, `i8` inter frame, `a9` audio, `d10` data (number 7 to 10 of
+//! `M1` metadata, `C` its end (`@clearDataFrame`; nobody gets to see it), `V1` and `A1` sequence headers (version 1), `k7` key frame, `i8` inter frame, `a9` audio, `d10` data (number 7 to 10 of
 //! the publisher's messages), `+` publish notice, `-` unpublish notice.
 
 mod drop_policy;
@@ -69,6 +69,7 @@ impl Encoder {
                 body.extend([0, 0, 9]);
                 self.message(type_id::DATA_AMF0, &body)
             }
+            "C" => self.message(type_id::DATA_AMF0, b"\x02\x00\x0f@clearDataFrame"),
             "V" => {
                 let pps = [0x01, 0x00, 0x05, 0x68, 0xce, 0x3c, 0x80, version];
                 self.message(type_id::VIDEO, &[&[0x17, 0, 0, 0, 0], &AVC_CONFIGURATION[..], &pps].concat())

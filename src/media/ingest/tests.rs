@@ -314,6 +314,7 @@ fn metadata_is_kept_as_a_hint() {
     assert_eq!(stream.ingest.metadata().unwrap().encoder.as_deref(), Some("obs"));
     assert!(stream.send(message(MediaKind::Data, 0, metadata(&["@clearDataFrame".into()]))).is_none());
     assert_eq!(stream.ingest.metadata(), None);
+    assert!(stream.ingest.take_metadata_cleared() && !stream.ingest.take_metadata_cleared(), "told once");
     let broken = [metadata(&["onMetaData".into()]), vec![0x08, 0, 0]].concat();
     let frame = stream.send(message(MediaKind::Data, 0, broken.clone())).unwrap();
     assert_eq!((frame.role(), frame.payload().to_vec()), (FrameRole::Metadata, broken));
