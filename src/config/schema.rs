@@ -88,7 +88,7 @@ macro_rules! seconds {
 }
 
 /// The tables of the file, in the order in which they are shown.
-pub(super) static TABLES: [Table; 6] = [
+pub(super) static TABLES: [Table; 7] = [
     Table {
         name: "engine",
         keys: &[
@@ -147,6 +147,18 @@ pub(super) static TABLES: [Table; 6] = [
                 runtime.session.ping_interval
             ),
         ],
+    },
+    Table {
+        name: "ingest",
+        keys: &[Key {
+            name: "latency_budget_ms",
+            about: "How long a message may wait while a busy core polls its publishers; 0 never polls",
+            kind: Kind::Integer {
+                allowed: 0..=1000,
+                read: |config| config.runtime.latency_budget.as_millis() as u64,
+                write: |config, value| config.runtime.latency_budget = Duration::from_millis(value),
+            },
+        }],
     },
     Table {
         name: "control",

@@ -123,7 +123,7 @@ fn the_file_is_named_by_flag_before_variable() {
 /// Every way in which a file can be wrong, with the line that says so.
 #[test]
 fn a_wrong_file_is_refused_with_its_line() {
-    let table_names = "[engine], [rtmp], [control], [deadlines], [limits], [log], [[app]]";
+    let table_names = "[engine], [rtmp], [ingest], [control], [deadlines], [limits], [log], [[app]]";
     let address = "ADDRESS:PORT, such as 0.0.0.0:1935, 127.0.0.1:8935 or [::]:1935";
     let table = [
         // Not TOML.

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::observe::{ConnectionId, Role};
+use super::polling::Polled;
 use super::prefixes::Place;
 use super::rate::Rate;
 use super::signal::Signal;
@@ -107,6 +108,12 @@ pub(crate) struct Reading {
     pub(crate) mark: u32,
     /// When the receive in flight was armed.
     pub(crate) armed_at: Option<Instant>,
+    /// The core polls this publisher, and its reader rests.
+    pub(crate) polled: Option<Polled>,
+    /// It is in the list of whom the next tick visits.
+    pub(crate) is_listed: bool,
+    /// Polling found nothing for long: the next receive is armed, whatever the core's mode.
+    pub(crate) rests_armed: bool,
 }
 
 /// Totals of one connection's life.
@@ -207,7 +214,14 @@ impl Connection {
             resume_reading: Signal::default(),
             wake_writer: Signal::default(),
             tasks: 0,
-            reading: Reading { buffer_bytes: super::reading::BUFFER_BYTES_MIN, mark: 1, armed_at: None },
+            reading: Reading {
+                buffer_bytes: super::reading::BUFFER_BYTES_MIN,
+                mark: 1,
+                armed_at: None,
+                polled: None,
+                is_listed: false,
+                rests_armed: false,
+            },
             totals: Totals::default(),
             rate_in: Rate::default(),
             rate_out: Rate::default(),

@@ -22,6 +22,7 @@ use super::answers::codec_list;
 use super::connection::{Activity, CLOSE_TIME_MAX, Connection, ConnectionKey, MOVE_TIME_MAX, Phase, Playing};
 use super::inbox::ToCore;
 use super::observe::{Counts, Role};
+use super::polling::Polling;
 use super::shared::{Labelled, Shared};
 use super::signal::Signal;
 use super::{reading, socket, writing};
@@ -65,6 +66,7 @@ pub(crate) struct Core {
     pub(crate) congested: Vec<bool>,
     /// What was taken out of the inbox and not yet dealt with.
     pub(crate) taken: VecDeque<ToCore>,
+    pub(crate) polling: Polling,
     /// Raised when the core was told to stop and has nothing left.
     pub(crate) ended: Signal,
     /// Listeners; empty once the core takes no new connections.
@@ -105,6 +107,7 @@ impl Core {
             outgoing: Signal::default(),
             congested,
             taken: VecDeque::new(),
+            polling: Polling::default(),
             ended: Signal::default(),
             listeners: Vec::new(),
             accepting: 0,

@@ -17,7 +17,7 @@ use super::handle::Handle;
 use super::names::NameHasher;
 use super::settings::RuntimeSettings;
 use super::shared::{OpenCore, Shared};
-use super::{accepting, affinity, listener, op, turn};
+use super::{accepting, affinity, listener, op, polling, turn};
 use crate::hub::CoreId;
 
 /// Submission entries of a ring; what does not fit is submitted early.
@@ -210,6 +210,7 @@ fn run(
         tokio_uring::spawn(turn::inbox(core.clone()));
         tokio_uring::spawn(turn::outgoing(core.clone()));
         tokio_uring::spawn(turn::sweep(core.clone()));
+        tokio_uring::spawn(polling::tick(core.clone()));
         accepting::start(&core);
         {
             let mut core = core.borrow_mut();

@@ -21,6 +21,7 @@ mod moving;
 mod names;
 pub mod observe;
 mod op;
+mod polling;
 mod prefixes;
 pub mod preflight;
 mod rate;

@@ -182,6 +182,18 @@ core_counters! {
     counter receives;
     /// Sends completed.
     counter sends;
+    /// 1 while the core polls its publishers, 0 while it waits to be woken.
+    gauge polling;
+    /// Times that the core changed between the two.
+    counter mode_changes;
+    /// Visits to publishers on a tick.
+    counter polls;
+    /// Visits that found nothing.
+    counter polls_empty;
+    /// Ticks.
+    counter ticks;
+    /// Ticks whose work took longer than the latency budget.
+    counter tick_overruns;
     /// Wake-ups sent to other cores.
     counter wakeups_sent;
     /// Batches taken from other cores.

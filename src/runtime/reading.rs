@@ -18,6 +18,7 @@ use tracing::debug;
 use super::connection::{Activity, Connection, ConnectionKey, LINGER_BYTES_MAX, Phase};
 use super::core::{Core, CoreRef, Driven};
 use super::op;
+use super::polling::Resumed;
 use super::signal::Signal;
 use super::socket;
 use crate::session::CloseReason;
@@ -40,6 +41,8 @@ enum NextRead {
     Receive(Rc<OwnedFd>),
     /// Waits until it may go on.
     Pause(Signal),
+    /// The core's tick reads; the reader rests.
+    Polled,
     /// Leaves for the home core of its stream.
     Depart,
     End,
@@ -63,6 +66,7 @@ pub(crate) async fn read(core: CoreRef, key: ConnectionKey) {
                 signal.raised().await;
                 may_go_on = drive(&core, key).await;
             }
+            NextRead::Polled => may_go_on = rest(&core, key, &mut buffer).await && drive(&core, key).await,
             NextRead::Depart => {
                 Core::guarded(&core, key, |core| core.depart(key));
                 return;
@@ -73,8 +77,34 @@ pub(crate) async fn read(core: CoreRef, key: ConnectionKey) {
     Core::guarded(&core, key, |core| core.on_task_ended(key));
 }
 
+/// Leaves reading to the core's tick until something calls the reader back. False when nothing more can come.
+async fn rest(core: &CoreRef, key: ConnectionKey, buffer: &mut BytesMut) -> bool {
+    let lent = std::mem::take(buffer);
+    let Some(Some(mut signal)) = Core::guarded(core, key, |core| core.poll_from_now(key, lent)) else {
+        return false;
+    };
+    loop {
+        signal.raised().await;
+        match Core::guarded(core, key, |core| core.resume_polled(key)) {
+            Some(Some(Resumed::Reader(returned, more))) => {
+                *buffer = returned;
+                return more;
+            }
+            Some(Some(Resumed::Rests(again))) => signal = again,
+            Some(None) | None => return false,
+        }
+    }
+}
+
+/// Takes a new buffer when little is left of this one.
+pub(crate) fn make_room(buffer: &mut BytesMut, buffer_bytes: usize) {
+    if buffer.capacity() - buffer.len() < SPARE_BYTES_MIN {
+        *buffer = BytesMut::with_capacity(buffer_bytes);
+    }
+}
+
 /// Drives the session to its end of input, a budget at a time. False after a panic in it.
-async fn drive(core: &CoreRef, key: ConnectionKey) -> bool {
+pub(crate) async fn drive(core: &CoreRef, key: ConnectionKey) -> bool {
     loop {
         match Core::guarded(core, key, |core| core.drive(key)) {
             None => return false,
@@ -90,6 +120,9 @@ async fn drive(core: &CoreRef, key: ConnectionKey) -> bool {
 impl Core {
     fn next_read(&mut self, key: ConnectionKey, buffer: &mut BytesMut) -> NextRead {
         let now = self.now();
+        if self.is_to_be_polled(key) {
+            return NextRead::Polled;
+        }
         let Some(connection) = self.connection(key) else { return NextRead::End };
         match connection.phase {
             Phase::Shut => return NextRead::End,
@@ -104,16 +137,20 @@ impl Core {
             }
             Phase::Open | Phase::Flushing { .. } | Phase::Lingering => {}
         }
-        if buffer.capacity() - buffer.len() < SPARE_BYTES_MIN {
-            *buffer = BytesMut::with_capacity(connection.reading.buffer_bytes);
-        }
+        make_room(buffer, connection.reading.buffer_bytes);
         set_mark(connection);
+        connection.reading.rests_armed = false;
         connection.reading.armed_at = Some(now);
         NextRead::Receive(connection.socket.clone())
     }
 
     /// Takes what a receive brought. False when nothing more can come.
-    fn on_received(&mut self, key: ConnectionKey, result: io::Result<usize>, buffer: &mut BytesMut) -> bool {
+    pub(crate) fn on_received(
+        &mut self,
+        key: ConnectionKey,
+        result: io::Result<usize>,
+        buffer: &mut BytesMut,
+    ) -> bool {
         let now = self.now();
         self.counts.receives += 1;
         let Some(connection) = self.connection(key) else { return false };

@@ -20,6 +20,8 @@ pub struct RuntimeSettings {
     pub session: ServerSettings,
     /// Settings by app; the last one, named `*`, serves every app without a block of its own.
     pub apps: Vec<App>,
+    /// How long a message may wait for a busy core's next look at its publisher; zero means that cores never poll.
+    pub latency_budget: Duration,
     /// How long a drain waits for publishers before it closes them.
     pub drain_deadline: Duration,
     /// Backlog that the kernel may hold unsent for a subscriber, bytes (`TCP_NOTSENT_LOWAT`).
@@ -44,6 +46,7 @@ impl Default for RuntimeSettings {
             placement: Placement::default(),
             session: ServerSettings::default(),
             apps: vec![App::default()],
+            latency_budget: Duration::from_millis(10),
             drain_deadline: Duration::from_secs(20),
             subscriber_unsent_bytes_max: 128 * 1024,
             inbox_bytes_max: 32 * 1024 * 1024,

@@ -54,6 +54,14 @@ pub(crate) fn set_receive_mark(socket: &OwnedFd, bytes: u32) -> io::Result<()> {
     set_int(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVLOWAT, number)
 }
 
+/// Sets the largest receive mark there is, half the receive buffer, and gives it.
+pub(crate) fn largest_receive_mark(socket: &OwnedFd) -> io::Result<u32> {
+    let half = SockRef::from(socket).recv_buffer_size()? / 2;
+    let mark = u32::try_from(half).unwrap_or(u32::MAX).max(1);
+    set_receive_mark(socket, mark)?;
+    Ok(mark)
+}
+
 /// No more is sent; what is queued still goes out.
 pub(crate) fn shut_write(socket: &OwnedFd) {
     // The peer may have closed first (ENOTCONN): then there is nothing left to shut.

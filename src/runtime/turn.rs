@@ -94,7 +94,9 @@ pub(crate) async fn sweep(core: CoreRef) {
         let now = core.borrow().now();
         Core::caught(&core, None, Core::lower_stale_marks);
         if now - deadlines_at >= DEADLINES_EVERY {
+            let elapsed = now - deadlines_at;
             deadlines_at = now;
+            Core::caught(&core, None, |core| core.choose_mode(now, elapsed));
             enforce_deadlines(&core, now);
             Core::caught(&core, None, |core| core.sweep_hub(now));
             Core::caught(&core, None, Core::close_hopeless);

@@ -12,7 +12,7 @@ pub(crate) mod recv;
 pub(crate) mod send;
 
 pub(crate) use accept::accept;
-pub(crate) use recv::recv;
+pub(crate) use recv::{recv, recv_now};
 pub(crate) use send::{SendBatch, send};
 
 use std::cell::Cell;

@@ -41,12 +41,29 @@ impl OneshotOutputTransform for Append {
 /// the stream; an error is the socket's. The buffer comes back either way.
 pub(crate) fn recv(
     socket: Rc<OwnedFd>,
+    buffer: BytesMut,
+) -> impl Future<Output = (io::Result<usize>, BytesMut)> {
+    submit(socket, buffer, 0)
+}
+
+/// Like [`recv`], but does not wait for bytes: without any it is `WouldBlock`.
+pub(crate) fn recv_now(
+    socket: Rc<OwnedFd>,
+    buffer: BytesMut,
+) -> impl Future<Output = (io::Result<usize>, BytesMut)> {
+    submit(socket, buffer, libc::MSG_DONTWAIT)
+}
+
+fn submit(
+    socket: Rc<OwnedFd>,
     mut buffer: BytesMut,
+    flags: libc::c_int,
 ) -> impl Future<Output = (io::Result<usize>, BytesMut)> {
     let spare = buffer.spare_capacity_mut();
     debug_assert!(!spare.is_empty(), "a receive without room looks like the end of the stream");
     let len = u32::try_from(spare.len()).unwrap_or(u32::MAX);
-    let entry = opcode::Recv::new(types::Fd(socket.as_raw_fd()), spare.as_mut_ptr().cast(), len).build();
+    let entry =
+        opcode::Recv::new(types::Fd(socket.as_raw_fd()), spare.as_mut_ptr().cast(), len).flags(flags).build();
     let owned = Owned { _socket: socket, buffer, _in_flight: InFlight::new() };
     UnsubmittedOneshot::new(owned, Append, entry).submit()
 }

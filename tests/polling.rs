@@ -1,0 +1,89 @@
+//! A busy core polls its publishers and a quiet one is woken by them: neither mode, nor changing between them, costs a frame.
+#![cfg(feature = "engine")]
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use support::client::Client;
+use support::crowd::Crowd;
+use support::media::H264_AAC;
+use support::server::{Inrush, Server};
+use support::synthetic::{Pattern, sequence_headers};
+use support::{PATIENCE, wait_until};
+
+/// Messages of the stream that is watched all along: one each 20 ms, for 20 s.
+const MESSAGES: u64 = 1_000;
+/// Players whose coming and going makes the core busy and quiet: 60 x 50 writes a second are half as many again as it takes.
+const PLAYERS: usize = 60;
+
+fn polls(server: &Server) -> bool {
+    server.metrics().gauge("polling") == 1
+}
+
+fn begin(server: &Server, name: &str) -> Client {
+    let mut publisher = Client::open(server.rtmp()).connect("live").publish(name);
+    sequence_headers(&H264_AAC.media()).iter().for_each(|header| publisher.send_tag(header));
+    publisher
+}
+
+/// A stream that goes on through quiet and busy times reaches its player whole, and the core does change its mode, both ways, twice.
+#[test]
+fn changing_the_mode_loses_and_repeats_nothing() {
+    let server = Inrush::new().cores(1).start();
+    let watcher = Crowd::join(server.rtmp(), "live", "steady", 1);
+    server.wait_for_players("live", "steady", 1);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (server, over) = (&server, &over);
+        scope.spawn(move || {
+            let mut publisher = begin(server, "steady");
+            publisher.send_synthetic(&Pattern::with_bits_per_second(500_000), 0..MESSAGES);
+            publisher.unpublish();
+            over.store(true, Ordering::Relaxed);
+        });
+        for round in 0..2 {
+            assert!(!over.load(Ordering::Relaxed), "the stream ended before round {round}");
+            let name = format!("load-{round}");
+            let crowd = Crowd::join(server.rtmp(), "live", &name, PLAYERS);
+            server.wait_for_players("live", &name, PLAYERS);
+            let load = scope.spawn({
+                let name = name.clone();
+                move || {
+                    let mut publisher = begin(server, &name);
+                    publisher.send_synthetic(&Pattern::with_bits_per_second(200_000), 0..200);
+                    publisher.unpublish();
+                }
+            });
+            wait_until("the busy core polls", PATIENCE, || polls(server).then_some(()));
+            load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            for report in crowd.finish() {
+                assert_eq!((report.first, report.last, report.out_of_order), (Some(0), Some(199), 0));
+            }
+            wait_until("the quiet core is woken", PATIENCE, || (!polls(server)).then_some(()));
+        }
+    });
+    assert!(server.metrics().counter("mode_changes") >= 4);
+    assert!(server.metrics().counter("polls") > 0);
+    let reports = watcher.finish();
+    let report = &reports[0];
+    let seen = (report.first, report.last, report.out_of_order, report.notified);
+    assert_eq!(seen, (Some(0), Some(MESSAGES - 1), 0, true));
+}
+
+/// Without a latency budget a core never polls, however busy it is.
+#[test]
+fn no_budget_no_polling() {
+    let server = Inrush::new().cores(1).config("[ingest]\nlatency_budget_ms = 0\n").start();
+    let crowd = Crowd::join(server.rtmp(), "live", "busy", PLAYERS);
+    server.wait_for_players("live", "busy", PLAYERS);
+    let mut publisher = begin(&server, "busy");
+    publisher.send_synthetic(&Pattern::with_bits_per_second(200_000), 0..200);
+    publisher.unpublish();
+    assert!(crowd.finish().iter().all(|report| report.last == Some(199) && report.out_of_order == 0));
+    let counted = wait_until("the sends are counted", PATIENCE, || {
+        let metrics = server.metrics();
+        (metrics.counter("messages_out") >= 200 * PLAYERS as u64).then_some(metrics)
+    });
+    assert_eq!((counted.counter("polls"), counted.counter("mode_changes")), (0, 0));
+}
