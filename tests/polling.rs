@@ -64,7 +64,11 @@ fn changing_the_mode_loses_and_repeats_nothing() {
         }
     });
     assert!(server.metrics().counter("mode_changes") >= 4);
-    assert!(server.metrics().counter("polls") > 0);
+    let metrics = server.metrics();
+    assert!(metrics.counter("polls") > 0 && metrics.counter("ticks") > 0);
+    for histogram in ["read_to_framed", "read_to_written", "tick"] {
+        assert!(metrics.gauge(&format!("{histogram}_seconds_count")) > 0, "{histogram} is empty");
+    }
     let reports = watcher.finish();
     let report = &reports[0];
     let seen = (report.first, report.last, report.out_of_order, report.notified);

@@ -25,6 +25,7 @@ use prometheus_client::registry::Registry;
 use super::cores::Cores;
 use super::process;
 use super::router::Control;
+use crate::runtime::latency::Histogram;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -101,6 +102,7 @@ type Labels = Vec<(&'static str, String)>;
 enum Value {
     Whole(u64),
     Real(f64),
+    Durations(Histogram),
 }
 
 struct Scrape<C>(Arc<Control<C>>);
@@ -135,6 +137,11 @@ fn sample(metric: &mut MetricEncoder<'_>, kind: MetricType, value: Value) -> fmt
         (MetricType::Counter, Value::Real(value)) => {
             metric.encode_counter::<NoLabelSet, _, f64>(&value, None)
         }
+        (_, Value::Durations(histogram)) => {
+            let buckets: Vec<_> = histogram.buckets().collect();
+            let (sum, count) = (histogram.sum_seconds(), histogram.count());
+            metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+        }
         (_, Value::Whole(value)) => metric.encode_gauge(&value),
         (_, Value::Real(value)) => metric.encode_gauge(&value),
     }
@@ -146,6 +153,7 @@ fn families<C: Cores>(control: &Control<C>) -> Vec<Family> {
         families.extend(of_engine(cores));
         families.extend(of_cores(cores));
         families.extend(by_kind(cores));
+        families.extend(latencies(cores));
     }
     families
 }
@@ -216,6 +224,24 @@ fn of_cores<C: Cores>(cores: &C) -> Vec<Family> {
         samples: ages,
         ..gauge("inrush_sweep_age_seconds", "Time since a core's last sweep", Value::Whole(0))
     });
+    families
+}
+
+/// The histograms that every core publishes.
+fn latencies<C: Cores>(cores: &C) -> Vec<Family> {
+    let mut families: Vec<Family> = Vec::new();
+    for core in 0..cores.cores() {
+        let mut index = 0;
+        cores.latencies(core).for_each(|name, help, histogram| {
+            if families.len() == index {
+                let help = help.trim_end_matches('.').to_owned();
+                let (name, kind) = (format!("inrush_{name}_seconds"), MetricType::Histogram);
+                families.push(Family { name, help, kind, samples: Vec::new() });
+            }
+            families[index].samples.push((core_label(core), Value::Durations(*histogram)));
+            index += 1;
+        });
+    }
     families
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::runtime::latency::Latencies;
 use crate::runtime::observe::{ConnectionId, ConnectionInfo, Counts, PublishedCounts, Role, StreamInfo};
 
 /// Two cores with whatever a test puts on them.
@@ -53,6 +54,10 @@ impl Cores for Arc<Engine> {
         let answers = self.ask(|core| connections.iter().any(|c| c.core == core && c.id == id));
         connections.retain(|connection| connection.id != id);
         answers
+    }
+
+    fn latencies(&self, _core: usize) -> Latencies {
+        Latencies::default()
     }
 
     fn counts(&self, core: usize) -> &PublishedCounts {

@@ -85,6 +85,7 @@ pub(crate) enum Activity {
 /// One message stream that plays.
 #[derive(Debug)]
 pub(crate) struct Playing {
+    pub(crate) since: Instant,
     pub(crate) stream_id: u32,
     pub(crate) subscriber: SubscriberKey,
     pub(crate) key: StreamKey,
@@ -108,6 +109,8 @@ pub(crate) struct Reading {
     pub(crate) mark: u32,
     /// When the receive in flight was armed.
     pub(crate) armed_at: Option<Instant>,
+    /// When the receive came back that is being dealt with.
+    pub(crate) received_at: Option<Instant>,
     /// The core polls this publisher, and its reader rests.
     pub(crate) polled: Option<Polled>,
     /// It is in the list of whom the next tick visits.
@@ -218,6 +221,7 @@ impl Connection {
                 buffer_bytes: super::reading::BUFFER_BYTES_MIN,
                 mark: 1,
                 armed_at: None,
+                received_at: None,
                 polled: None,
                 is_listed: false,
                 rests_armed: false,

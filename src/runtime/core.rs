@@ -21,6 +21,7 @@ use tracing::{debug, error, info, warn};
 use super::answers::codec_list;
 use super::connection::{Activity, CLOSE_TIME_MAX, Connection, ConnectionKey, MOVE_TIME_MAX, Phase, Playing};
 use super::inbox::ToCore;
+use super::latency::Latencies;
 use super::observe::{Counts, Role};
 use super::polling::Polling;
 use super::shared::{Labelled, Shared};
@@ -58,6 +59,7 @@ pub(crate) struct Core {
     pub(crate) connections: Slab<(u32, Connection)>,
     pub(crate) hub: Hub,
     pub(crate) counts: Counts,
+    pub(crate) latencies: Latencies,
     pub(crate) labelled: Labelled,
     pub(crate) labelled_changed: bool,
     /// Raised when the hub has something for other cores.
@@ -102,6 +104,7 @@ impl Core {
             connections: Slab::new(),
             hub,
             counts: Counts::default(),
+            latencies: Latencies::default(),
             labelled: Labelled::new(),
             labelled_changed: false,
             outgoing: Signal::default(),
@@ -501,7 +504,7 @@ impl Core {
         );
         connection.role = Role::Player;
         connection.stream = Some(stream.clone());
-        let playing = Playing { stream_id: request.stream_id, subscriber, key: stream };
+        let playing = Playing { since: now, stream_id: request.stream_id, subscriber, key: stream };
         match &mut connection.activity {
             Activity::Playing(all) => all.push(playing),
             activity => *activity = Activity::Playing(smallvec::smallvec![playing]),

@@ -1,12 +1,13 @@
 //! The engine as other threads see it: questions to cores, counters, drain and stop.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::inbox::{Ask, ToCore};
+use super::latency::Latencies;
 use super::observe::{ConnectionId, ConnectionInfo, PublishedCounts, StreamInfo};
 use super::shared::Shared;
 use crate::hub::CoreId;
@@ -59,6 +60,14 @@ impl Handle {
     /// When there is no such core.
     pub fn counts(&self, core: usize) -> &PublishedCounts {
         &self.shared.published[core].counts
+    }
+
+    /// A core's latencies, as its last sweep published them.
+    ///
+    /// # Panics
+    /// When there is no such core.
+    pub fn latencies(&self, core: usize) -> Latencies {
+        *self.shared.published[core].latencies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A core's labelled counters: (family, label, count).

@@ -16,6 +16,7 @@ pub mod engine;
 mod entropy;
 pub mod handle;
 mod inbox;
+pub mod latency;
 pub(crate) mod listener;
 mod moving;
 mod names;

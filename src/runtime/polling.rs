@@ -202,6 +202,12 @@ impl Core {
         }
     }
 
+    fn on_ticked(&mut self, began: Instant) {
+        let took = self.now() - began;
+        self.latencies.tick.record(took);
+        self.counts.ticks += 1;
+    }
+
     /// Whom this tick visits: all that still rest. The others are forgotten.
     fn visits(&mut self) -> Vec<ConnectionKey> {
         let mut visited = std::mem::take(&mut self.polling.visited);
@@ -227,8 +233,9 @@ pub(crate) async fn tick(core: CoreRef) {
         let mut next = tokio::time::Instant::now() + period;
         while core.borrow().polling.mode == Mode::Poll {
             tokio::time::sleep_until(next).await;
+            let began = core.borrow().now();
             visit_all(&core).await;
-            core.borrow_mut().counts.ticks += 1;
+            core.borrow_mut().on_ticked(began);
             next += period;
             let now = tokio::time::Instant::now();
             if next < now {
@@ -257,7 +264,10 @@ async fn visit_all(core: &CoreRef) {
                 keys.push(key);
             }
             reading::drive(core, key).await;
-            Core::guarded(core, key, |core| core.after_visit(key));
+            Core::guarded(core, key, |core| {
+                core.on_framed(key);
+                core.after_visit(key);
+            });
         }
         if keys.is_empty() {
             break;

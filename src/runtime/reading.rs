@@ -61,6 +61,7 @@ pub(crate) async fn read(core: CoreRef, key: ConnectionKey) {
                 buffer = filled;
                 let more = Core::guarded(&core, key, |core| core.on_received(key, result, &mut buffer));
                 may_go_on = more == Some(true) && drive(&core, key).await;
+                core.borrow_mut().on_framed(key);
             }
             NextRead::Pause(signal) => {
                 signal.raised().await;
@@ -187,6 +188,7 @@ impl Core {
             {
                 connection.reading.buffer_bytes *= 2;
             }
+            connection.reading.received_at = Some(now);
             connection.session.handle_bytes(now, bytes);
         } else {
             connection.lingered_bytes += received as u64;
@@ -196,6 +198,17 @@ impl Core {
         }
         self.counts.bytes_in += received as u64;
         true
+    }
+
+    /// What the last receive brought is framed and queued.
+    pub(crate) fn on_framed(&mut self, key: ConnectionKey) {
+        let now = self.now();
+        let Some(connection) = self.connection(key) else { return };
+        if let Some(received_at) = connection.reading.received_at.take()
+            && matches!(connection.activity, Activity::Publishing { .. })
+        {
+            self.latencies.read_to_framed.record(now - received_at);
+        }
     }
 
     /// Lowers the marks of receives that were armed too long ago: what they waited for did not come.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::directory::Directory;
 use super::inbox::Inboxes;
+use super::latency::Latencies;
 use super::names::NameHasher;
 use super::observe::{ConnectionId, PublishedCounts};
 use super::prefixes::Prefixes;
@@ -59,6 +60,7 @@ impl Drop for OpenCore {
 pub(crate) struct Published {
     pub(crate) counts: PublishedCounts,
     pub(crate) labelled: Mutex<Labelled>,
+    pub(crate) latencies: Mutex<Latencies>,
     /// When the core last swept, microseconds of the engine's clock: a stalled core shows here.
     pub(crate) swept_at: AtomicU64,
 }

@@ -17,6 +17,7 @@ use super::op::{self, SendBatch};
 use super::signal::Signal;
 use super::socket;
 use crate::hub::{Queued, SubscriberKey, TakeBudget};
+use crate::session::Instant;
 
 /// Bytes of one write.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
@@ -37,9 +38,9 @@ pub(crate) async fn write(core: CoreRef, key: ConnectionKey) {
             NextWrite::Send(socket) => {
                 let (result, written) = op::send(socket, batch).await;
                 batch = written;
-                let expected = batch.bytes();
+                let (expected, oldest_live) = (batch.bytes(), batch.oldest_live());
                 batch.clear();
-                Core::guarded(&core, key, |core| core.on_sent(key, result, expected));
+                Core::guarded(&core, key, |core| core.on_sent(key, result, expected, oldest_live));
             }
             NextWrite::Wait(signal) => signal.raised().await,
             NextWrite::End => break,
@@ -89,7 +90,7 @@ impl Core {
         let now = self.now();
         let mut queued = std::mem::take(&mut self.queued);
         let mut nth = 0;
-        while let Some((subscriber, stream_id)) = self.nth_playing(key, nth) {
+        while let Some((subscriber, stream_id, since)) = self.nth_playing(key, nth) {
             nth += 1;
             let budget = TakeBudget {
                 bytes: WRITE_BYTES_MAX.saturating_sub(batch.bytes()),
@@ -108,6 +109,9 @@ impl Core {
                 match entry {
                     Queued::Frame(frame) => {
                         messages += 1;
+                        if frame.arrived() >= since {
+                            batch.note_live(frame.arrived());
+                        }
                         if is_over {
                             batch.push_gathered(&frame, stream_id);
                         } else {
@@ -134,14 +138,23 @@ impl Core {
         self.queued = queued;
     }
 
-    fn nth_playing(&self, key: ConnectionKey, nth: usize) -> Option<(SubscriberKey, u32)> {
+    fn nth_playing(&self, key: ConnectionKey, nth: usize) -> Option<(SubscriberKey, u32, Instant)> {
         let Activity::Playing(playing) = &self.connection_ref(key)?.activity else { return None };
-        playing.get(nth).map(|one| (one.subscriber, one.stream_id))
+        playing.get(nth).map(|one| (one.subscriber, one.stream_id, one.since))
     }
 
-    fn on_sent(&mut self, key: ConnectionKey, result: io::Result<usize>, expected: usize) {
+    fn on_sent(
+        &mut self,
+        key: ConnectionKey,
+        result: io::Result<usize>,
+        expected: usize,
+        oldest_live: Option<Instant>,
+    ) {
         self.counts.sends += 1;
         let now = self.now();
+        if let Some(arrived) = oldest_live {
+            self.latencies.read_to_written.record(now - arrived);
+        }
         let written = *result.as_ref().unwrap_or(&0);
         self.counts.bytes_out += written as u64;
         let Some(connection) = self.connection(key) else { return };

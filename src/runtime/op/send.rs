@@ -15,6 +15,7 @@ use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 use super::InFlight;
 use crate::hub::LocalFrame;
 use crate::rtmp::chunk::WireHeaders;
+use crate::session::Instant;
 
 /// Slices in one message (`IOV_MAX`); the kernel refuses more with EINVAL.
 pub(crate) const SLICES_MAX: usize = 1024;
@@ -29,6 +30,7 @@ const SHARED_STREAM_ID: u32 = 1;
 pub(crate) struct SendBatch {
     items: Vec<Item>,
     bytes: usize,
+    oldest_live: Option<Instant>,
     slices: Vec<libc::iovec>,
     header: libc::msghdr,
 }
@@ -45,12 +47,22 @@ impl SendBatch {
     pub(crate) fn new() -> Box<Self> {
         // SAFETY: all zeroes is a valid `msghdr`: no name, no slices, no control data.
         let header = unsafe { std::mem::zeroed() };
-        Box::new(Self { items: Vec::new(), bytes: 0, slices: Vec::new(), header })
+        Box::new(Self { items: Vec::new(), bytes: 0, oldest_live: None, slices: Vec::new(), header })
     }
 
     /// Whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// When the oldest live frame in it was received.
+    pub(crate) fn oldest_live(&self) -> Option<Instant> {
+        self.oldest_live
+    }
+
+    /// A live frame in it was received then.
+    pub(crate) fn note_live(&mut self, arrived: Instant) {
+        self.oldest_live = Some(self.oldest_live.map_or(arrived, |oldest| oldest.min(arrived)));
     }
 
     /// Bytes to write.
@@ -86,6 +98,7 @@ impl SendBatch {
         self.items.clear();
         self.slices.clear();
         self.bytes = 0;
+        self.oldest_live = None;
         self.items.shrink_to(SLICES_KEPT);
         self.slices.shrink_to(SLICES_KEPT);
     }
