@@ -1,6 +1,6 @@
 //! What a late reader costs: it joins a live stream, gets headers and the GOP into its queue, and leaves.
 //!
-//! `queue` is the join alone, as the hub does it in one go; with `and take` its writer takes everything as well. An element is one
+//! `join` is the hub's part alone done in one go; with `and take` its writer takes everything as well. An element is one
 //! frame that the reader gets.
 
 use std::{hint::black_box, time::Duration};
@@ -42,7 +42,7 @@ fn live(key: &StreamKey, settings: &AppSettings, pictures: u32) -> Hub {
 
 fn gop_join(criterion: &mut Criterion) {
     let (key, settings, now) = (StreamKey::new("live", "s"), AppSettings::default(), Instant::default());
-    for (name, takes) in [("queue", false), ("queue and take", true)] {
+    for (name, takes) in [("join", false), ("join and take", true)] {
         let mut group = criterion.benchmark_group(name);
         for pictures in [1, 100, 500] {
             let mut hub = live(&key, &settings, pictures);
