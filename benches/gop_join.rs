@@ -1,6 +1,6 @@
 //! What a late reader costs: it joins a live stream, gets headers and the GOP into its queue, and leaves.
 //!
-//! `join` is the hub's part alone done in one go; with `and take` its writer takes everything as well. An element is one
+//! `join` is the hub's part, done in one go; with `and take` its writer takes everything as well. An element is one
 //! frame that the reader gets.
 
 use std::{hint::black_box, time::Duration};
