@@ -1,0 +1,270 @@
+//! What a publisher without readers costs in allocations a media message, from the receive to the end of `Hub::ingest`. The goal is two.
+//! The read buffer's share is counted, as the runtime splits and freezes it: one buffer and its reference count for what fits in.
+#![cfg(feature = "engine")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use inrush::hub::{AppSettings, ConnectionRef, CoreId, Hub, HubSettings, PublisherKey};
+use inrush::rtmp::handshake::Entropy;
+use inrush::session::{
+    ClientEvent, ClientOutput, ClientSession, ClientSettings, ClientUrl, Event, Instant, MediaKind, Output,
+    Role, ServerSession, ServerSettings,
+};
+
+/// Counts this thread's allocations.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is handed to the system's allocator unchanged; the counter is a plain cell without destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promise about `layout` is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on; `alloc` above got the block from the same allocator.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// A publisher's read buffer to begin with, what it grows to when a receive fills it, and the room below which it is replaced, as in
+/// `runtime/reading.rs`.
+const BUFFER_BYTES: usize = 16 * 1024;
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+const SPARE_BYTES_MIN: usize = 512;
+
+/// 3 Mbit/s: 25 pictures a second, the key frame of each 2 s ten times the others, and 50 AAC messages.
+const PICTURES: u32 = 25;
+const GOP_PICTURES: u32 = 50;
+const PICTURE_BYTES: usize = 11_900;
+const KEY_BYTES: usize = 119_000;
+const AUDIO_BYTES: usize = 370;
+
+/// How the bytes reach the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// Each message is there at its due time, and a receive takes what is there.
+    Message,
+    /// A segment of a wide-area path wakes a receive.
+    Segment,
+    /// The socket is visited every 10 ms: a receive takes what the buffer has room for.
+    Tick,
+}
+
+fn entropy() -> Box<Entropy> {
+    Box::new(Entropy { time_ms: 0, random: [7; 1528] })
+}
+
+/// A publisher and the engine's floors 0 to 3 for it, without a socket between them.
+struct Link {
+    client: ClientSession,
+    server: ServerSession,
+    hub: Hub,
+    publisher: Option<PublisherKey>,
+    settings: AppSettings,
+    buffer: BytesMut,
+    buffer_bytes: usize,
+    now: Instant,
+    messages: u64,
+}
+
+impl Link {
+    /// A link whose publish has been accepted.
+    fn publishing(chunk_size: u32, gop_cache: bool) -> Self {
+        let url = ClientUrl::parse("rtmp://server/live/s").unwrap();
+        let client_settings =
+            ClientSettings { chunk_size_out: chunk_size, ..ClientSettings::new(url, Role::Publish) };
+        let now = Instant::default();
+        let mut settings = AppSettings::default();
+        settings.gop.enabled = gop_cache;
+        let mut link = Self {
+            client: ClientSession::new(now, client_settings, entropy()),
+            server: ServerSession::new(now, Arc::new(ServerSettings::default()), entropy()),
+            hub: Hub::new(HubSettings { core: CoreId(0), cores: 1 }),
+            publisher: None,
+            settings,
+            buffer: BytesMut::new(),
+            buffer_bytes: BUFFER_BYTES,
+            now,
+            messages: 0,
+        };
+        loop {
+            let said = link.said();
+            if link.client.is_ready() {
+                break;
+            }
+            assert!(!said.is_empty(), "the client waits for what will not come");
+            link.receive(&said);
+        }
+        link
+    }
+
+    /// What the client has to say.
+    fn said(&mut self) -> Vec<u8> {
+        let mut said = Vec::new();
+        while let Some(output) = self.client.poll_output() {
+            match output {
+                ClientOutput::Send(bytes) => said.extend_from_slice(&bytes),
+                ClientOutput::Event(ClientEvent::Closed { reason }) => panic!("closed: {reason:?}"),
+                _ => {}
+            }
+        }
+        said
+    }
+
+    /// The wire bytes of one message.
+    fn wire(&mut self, kind: MediaKind, timestamp: u32, head: &[u8], len: usize) -> Vec<u8> {
+        let body = Bytes::from([head, &vec![0x55; len - head.len()]].concat());
+        self.client.send_media(self.now, kind, timestamp, &body.into()).unwrap();
+        self.said()
+    }
+
+    /// One second of the stream: each picture with two audio messages behind it, and the time in microseconds when they are due.
+    fn second(&mut self, second: u32) -> Vec<(u64, Vec<u8>)> {
+        let mut messages = Vec::new();
+        for picture in second * PICTURES..(second + 1) * PICTURES {
+            let at = picture * 40;
+            let (head, len) = match picture % GOP_PICTURES {
+                0 => ([0x17, 1, 0, 0, 0], KEY_BYTES),
+                _ => ([0x27, 1, 0, 0, 0], PICTURE_BYTES),
+            };
+            messages.push((u64::from(at) * 1000, self.wire(MediaKind::Video, at, &head, len)));
+            for at in [at + 10, at + 30] {
+                messages
+                    .push((u64::from(at) * 1000, self.wire(MediaKind::Audio, at, &[0xaf, 1], AUDIO_BYTES)));
+            }
+        }
+        messages
+    }
+
+    /// Hands on what one receive after another takes of what is there, as a connection's reader does.
+    fn receive(&mut self, mut there: &[u8]) {
+        while !there.is_empty() {
+            if self.buffer.capacity() - self.buffer.len() < SPARE_BYTES_MIN {
+                self.buffer = BytesMut::with_capacity(self.buffer_bytes);
+            }
+            let (taken, rest) = there.split_at(there.len().min(self.buffer.capacity() - self.buffer.len()));
+            self.buffer.extend_from_slice(taken);
+            there = rest;
+            if taken.len() >= self.buffer_bytes && self.buffer_bytes < BUFFER_BYTES_MAX {
+                self.buffer_bytes *= 2;
+            }
+            self.server.handle_bytes(self.now, self.buffer.split().freeze());
+            self.drain();
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.server.poll_output() {
+            match output {
+                Output::Send(bytes) => self.client.handle_bytes(self.now, bytes),
+                Output::Event(Event::PublishRequested(publish)) => {
+                    let key = &publish.address.key;
+                    let publisher =
+                        self.hub.publish(self.now, key, ConnectionRef(0), &self.settings).unwrap();
+                    self.publisher = Some(publisher);
+                    self.server.accept_publish(self.now, publish.request);
+                }
+                Output::Event(Event::Media(message)) => {
+                    self.messages += 1;
+                    self.hub.ingest(self.now, self.publisher.unwrap(), message);
+                }
+                Output::Event(Event::Closed { reason, .. }) => panic!("closed: {reason:?}"),
+                _ => {}
+            }
+        }
+        while self.hub.poll_event().is_some() {}
+    }
+
+    /// What becomes due reaches the server; gives the allocations that this took.
+    fn arrive(&mut self, due: &[(u64, Vec<u8>)]) -> u64 {
+        let before = ALLOCATIONS.with(Cell::get);
+        for (due_us, bytes) in due {
+            self.now = Instant::from_micros(*due_us);
+            self.receive(bytes);
+        }
+        ALLOCATIONS.with(Cell::get) - before
+    }
+}
+
+/// The same bytes as they come in at this pace.
+fn regrouped(messages: Vec<(u64, Vec<u8>)>, pace: Pace) -> Vec<(u64, Vec<u8>)> {
+    let piece_bytes = match pace {
+        Pace::Message => return messages,
+        Pace::Segment => 1448,
+        // 10 ms of 3 Mbit/s.
+        Pace::Tick => 3750,
+    };
+    let (start_us, end_us) = (messages[0].0, messages[messages.len() - 1].0);
+    let all: Vec<u8> = messages.into_iter().flat_map(|(_, wire)| wire).collect();
+    let pieces = all.len().div_ceil(piece_bytes) as u64;
+    let due = |nth: u64| start_us + nth * (end_us - start_us) / pieces;
+    (0..).zip(all.chunks(piece_bytes)).map(|(nth, piece)| (due(nth), piece.to_vec())).collect()
+}
+
+/// Allocations and media messages of 20 s, after 4 s in which tables, queues and the GOP cache have found their size.
+fn steady(chunk_size: u32, pace: Pace, gop_cache: bool) -> (u64, u64) {
+    let mut link = Link::publishing(chunk_size, gop_cache);
+    let mut allocations = 0;
+    for second in 0..24 {
+        if second == 4 {
+            (allocations, link.messages) = (0, 0);
+        }
+        let messages = link.second(second);
+        allocations += link.arrive(&regrouped(messages, pace));
+    }
+    (allocations, link.messages)
+}
+
+/// Asserts the bound for both settings of the GOP cache, which may not make a difference.
+fn assert_at_most(chunk_size: u32, pace: Pace, bound: f64) {
+    let [(allocations, messages), cached] = [false, true].map(|cache| steady(chunk_size, pace, cache));
+    assert_eq!(messages, 20 * 75);
+    assert!(
+        cached.0.abs_diff(allocations) <= 20,
+        "the GOP cache allocates: {cached:?} against {allocations}"
+    );
+    let each = allocations as f64 / messages as f64;
+    println!("{pace:?}, chunks of {chunk_size}: {each:.2} allocations a message");
+    assert!(
+        each <= bound,
+        "{pace:?}, chunks of {chunk_size}: {each:.2} allocations a message, at most {bound}"
+    );
+    assert!(each >= 1.0, "each frame is one allocation: the counter does not count");
+}
+
+/// Each message is there when it is due, as a local or fast sender has it.
+#[test]
+fn a_message_that_comes_at_once_costs_at_most_two() {
+    assert_at_most(60_000, Pace::Message, 2.0);
+    assert_at_most(4096, Pace::Message, 2.0);
+}
+
+/// Over two still, and held where they are: a picture that comes in many pieces grows its list of slices (and the list of the buffers
+/// behind them) from two places by doubling, and chunks of 128 bytes grow the buffer that they are gathered in, since a declared length
+/// reserves nothing.
+#[test]
+fn a_message_that_comes_in_pieces_costs_no_more_than_now() {
+    for (chunk_size, pace, bound) in [
+        (60_000, Pace::Tick, 2.5),
+        (60_000, Pace::Segment, 3.6),
+        (4096, Pace::Tick, 3.2),
+        (4096, Pace::Segment, 4.4),
+        (128, Pace::Message, 5.9),
+        (128, Pace::Tick, 6.4),
+        (128, Pace::Segment, 6.5),
+    ] {
+        assert_at_most(chunk_size, pace, bound);
+    }
+}
