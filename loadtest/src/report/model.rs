@@ -408,3 +408,76 @@ pub fn without_secrets(url: &str) -> String {
     }
     shown
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let run = fixture::run();
+        assert_eq!(Run::from_json(&run.to_json()).unwrap(), run);
+    }
+
+    /// Names that scripts of others read; one that goes away or changes needs a new [`VERSION`].
+    #[test]
+    fn the_fields_of_the_format() {
+        let json: serde_json::Value = serde_json::from_str(&fixture::run().to_json()).unwrap();
+        let keys = |pointer: &str| -> Vec<String> {
+            json.pointer(pointer).unwrap().as_object().unwrap().keys().cloned().collect()
+        };
+        let mut top: Vec<_> = "version tool started_at_unix_ms setting valid duration_s latencies counts errors throughput server series"
+            .split(' ')
+            .collect();
+        top.sort_unstable();
+        let mut there = keys("");
+        there.sort_unstable();
+        assert_eq!(there, top);
+        for name in "count min mean stdev p50 p75 p90 p95 p99 p999 p9999 max buckets".split(' ') {
+            assert!(keys("/latencies/e2e").iter().any(|key| key == name), "{name}");
+        }
+        assert_eq!(
+            json["errors"][0],
+            serde_json::json!({"stage": "handshake", "kind": "the peer closed", "count": 3})
+        );
+        assert_eq!(json["server"]["cpu_s_per_gb_in"], 1.0);
+        assert_eq!(json["server"]["cpu_s_per_gb_out"], 2.0);
+        assert_eq!(json["server"]["per_publisher_bytes"], 3e6);
+        assert_eq!(json["throughput"]["mbit_per_second_in"], 4000.0);
+        assert_eq!(json["throughput"]["connections_per_second"], 4.0);
+        assert_eq!(json["valid"], serde_json::json!({"ok": true, "reasons": []}));
+    }
+
+    #[test]
+    fn files_that_are_no_run_are_told() {
+        let error = |text: &str| Run::from_json(text).unwrap_err().to_string();
+        assert!(error("").starts_with("not a report of inrush-loadtest: "));
+        assert!(error("{}").contains("missing field `version`"));
+        assert_eq!(
+            error(r#"{"version": 9}"#),
+            "written in format 9, and this program reads up to 1: use the newer one"
+        );
+        let mut run = fixture::run();
+        run.latencies.e2e.count += 1;
+        assert_eq!(error(&run.to_json()), "damaged: e2e has buckets that do not add up to its count");
+    }
+
+    #[test]
+    fn a_later_writer_of_the_format_may_add_fields() {
+        let text = fixture::run().to_json().replacen("\"version\": 1,", "\"version\": 1, \"added\": [1],", 1);
+        assert_eq!(Run::from_json(&text).unwrap(), fixture::run());
+    }
+
+    #[test]
+    fn urls_keep_their_secrets() {
+        for (url, shown) in [
+            ("rtmp://host/live/s{i}", "rtmp://host/live/s{i}"),
+            ("rtmp://me:word@host:1935/live/s?key=abc&t=1", "rtmp://host:1935/live/s?key=…&t=…"),
+            ("rtmp://host/live/a@b?abc", "rtmp://host/live/a@b?…"),
+            ("host", "host"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
+    }
+}

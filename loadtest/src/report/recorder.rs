@@ -58,8 +58,8 @@ macro_rules! latencies {
             }
 
             $($(#[$doc])* pub fn $name(&mut self, us: u64) {
-                // Up to `HIGHEST_US` it grows; what it could not hold would be a value that `min` has ruled out.
-                self.$name.saturating_record(us.min(HIGHEST_US));
+                // `saturating_record` would not let the histogram grow; `record` fails only where it may not grow.
+                self.$name.record(us.min(HIGHEST_US)).expect("a histogram that grows takes any value");
             })*
 
             fn merge_latencies(&mut self, other: &Self) {
@@ -137,9 +137,10 @@ pub struct ServerUse {
 }
 
 impl Recorder {
-    /// Counts a failure. `kind` is the error's text; what is too long of it is cut.
+    /// Counts a failure. `kind` is the error's text; what is too long of it is cut, and what a terminal would obey is replaced.
     pub fn error(&mut self, stage: Stage, kind: &str) {
-        self.errors_of(stage, kind.chars().take(KIND_CHARS).collect(), 1);
+        let shown = |char: char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char };
+        self.errors_of(stage, kind.chars().take(KIND_CHARS).map(shown).collect(), 1);
     }
 
     fn errors_of(&mut self, stage: Stage, kind: String, count: u64) {
@@ -230,5 +231,59 @@ impl Recorder {
             server,
             series,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merged_is_as_if_one_had_recorded_all() {
+        let (mut a, mut b, mut both) = (Recorder::new(), Recorder::new(), Recorder::new());
+        for us in [1, 50_000, u64::MAX] {
+            a.e2e(us);
+            both.e2e(us);
+            b.gap(us / 2);
+            both.gap(us / 2);
+        }
+        for recorder in [&mut b, &mut both] {
+            recorder.counts.lost += 3;
+            recorder.bytes_out += 10;
+            recorder.error(Stage::Play, "refused");
+        }
+        let taken = a.take();
+        assert_eq!(a.e2e_p99_us(), None);
+        a.merge(&taken);
+        a.merge(&b);
+        let (a, both) = (a.into_run(RunFacts::default()), both.into_run(RunFacts::default()));
+        assert_eq!(a, both);
+        // What is longer than an hour is an hour, within three digits.
+        assert!(a.latencies.e2e.max.abs_diff(HIGHEST_US) < HIGHEST_US / 1000);
+        assert_eq!(a.latencies.e2e.check(), Ok(()));
+    }
+
+    #[test]
+    fn kinds_of_errors_are_bounded() {
+        let mut recorder = Recorder::new();
+        for at in 0..1000 {
+            recorder.error(Stage::Media, &format!("{at} {}", "x".repeat(10_000)));
+        }
+        recorder.error(Stage::Play, "\u{1b}[2J");
+        let run = recorder.into_run(RunFacts::default());
+        assert_eq!(run.errors.len(), KINDS + 2);
+        assert!(run.errors.iter().all(|errors| errors.kind.chars().count() <= KIND_CHARS));
+        assert!(run.errors.iter().any(|errors| errors.kind == "\u{fffd}[2J"));
+        let other = run.errors.iter().find(|errors| errors.kind == "other").unwrap();
+        assert_eq!(other.count, 1000 - KINDS as u64);
+    }
+
+    #[test]
+    fn nothing_measured_divides_by_nothing() {
+        let run =
+            Recorder::new().into_run(RunFacts { server: Some(ServerUse::default()), ..RunFacts::default() });
+        assert_eq!(run.server.as_ref().unwrap().cpu_s_per_gb_in, None);
+        assert_eq!(run.throughput, Throughput::default());
+        assert_eq!(Run::from_json(&run.to_json()).unwrap(), run);
     }
 }
