@@ -1,0 +1,177 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::pace::Pace;
+use crate::report::Threshold;
+
+/// Load for RTMP servers, and what they make of it.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Open loop: each message is due at a time that depends on nothing the server does, and its latency counts from there.\n\
+                  Exit codes: 0 done, 1 a condition of --fail-if held or the server died while it ran, 2 nothing could be started."
+)]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Publish only
+    Publish(Load),
+    /// Play only what another process publishes
+    Play(Load),
+    /// Publish, and play what is published
+    Mixed(Load),
+    /// Put runs side by side, with their ratios to the first
+    Compare {
+        /// What --json wrote
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// The load.
+#[derive(Args, Debug)]
+pub struct Load {
+    /// Server and stream, {i} for the number of the stream: rtmp://host/app/name{i}
+    #[arg(long)]
+    pub url: String,
+    /// Publishers, one a stream
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub publishers: u32,
+    /// Players, spread over the streams
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub players: u32,
+    /// Take --players as players of each stream
+    #[arg(long)]
+    pub per_stream: bool,
+    /// Connections opened a second; 0 for all at once
+    #[arg(long, value_name = "RATE", default_value_t = 500.0, value_parser = rate)]
+    pub ramp: f64,
+    /// How long to measure, seconds
+    #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
+    pub duration: Duration,
+    /// How long to wait after the last connection before anything is measured, seconds
+    #[arg(long, value_name = "S", default_value = "3", value_parser = seconds)]
+    pub warmup: Duration,
+    /// Publish this file, again and again, in place of synthetic H.264 and AAC
+    #[arg(long, value_name = "FILE")]
+    pub flv: Option<PathBuf>,
+    /// Synthetic media: bits a second
+    #[arg(long, value_name = "BPS", default_value = "3M", value_parser = bits)]
+    pub bitrate: u64,
+    /// Synthetic media: video frames a second
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub fps: u32,
+    /// Synthetic media: video frames from key frame to key frame [default: 2 s]
+    #[arg(long, value_name = "FRAMES", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub gop: Option<u32>,
+    /// Synthetic media: seed
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How bytes are spread over time: frame (each message at its time), wan (segments of 1448 bytes, evenly), burst:MS
+    #[arg(long, default_value = "frame")]
+    pub pacing: Pace,
+    /// Chunk size of publishers, bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=0xff_ffff))]
+    pub chunk_size: u32,
+    /// First timestamp of each stream, milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub timestamp_start: u32,
+    /// Threads that make the load
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: u16,
+    /// CPUs to pin them to, in turn: 1,2 or 4-7
+    #[arg(long, value_name = "LIST", value_parser = cpus)]
+    pub cpus: Option<Cpus>,
+    /// The server's process: tells its CPU time and memory
+    #[arg(long, value_name = "PID")]
+    pub server_pid: Option<u32>,
+    /// Write the run as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the end-to-end latencies for HdrHistogram's plotters
+    #[arg(long, value_name = "FILE")]
+    pub hgrm: Option<PathBuf>,
+    /// Write the run as one page with plots
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Exit with 1 when this holds: 'e2e.p99>50ms', 'lost>0'; repeatable
+    #[arg(long, value_name = "CONDITION")]
+    pub fail_if: Vec<Threshold>,
+}
+
+/// CPU numbers, in the order given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cpus(pub Vec<u32>);
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.strip_suffix('s').unwrap_or(text).parse().map_err(|_| "seconds, as 10 or 0.5")?;
+    if (0.0..=1e6).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("0 to 1000000 seconds".to_owned())
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.strip_suffix("/s").unwrap_or(text).parse() {
+        Ok(rate) if (0.0..=1e6).contains(&rate) => Ok(rate),
+        _ => Err("connections a second, as 500 or 0.5".to_owned()),
+    }
+}
+
+fn bits(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(number) => (number, 1e3),
+        None => text.strip_suffix('M').map_or((text, 1.0), |number| (number, 1e6)),
+    };
+    match number.parse::<f64>() {
+        Ok(number) if (10e3..=1e9).contains(&(number * unit)) => Ok((number * unit) as u64),
+        _ => Err("10k to 1000M bits a second, as 300k or 3M".to_owned()),
+    }
+}
+
+fn cpus(text: &str) -> Result<Cpus, String> {
+    let mut all = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let number = |text: &str| text.parse::<u32>().ok().filter(|cpu| *cpu < 1024);
+        match (number(first), number(last)) {
+            (Some(first), Some(last)) if first <= last => all.extend(first..=last),
+            _ => return Err(format!("\"{part}\" is no CPU number, and no range of them")),
+        }
+    }
+    Ok(Cpus(all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_read_with_their_units() {
+        assert_eq!(bits("300k"), Ok(300_000));
+        assert_eq!(bits("2.5M"), Ok(2_500_000));
+        assert!(bits("3").is_err() && bits("NaN").is_err());
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert!(seconds("-1").is_err() && seconds("inf").is_err());
+        assert_eq!(rate("50/s"), Ok(50.0));
+        assert_eq!(cpus("1,4-6"), Ok(Cpus(vec![1, 4, 5, 6])));
+        assert!(cpus("").is_err() && cpus("3-1").is_err() && cpus("9999").is_err());
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        CommandLine::command().debug_assert();
+    }
+}

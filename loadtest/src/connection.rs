@@ -1,0 +1,250 @@
+//! One client session on one socket: what publishers and players have in common.
+//!
+//! # Bounds
+//! Reads go into the thread's buffer, so an idle connection holds none. What the session has to say waits in `unsent`, which
+//! grows only by answers to what the server says.
+//! # Errors
+//! [`Failure`]: where in the connection's life, and what.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use inrush::rtmp::handshake::{Entropy, PACKET_BYTES};
+use inrush::session::{
+    ClientCloseReason, ClientEvent, ClientOutput, ClientSession, ClientSettings, Instant, Role,
+};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::clock::now_us;
+use crate::report::{Recorder, Stage};
+
+/// S0, S1 and S2.
+const HANDSHAKE_BYTES: u64 = 1 + 2 * PACKET_BYTES as u64;
+/// Longest wait for a TCP connection, and from there to the accepted publish or play.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Spare capacity of the thread's buffer before each read.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Why a connection ended that was to go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Where in its life.
+    pub stage: Stage,
+    /// What, as error messages say it.
+    pub kind: String,
+    /// Whether the server said no, rather than broke off.
+    pub refused: bool,
+}
+
+impl Failure {
+    fn io(stage: Stage, error: &io::Error) -> Self {
+        // Without the number of the error, so that the same cause counts as one.
+        Self { stage, kind: error.kind().to_string(), refused: false }
+    }
+}
+
+/// Where and how to connect.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The server.
+    pub address: SocketAddr,
+    /// Where from; the kernel chooses when `None`.
+    pub source: Option<IpAddr>,
+    /// What the session says.
+    pub settings: ClientSettings,
+}
+
+/// One connection.
+pub struct Connection {
+    socket: Rc<TcpStream>,
+    session: ClientSession,
+    role: Role,
+    unsent: BytesMut,
+    received: u64,
+    began_us: u64,
+    asked_us: Option<u64>,
+    ready_us: Option<u64>,
+    connected: bool,
+}
+
+impl Connection {
+    /// Connects and says what must be said until the server has accepted the publish or play. What came after that is still to be
+    /// taken with [`Self::next_event`].
+    pub async fn open(
+        target: Target,
+        recorder: &std::cell::RefCell<Recorder>,
+        buffer: &std::cell::RefCell<BytesMut>,
+    ) -> Result<Self, Failure> {
+        let connecting_us = now_us();
+        let connecting = tokio::time::timeout(PATIENCE, connect(target.address, target.source));
+        let socket = match connecting.await {
+            Ok(socket) => socket.map_err(|error| Failure::io(Stage::TcpConnect, &error))?,
+            Err(_) => return Err(Failure::io(Stage::TcpConnect, &io::ErrorKind::TimedOut.into())),
+        };
+        let began_us = now_us();
+        recorder.borrow_mut().tcp_connect(began_us - connecting_us);
+        recorder.borrow_mut().counts.connections_opened += 1;
+        let role = target.settings.role;
+        let entropy = Entropy { time_ms: 0, random: [(began_us & 0xff) as u8; PACKET_BYTES - 8] };
+        let session = ClientSession::new(Instant::from_micros(began_us), target.settings, Box::new(entropy));
+        let mut connection = Self {
+            socket: Rc::new(socket),
+            session,
+            role,
+            unsent: BytesMut::new(),
+            received: 0,
+            began_us,
+            asked_us: None,
+            ready_us: None,
+            connected: false,
+        };
+        match tokio::time::timeout(PATIENCE, connection.establish(recorder, buffer)).await {
+            Ok(result) => result.map(|()| connection),
+            Err(_) => {
+                Err(Failure { stage: connection.stage(), kind: "no answer in time".into(), refused: false })
+            }
+        }
+    }
+
+    async fn establish(
+        &mut self,
+        recorder: &std::cell::RefCell<Recorder>,
+        buffer: &std::cell::RefCell<BytesMut>,
+    ) -> Result<(), Failure> {
+        loop {
+            while let Some(event) = self.next_event()? {
+                match event {
+                    ClientEvent::Connected => self.connected = true,
+                    ClientEvent::Ready => {
+                        self.flush()?;
+                        return Ok(());
+                    }
+                    _ => {}
+                }
+            }
+            if self.asked_us.is_none() && self.session.stream_id().is_some() {
+                self.asked_us = Some(now_us());
+            }
+            if !self.flush()? {
+                self.socket.writable().await.map_err(|error| Failure::io(self.stage(), &error))?;
+                continue;
+            }
+            self.socket.readable().await.map_err(|error| Failure::io(self.stage(), &error))?;
+            let before = self.received;
+            self.read(&mut buffer.borrow_mut())?;
+            recorder.borrow_mut().bytes_out += self.received - before;
+            if before < HANDSHAKE_BYTES && self.received >= HANDSHAKE_BYTES {
+                recorder.borrow_mut().handshake(now_us() - self.began_us);
+            }
+        }
+    }
+
+    /// Where in its life it is.
+    pub fn stage(&self) -> Stage {
+        match (self.role, self.ready_us) {
+            _ if self.received < HANDSHAKE_BYTES => Stage::Handshake,
+            _ if !self.connected => Stage::Connect,
+            (_, Some(_)) => Stage::Media,
+            (Role::Publish, None) => Stage::Publish,
+            (Role::Play, None) => Stage::Play,
+        }
+    }
+
+    /// The socket, to wait on.
+    pub fn socket(&self) -> Rc<TcpStream> {
+        self.socket.clone()
+    }
+
+    /// The session, to send media with.
+    pub fn session(&mut self) -> &mut ClientSession {
+        &mut self.session
+    }
+
+    /// When `publish` or `play` was sent.
+    pub fn asked_us(&self) -> u64 {
+        self.asked_us.unwrap_or(self.began_us)
+    }
+
+    /// When it was accepted; 0 before.
+    pub fn ready_us(&self) -> u64 {
+        self.ready_us.unwrap_or(0)
+    }
+
+    /// Reads once, what there is; how many bytes.
+    pub fn read(&mut self, buffer: &mut BytesMut) -> Result<usize, Failure> {
+        buffer.reserve(READ_BYTES);
+        let now = Instant::from_micros(now_us());
+        match self.socket.try_read_buf(buffer) {
+            Ok(0) => {
+                self.session.handle_eof(now);
+                Ok(0)
+            }
+            Ok(read) => {
+                self.received += read as u64;
+                self.session.handle_bytes(now, buffer.split().freeze());
+                Ok(read)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(error) => Err(Failure::io(self.stage(), &error)),
+        }
+    }
+
+    /// What the session tells next; its answers go to `unsent`. `Err` when it is over.
+    pub fn next_event(&mut self) -> Result<Option<ClientEvent>, Failure> {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                ClientOutput::Send(bytes) => self.unsent.extend_from_slice(&bytes),
+                ClientOutput::Event(ClientEvent::Closed { reason }) => {
+                    let (kind, refused) = match reason {
+                        ClientCloseReason::Refused(status) if status.code.is_empty() => {
+                            ("refused".to_owned(), true)
+                        }
+                        ClientCloseReason::Refused(status) => (status.code, true),
+                        ClientCloseReason::Eof => ("closed by the server".to_owned(), false),
+                        other => (other.label().to_owned(), false),
+                    };
+                    return Err(Failure { stage: self.stage(), kind, refused });
+                }
+                ClientOutput::Event(event) => {
+                    if matches!(event, ClientEvent::Ready) && self.ready_us.is_none() {
+                        self.ready_us = Some(now_us());
+                    }
+                    return Ok(Some(event));
+                }
+                ClientOutput::Timeout(_) | ClientOutput::Progress => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes what waits, as much as the socket takes; whether nothing waits any more.
+    pub fn flush(&mut self) -> Result<bool, Failure> {
+        while !self.unsent.is_empty() {
+            match self.socket.try_write(&self.unsent) {
+                Ok(written) => self.unsent.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(Failure::io(self.stage(), &error)),
+            }
+        }
+        self.unsent = BytesMut::new();
+        Ok(true)
+    }
+
+    /// Bytes that wait.
+    pub fn unsent(&self) -> usize {
+        self.unsent.len()
+    }
+}
+
+async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Some(source) = source {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    let socket = socket.connect(address).await?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}

@@ -1,0 +1,27 @@
+//! The load harness: drives any RTMP server with publishers and players and tells what they saw.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`cli`], [`run`] | the command line, and one run of it |
+//! | [`plan`], [`worker`] | what is to happen, and a thread that does it |
+//! | [`publisher`], [`player`], [`connection`] | the peers, over the engine's own client session |
+//! | [`schedule`], [`pace`] | when each message is due |
+//! | [`media`] | what is sent: synthetic or a file, and the stamp in each message |
+//! | [`sequence`] | loss, duplication and order |
+//! | [`clock`], [`process`] | time, and what the server's process uses |
+//! | [`report`] | what came of it |
+
+pub mod cli;
+pub mod clock;
+pub mod connection;
+pub mod media;
+pub mod pace;
+pub mod plan;
+pub mod player;
+pub mod process;
+pub mod publisher;
+pub mod report;
+pub mod run;
+pub mod schedule;
+pub mod sequence;
+pub mod worker;

@@ -1,0 +1,68 @@
+//! Load for RTMP servers: see `inrush_loadtest`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use inrush_loadtest::cli::{Command, CommandLine, Load};
+use inrush_loadtest::report::{Run, compare, hgrm, html, summary};
+use inrush_loadtest::run::{self, Mode};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What happened is not what was wanted.
+const FAILED: u8 = 1;
+/// Nothing could be started.
+const BAD_INPUT: u8 = 2;
+
+fn main() -> ExitCode {
+    let code = match CommandLine::parse().command {
+        Command::Publish(load) => drive(Mode::Publish, &load),
+        Command::Play(load) => drive(Mode::Play, &load),
+        Command::Mixed(load) => drive(Mode::Mixed, &load),
+        Command::Compare { files } => put_side_by_side(&files),
+    };
+    ExitCode::from(code.unwrap_or_else(|(code, message)| {
+        eprintln!("inrush-loadtest: {message}");
+        code
+    }))
+}
+
+fn drive(mode: Mode, load: &Load) -> Result<u8, (u8, String)> {
+    let outcome = run::run(mode, load).map_err(|error| (BAD_INPUT, error.to_string()))?;
+    let run = &outcome.run;
+    print!("{}", summary::text(run));
+    let mut failed = outcome.server_died;
+    let mut verdicts = Vec::new();
+    for threshold in &load.fail_if {
+        let verdict = threshold.check(run);
+        let told = threshold.tell(verdict);
+        println!("{told}");
+        failed |= verdict.fails();
+        verdicts.push((told, verdict.fails()));
+    }
+    let write = |file: &Option<PathBuf>, text: &dyn Fn() -> String| match file {
+        Some(file) => std::fs::write(file, text()).map_err(|error| (FAILED, told_of(file, &error))),
+        None => Ok(()),
+    };
+    write(&load.json, &|| run.to_json())?;
+    write(&load.hgrm, &|| hgrm::text(&run.latencies.e2e))?;
+    write(&load.html, &|| html::page(run, &verdicts))?;
+    Ok(if failed { FAILED } else { 0 })
+}
+
+fn put_side_by_side(files: &[PathBuf]) -> Result<u8, (u8, String)> {
+    let mut runs = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(file).map_err(|error| (BAD_INPUT, told_of(file, &error)))?;
+        let run = Run::from_json(&text).map_err(|error| (BAD_INPUT, told_of(file, &error)))?;
+        runs.push((file.display().to_string(), run));
+    }
+    print!("{}", compare::text(&runs));
+    Ok(0)
+}
+
+fn told_of(file: &Path, error: &dyn std::fmt::Display) -> String {
+    format!("{}: {error}", file.display())
+}

@@ -1,0 +1,81 @@
+//! A small run whose figures can be checked by hand, for the tests of this folder.
+
+use super::*;
+
+/// 100 messages through a server that adds 0.1 to 10 ms, with two of them lost.
+pub(super) fn run() -> Run {
+    let mut recorder = Recorder::new();
+    for at in 1..=100 {
+        recorder.e2e(at * 100);
+        recorder.gap(33_000);
+        recorder.generator_late(at);
+    }
+    recorder.tcp_connect(80);
+    recorder.handshake(400);
+    recorder.publish_accepted(2_001_000);
+    recorder.counts = Counts {
+        due: 102,
+        sent: 102,
+        received: 100,
+        lost: 2,
+        connections_opened: 2,
+        publishes_accepted: 1,
+        plays_accepted: 1,
+        ..Counts::default()
+    };
+    recorder.bytes_in = 2_000_000_000;
+    recorder.bytes_out = 1_000_000_000;
+    for _ in 0..3 {
+        recorder.error(Stage::Handshake, "the peer closed");
+    }
+    recorder.error(Stage::Publish, "<refused> & \"gone\"");
+    recorder.error(Stage::Publish, "<refused> & \"gone\"");
+    let sample = |at: u32| Sample {
+        t_s: f64::from(at),
+        bytes_in: 500_000_000,
+        bytes_out: 250_000_000 * u64::from(at % 2 + 1),
+        cpu_share: Some(0.25 * f64::from(at)),
+        rss_bytes: Some(30_000_000 + 1_000_000 * u64::from(at)),
+        e2e_p99_us: Some(9_900 + 100 * u64::from(at)),
+        connections: 2,
+    };
+    recorder.into_run(RunFacts {
+        started_at_unix_ms: 1_700_000_000_000,
+        setting: Setting {
+            mode: "mixed".to_owned(),
+            url: without_secrets("rtmp://127.0.0.1/live/s{i}?key=secret"),
+            publishers: 1,
+            players: 1,
+            ramp_per_s: 10.0,
+            warmup_s: 1.0,
+            duration_s: 4.0,
+            pace: "frame".to_owned(),
+            chunk_size: 4096,
+            timestamp_start_ms: 0,
+            media: MediaSetting {
+                source: "synthetic".to_owned(),
+                bitrate_bps: 3_000_000,
+                fps: 30.0,
+                gop_s: 2.0,
+                seed: 7,
+            },
+            personas: vec![PersonaShare { name: "steady".to_owned(), share: 1.0 }],
+            threads: 1,
+            cpus: vec![1],
+            sources: Vec::new(),
+        },
+        valid: Validity::default(),
+        duration_s: 4.0,
+        opening_s: 0.5,
+        server: Some(ServerUse {
+            user_s: 0.5,
+            system_s: 1.5,
+            rss_bytes: 34_000_000,
+            pss_bytes: Some(33_000_000),
+            idle_bytes: 30_000_000,
+            connections: 2,
+            publishers: 1,
+        }),
+        series: (0..4).map(sample).collect(),
+    })
+}

@@ -1,0 +1,26 @@
+//! What a run tells: its data, and each way to show it.
+//!
+//! Worker threads fill a [`Recorder`] each; merged, they become one [`Run`], and everything else here reads only that. Nothing
+//! in this folder opens a socket, reads a clock or writes a file: each part returns text, and the caller puts it somewhere.
+
+pub mod compare;
+#[cfg(test)]
+mod fixture;
+pub mod hgrm;
+mod histogram;
+pub mod html;
+mod metric;
+mod model;
+mod plot;
+mod recorder;
+pub mod summary;
+mod threshold;
+
+pub use histogram::{Bucket, HIGHEST_US, Histogram};
+pub use metric::{Metric, Unit, UnknownMetric};
+pub use model::{
+    Counts, Latencies, MediaSetting, PersonaShare, ReadError, Run, Sample, ServerCost, Setting, Stage,
+    StageErrors, Throughput, VERSION, Validity, without_secrets,
+};
+pub use recorder::{Recorder, RunFacts, ServerUse};
+pub use threshold::{BadThreshold, Threshold, Verdict};

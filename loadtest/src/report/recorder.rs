@@ -1,0 +1,289 @@
+//! What a worker thread fills while it runs.
+//!
+//! One a thread, without locks; [`Recorder::take`] hands over what came since the last time, so that one thread can merge and
+//! show them while the run goes on. Bounds: a histogram grows to about 200 kB; kinds of errors stop at [`KINDS`] a stage, and
+//! what comes after them is counted as `other`, since a server can put any text in its refusals.
+
+use std::collections::BTreeMap;
+use std::mem;
+
+use hdrhistogram::Histogram as Hdr;
+
+use super::histogram::{HIGHEST_US, Histogram, empty};
+use super::model::{
+    Counts, Latencies, Run, Sample, ServerCost, Setting, Stage, StageErrors, Throughput, VERSION, Validity,
+};
+
+/// Kinds of errors that are told apart in a stage.
+const KINDS: usize = 32;
+
+/// Characters kept of an error's text.
+const KIND_CHARS: usize = 160;
+
+/// Latencies, counts and errors of one thread, or of several merged.
+///
+/// Latencies are recorded in microseconds; the fields have the names and meanings of [`Latencies`] and [`Counts`].
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    tcp_connect: Hdr<u64>,
+    handshake: Hdr<u64>,
+    publish_accepted: Hdr<u64>,
+    play_accepted: Hdr<u64>,
+    first_frame: Hdr<u64>,
+    e2e: Hdr<u64>,
+    gap: Hdr<u64>,
+    generator_late: Hdr<u64>,
+    /// What happened how often.
+    pub counts: Counts,
+    /// Bytes written to the server.
+    pub bytes_in: u64,
+    /// Bytes read from the server.
+    pub bytes_out: u64,
+    errors: BTreeMap<(Stage, String), u64>,
+}
+
+/// Declares a method that records for each histogram, and what walks over all of them.
+macro_rules! latencies {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        impl Recorder {
+            /// An empty one.
+            pub fn new() -> Self {
+                Self {
+                    $($name: empty(),)*
+                    counts: Counts::default(),
+                    bytes_in: 0,
+                    bytes_out: 0,
+                    errors: BTreeMap::new(),
+                }
+            }
+
+            $($(#[$doc])* pub fn $name(&mut self, us: u64) {
+                // `saturating_record` would not let the histogram grow; `record` fails only where it may not grow.
+                self.$name.record(us.min(HIGHEST_US)).expect("a histogram that grows takes any value");
+            })*
+
+            fn merge_latencies(&mut self, other: &Self) {
+                $(self.$name.add(&other.$name).expect("a histogram that grows takes another of its digits");)*
+            }
+
+            fn latencies(&self) -> Latencies {
+                Latencies { $($name: Histogram::from(&self.$name),)* }
+            }
+        }
+    };
+}
+
+latencies! {
+    /// Records the time from `connect(2)` to connected.
+    tcp_connect,
+    /// Records the time of the RTMP handshake.
+    handshake,
+    /// Records the time from `publish` to its acceptance.
+    publish_accepted,
+    /// Records the time from `play` to its acceptance.
+    play_accepted,
+    /// Records the time from `play` to the first media message.
+    first_frame,
+    /// Records the time from a message's due time to its last byte at a player.
+    e2e,
+    /// Records the time from one message to the next at a player.
+    gap,
+    /// Records how long after its due time the harness wrote a message.
+    generator_late,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What the run's thread knows besides what was recorded.
+#[derive(Clone, Debug, Default)]
+pub struct RunFacts {
+    /// When the load started, milliseconds since 1970.
+    pub started_at_unix_ms: u64,
+    /// What was asked for.
+    pub setting: Setting,
+    /// Whether the figures may be believed.
+    pub valid: Validity,
+    /// How long was measured, seconds.
+    pub duration_s: f64,
+    /// From the first connection to the last one opened, seconds.
+    pub opening_s: f64,
+    /// What the server's process took, with `--server-pid`.
+    pub server: Option<ServerUse>,
+    /// The run over time.
+    pub series: Vec<Sample>,
+}
+
+/// What the server's process took while measured, as `/proc` tells it.
+#[derive(Clone, Debug, Default)]
+pub struct ServerUse {
+    /// CPU seconds outside the kernel.
+    pub user_s: f64,
+    /// CPU seconds in the kernel.
+    pub system_s: f64,
+    /// Resident memory at its highest.
+    pub rss_bytes: u64,
+    /// Proportional memory at the end, where it can be read.
+    pub pss_bytes: Option<u64>,
+    /// The same memory (PSS, else RSS) before the first connection.
+    pub idle_bytes: u64,
+    /// Connections open when the memory was read.
+    pub connections: u64,
+    /// Publishers among them.
+    pub publishers: u64,
+}
+
+impl Recorder {
+    /// Counts a failure. `kind` is the error's text; what is too long of it is cut, and what a terminal would obey is replaced.
+    pub fn error(&mut self, stage: Stage, kind: &str) {
+        let shown = |char: char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char };
+        self.errors_of(stage, kind.chars().take(KIND_CHARS).map(shown).collect(), 1);
+    }
+
+    fn errors_of(&mut self, stage: Stage, kind: String, count: u64) {
+        let known = self.errors.contains_key(&(stage, kind.clone()));
+        let full = self.errors.keys().filter(|(at, _)| *at == stage).count() >= KINDS;
+        let kind = if known || !full { kind } else { "other".to_owned() };
+        *self.errors.entry((stage, kind)).or_default() += count;
+    }
+
+    /// Adds what another one holds.
+    pub fn merge(&mut self, other: &Self) {
+        self.merge_latencies(other);
+        self.counts.merge(&other.counts);
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        for ((stage, kind), count) in &other.errors {
+            self.errors_of(*stage, kind.clone(), *count);
+        }
+    }
+
+    /// What came since the last call; nothing is left behind.
+    pub fn take(&mut self) -> Self {
+        mem::take(self)
+    }
+
+    /// p99 of the end-to-end latency held, µs; `None` without a message.
+    pub fn e2e_p99_us(&self) -> Option<u64> {
+        (!self.e2e.is_empty()).then(|| self.e2e.value_at_percentile(99.0))
+    }
+
+    /// The value that `percent` of the messages were at most late by in the harness itself, µs; `None` without a message.
+    pub fn generator_late_us(&self, percent: f64) -> Option<u64> {
+        (!self.generator_late.is_empty()).then(|| self.generator_late.value_at_percentile(percent))
+    }
+
+    /// Makes the run of it.
+    pub fn into_run(self, facts: RunFacts) -> Run {
+        let RunFacts { started_at_unix_ms, setting, valid, duration_s, opening_s, server, series } = facts;
+        let gb_in = self.bytes_in as f64 / 1e9;
+        let gb_out = self.bytes_out as f64 / 1e9;
+        let a_second = |count: f64| if duration_s > 0.0 { count / duration_s } else { 0.0 };
+        let throughput = Throughput {
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            gb_in,
+            gb_out,
+            mbit_per_second_in: a_second(gb_in * 8e3),
+            mbit_per_second_out: a_second(gb_out * 8e3),
+            messages_per_second_in: a_second(self.counts.sent as f64),
+            messages_per_second_out: a_second(self.counts.received as f64),
+            connections_per_second: if opening_s > 0.0 {
+                self.counts.connections_opened as f64 / opening_s
+            } else {
+                0.0
+            },
+        };
+        let server = server.map(|used| {
+            let cpu_s = used.user_s + used.system_s;
+            let grown = used.pss_bytes.unwrap_or(used.rss_bytes).saturating_sub(used.idle_bytes) as f64;
+            let each = |count: u64| (count > 0).then(|| grown / count as f64);
+            ServerCost {
+                user_s: used.user_s,
+                system_s: used.system_s,
+                cpu_share: a_second(cpu_s),
+                cpu_s_per_gb_in: (gb_in > 0.0).then(|| cpu_s / gb_in),
+                cpu_s_per_gb_out: (gb_out > 0.0).then(|| cpu_s / gb_out),
+                rss_bytes: used.rss_bytes,
+                pss_bytes: used.pss_bytes,
+                per_connection_bytes: each(used.connections),
+                per_publisher_bytes: each(used.publishers),
+            }
+        });
+        Run {
+            version: VERSION,
+            tool: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
+            started_at_unix_ms,
+            setting,
+            valid,
+            duration_s,
+            latencies: self.latencies(),
+            counts: self.counts,
+            errors: self
+                .errors
+                .into_iter()
+                .map(|((stage, kind), count)| StageErrors { stage, kind, count })
+                .collect(),
+            throughput,
+            server,
+            series,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merged_is_as_if_one_had_recorded_all() {
+        let (mut a, mut b, mut both) = (Recorder::new(), Recorder::new(), Recorder::new());
+        for us in [1, 50_000, u64::MAX] {
+            a.e2e(us);
+            both.e2e(us);
+            b.gap(us / 2);
+            both.gap(us / 2);
+        }
+        for recorder in [&mut b, &mut both] {
+            recorder.counts.lost += 3;
+            recorder.bytes_out += 10;
+            recorder.error(Stage::Play, "refused");
+        }
+        let taken = a.take();
+        assert_eq!(a.e2e_p99_us(), None);
+        a.merge(&taken);
+        a.merge(&b);
+        let (a, both) = (a.into_run(RunFacts::default()), both.into_run(RunFacts::default()));
+        assert_eq!(a, both);
+        // What is longer than an hour is an hour, within three digits.
+        assert!(a.latencies.e2e.max.abs_diff(HIGHEST_US) < HIGHEST_US / 1000);
+        assert_eq!(a.latencies.e2e.check(), Ok(()));
+    }
+
+    #[test]
+    fn kinds_of_errors_are_bounded() {
+        let mut recorder = Recorder::new();
+        for at in 0..1000 {
+            recorder.error(Stage::Media, &format!("{at} {}", "x".repeat(10_000)));
+        }
+        recorder.error(Stage::Play, "\u{1b}[2J");
+        let run = recorder.into_run(RunFacts::default());
+        assert_eq!(run.errors.len(), KINDS + 2);
+        assert!(run.errors.iter().all(|errors| errors.kind.chars().count() <= KIND_CHARS));
+        assert!(run.errors.iter().any(|errors| errors.kind == "\u{fffd}[2J"));
+        let other = run.errors.iter().find(|errors| errors.kind == "other").unwrap();
+        assert_eq!(other.count, 1000 - KINDS as u64);
+    }
+
+    #[test]
+    fn nothing_measured_divides_by_nothing() {
+        let run =
+            Recorder::new().into_run(RunFacts { server: Some(ServerUse::default()), ..RunFacts::default() });
+        assert_eq!(run.server.as_ref().unwrap().cpu_s_per_gb_in, None);
+        assert_eq!(run.throughput, Throughput::default());
+        assert_eq!(Run::from_json(&run.to_json()).unwrap(), run);
+    }
+}

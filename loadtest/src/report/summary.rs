@@ -1,0 +1,255 @@
+//! What a person reads at the end of a run.
+//!
+//! First whether it may be believed, then latencies, counts, throughput and cost. Rows carry the names that `--fail-if` takes.
+
+use std::fmt::Write;
+
+use super::metric::{bytes, digits, duration, number};
+use super::model::{Run, Setting};
+
+/// The whole summary, ended by a newline.
+pub fn text(run: &Run) -> String {
+    let mut text = String::new();
+    // Writing to a `String` cannot fail.
+    let _ = writeln!(text, "{} {}", run.setting.mode, run.setting.url);
+    for (name, value) in setting(&run.setting) {
+        let _ = writeln!(text, "  {name:<11} {value}");
+    }
+    let _ = writeln!(text, "  {:<11} {} s", "measured", number(run.duration_s));
+    if !run.valid.ok {
+        let _ = writeln!(text, "\nNOT VALID: do not compare or publish these figures");
+        for reason in &run.valid.reasons {
+            let _ = writeln!(text, "  {reason}");
+        }
+    }
+    latencies(run, &mut text);
+
+    section(&mut text, "counts", &counts(run));
+    if !run.errors.is_empty() {
+        let rows: Vec<_> = run
+            .errors
+            .iter()
+            .map(|errors| {
+                (errors.stage.name(), format!("{:>13}  {}", number(errors.count as f64), errors.kind))
+            })
+            .collect();
+        section(&mut text, "errors", &rows);
+    }
+    section(&mut text, "throughput", &throughput(run));
+    if run.server.is_some() {
+        section(&mut text, "server", &server(run));
+    }
+    text
+}
+
+/// What was asked for, as name and value; what was left to the default of nothing is left out.
+pub(super) fn setting(setting: &Setting) -> Vec<(&'static str, String)> {
+    let media = &setting.media;
+    let mut rows = vec![
+        (
+            "load",
+            format!("{}, {}", several(setting.publishers, "publisher"), several(setting.players, "player")),
+        ),
+        (
+            "media",
+            format!(
+                "{}, {} Mbit/s, {} fps, a key frame every {} s, seed {}",
+                media.source,
+                digits(media.bitrate_bps as f64 / 1e6),
+                number(media.fps),
+                number(media.gop_s),
+                media.seed
+            ),
+        ),
+        ("pace", format!("{}, chunks of {} bytes", setting.pace, number(setting.chunk_size.into()))),
+    ];
+    if setting.timestamp_start_ms != 0 {
+        rows.push(("timestamps", format!("from {} ms", number(setting.timestamp_start_ms.into()))));
+    }
+    if !setting.personas.is_empty() {
+        let shares: Vec<_> = setting
+            .personas
+            .iter()
+            .map(|persona| format!("{} {} %", persona.name, number(persona.share * 100.0)))
+            .collect();
+        rows.push(("personas", shares.join(", ")));
+    }
+    let ramp = if setting.ramp_per_s > 0.0 {
+        format!("{} connections a second", number(setting.ramp_per_s))
+    } else {
+        "all at once".to_owned()
+    };
+    rows.push(("ramp", format!("{ramp}, then {} s of warm-up", number(setting.warmup_s))));
+    let cpus: Vec<_> = setting.cpus.iter().map(u32::to_string).collect();
+    let pinned =
+        if cpus.is_empty() { "not pinned".to_owned() } else { format!("on CPU {}", cpus.join(", ")) };
+    rows.push(("threads", format!("{}, {pinned}", setting.threads)));
+    if !setting.sources.is_empty() {
+        rows.push(("sources", setting.sources.join(", ")));
+    }
+    rows
+}
+
+fn several(count: u32, noun: &str) -> String {
+    format!("{} {noun}{}", number(count.into()), if count == 1 { "" } else { "s" })
+}
+
+fn latencies(run: &Run, text: &mut String) {
+    let named = run.latencies.named();
+    let measured: Vec<_> = named.iter().filter(|(_, histogram)| histogram.count > 0).collect();
+    if measured.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "\n{:<18} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "latencies", "count", "min", "p50", "p90", "p99", "p99.9", "max"
+    );
+    for (name, histogram) in measured {
+        let _ = write!(text, "  {name:<16} {:>9}", number(histogram.count as f64));
+        for us in [histogram.min, histogram.p50, histogram.p90, histogram.p99, histogram.p999, histogram.max]
+        {
+            let _ = write!(text, " {:>9}", duration(us as f64));
+        }
+        text.push('\n');
+    }
+}
+
+/// Counts worth a line: what happened, and that nothing was lost wherever something was read.
+pub(super) fn counts(run: &Run) -> Vec<(&'static str, String)> {
+    let read = run.counts.received > 0;
+    let always = |name: &str| name == "sent" || read && matches!(name, "lost" | "duplicated" | "reordered");
+    run.counts
+        .named()
+        .into_iter()
+        .filter(|(name, count)| *count > 0 || always(name))
+        .map(|(name, count)| (name, format!("{:>13}", number(count as f64))))
+        .collect()
+}
+
+/// Rates in and out.
+pub(super) fn throughput(run: &Run) -> Vec<(&'static str, String)> {
+    let moved = &run.throughput;
+    let row = |total: u64, mbit: f64, messages: f64| {
+        format!("{:>13}  {} Mbit/s  {} messages/s", bytes(total as f64), digits(mbit), digits(messages))
+    };
+    vec![
+        ("in", row(moved.bytes_in, moved.mbit_per_second_in, moved.messages_per_second_in)),
+        ("out", row(moved.bytes_out, moved.mbit_per_second_out, moved.messages_per_second_out)),
+        ("connections", format!("{:>13}/s", digits(moved.connections_per_second))),
+    ]
+}
+
+/// What it cost the server; nothing without its process.
+pub(super) fn server(run: &Run) -> Vec<(&'static str, String)> {
+    let Some(cost) = &run.server else { return Vec::new() };
+    let mut rows = vec![(
+        "cpu",
+        format!(
+            "{:>13}  user {} s, system {} s, {} % of a core",
+            format!("{} s", digits(cost.user_s + cost.system_s)),
+            digits(cost.user_s),
+            digits(cost.system_s),
+            digits(cost.cpu_share * 100.0)
+        ),
+    )];
+    let mut optional = |name, value: Option<f64>, show: &dyn Fn(f64) -> String| {
+        if let Some(value) = value {
+            rows.push((name, format!("{:>13}", show(value))));
+        }
+    };
+    optional("cpu_s_per_gb_in", cost.cpu_s_per_gb_in, &|value| format!("{} s/GB", digits(value)));
+    optional("cpu_s_per_gb_out", cost.cpu_s_per_gb_out, &|value| format!("{} s/GB", digits(value)));
+    optional("rss_bytes", Some(cost.rss_bytes as f64), &bytes);
+    optional("pss_bytes", cost.pss_bytes.map(|pss| pss as f64), &bytes);
+    optional("per_connection_bytes", cost.per_connection_bytes, &bytes);
+    optional("per_publisher_bytes", cost.per_publisher_bytes, &bytes);
+    rows
+}
+
+fn section(text: &mut String, title: &str, rows: &[(&str, String)]) {
+    let _ = writeln!(text, "\n{title}");
+    for (name, value) in rows {
+        let _ = writeln!(text, "  {name:<20} {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+
+    #[test]
+    fn exact_text() {
+        assert_eq!(text(&fixture::run()), EXPECTED);
+    }
+
+    const EXPECTED: &str = "\
+mixed rtmp://127.0.0.1/live/s{i}?key=…
+  load        1 publisher, 1 player
+  media       synthetic, 3.00 Mbit/s, 30 fps, a key frame every 2 s, seed 7
+  pace        frame, chunks of 4,096 bytes
+  personas    steady 100 %
+  ramp        10 connections a second, then 1 s of warm-up
+  threads     1, on CPU 1
+  measured    4 s
+
+latencies              count       min       p50       p90       p99     p99.9       max
+  tcp_connect              1     80 µs     80 µs     80 µs     80 µs     80 µs     80 µs
+  handshake                1    400 µs    400 µs    400 µs    400 µs    400 µs    400 µs
+  publish_accepted         1    2.00 s    2.00 s    2.00 s    2.00 s    2.00 s    2.00 s
+  e2e                    100    100 µs   5.00 ms   9.01 ms   9.90 ms   10.0 ms   10.0 ms
+  gap                    100   33.0 ms   33.0 ms   33.0 ms   33.0 ms   33.0 ms   33.0 ms
+  generator_late         100      1 µs     50 µs     90 µs     99 µs    100 µs    100 µs
+
+counts
+  due                            102
+  sent                           102
+  received                       100
+  lost                             2
+  duplicated                       0
+  reordered                        0
+  connections_opened               2
+  publishes_accepted               1
+  plays_accepted                   1
+
+errors
+  handshake                        3  the peer closed
+  publish                          2  <refused> & \"gone\"
+
+throughput
+  in                         2.00 GB  4000 Mbit/s  25.5 messages/s
+  out                        1.00 GB  2000 Mbit/s  25.0 messages/s
+  connections                   4.00/s
+
+server
+  cpu                         2.00 s  user 0.500 s, system 1.50 s, 50.0 % of a core
+  cpu_s_per_gb_in          1.00 s/GB
+  cpu_s_per_gb_out         2.00 s/GB
+  rss_bytes                  34.0 MB
+  pss_bytes                  33.0 MB
+  per_connection_bytes       1.50 MB
+  per_publisher_bytes        3.00 MB
+";
+
+    #[test]
+    fn a_run_that_is_not_valid_says_so_before_its_figures() {
+        let mut run = fixture::run();
+        run.valid.spoil("the harness was late: p99 80.0 ms");
+        let text = text(&run);
+        let said = text.find(
+            "NOT VALID: do not compare or publish these figures\n  the harness was late: p99 80.0 ms\n",
+        );
+        assert!(said.unwrap() < text.find("latencies").unwrap());
+    }
+
+    #[test]
+    fn an_empty_run_has_no_figures_to_show() {
+        let text = text(&Run::default());
+        assert!(
+            !text.contains("latencies") && !text.contains("server") && !text.contains("errors"),
+            "{text}"
+        );
+        assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+    }
+}
