@@ -113,6 +113,8 @@ fn all_that_is_sent_is_received_at_every_pace() {
                 "16777000",
                 "--fail-if",
                 "lost>0",
+                "--source",
+                "127.0.0.2-127.0.0.4",
                 "--fail-if",
                 "errors>0",
             ],
@@ -197,6 +199,8 @@ fn bad_input_is_one_line_and_exit_2_before_any_load() {
         (&["publish", "--url", &url, "--server-pid", "4194305"], "there is no process 4194305"),
         (&["publish", "--url", &many, "--publishers", "4000000000"], "open files"),
         (&["publish", "--url", &url, "--cpus", "1000"], "--cpus"),
+        (&["publish", "--url", &url, "--source", "192.0.2.1"], "--source 192.0.2.1"),
+        (&["publish", "--url", &url, "--source", "::1"], "--source ::1"),
         (&["publish", "--url", &url, "--fail-if", "e2e.p99>50"], "e2e.p99>50"),
         (&["compare", "/no/such.json"], "/no/such.json"),
     ];
