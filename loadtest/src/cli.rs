@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -92,6 +93,9 @@ pub struct Load {
     /// CPUs to pin them to, in turn: 1,2 or 4-7
     #[arg(long, value_name = "LIST", value_parser = cpus)]
     pub cpus: Option<Cpus>,
+    /// Where connections come from, in turn, for more than one address has ports for: 127.0.0.2-127.0.0.20 or a,b
+    #[arg(long, value_name = "LIST", value_parser = sources)]
+    pub source: Option<Sources>,
     /// The server's process: tells its CPU time and memory
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
@@ -108,6 +112,10 @@ pub struct Load {
     #[arg(long, value_name = "CONDITION")]
     pub fail_if: Vec<Threshold>,
 }
+
+/// Addresses of this machine, in the order given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sources(pub Vec<IpAddr>);
 
 /// CPU numbers, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,6 +148,28 @@ fn bits(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Addresses that a range may span.
+const SOURCES_MAX: u32 = 65_536;
+
+fn sources(text: &str) -> Result<Sources, String> {
+    let mut all = Vec::new();
+    for part in text.split(',') {
+        let wrong = || format!("\"{part}\" is no address, and no range of IPv4 addresses");
+        match part.split_once('-') {
+            None => all.push(part.parse().map_err(|_| wrong())?),
+            Some((first, last)) => {
+                let number = |text: &str| text.parse::<Ipv4Addr>().map(u32::from).map_err(|_| wrong());
+                let (first, last) = (number(first)?, number(last)?);
+                if first > last || last - first >= SOURCES_MAX {
+                    return Err(wrong());
+                }
+                all.extend((first..=last).map(|number| IpAddr::from(Ipv4Addr::from(number))));
+            }
+        }
+    }
+    Ok(Sources(all))
+}
+
 fn cpus(text: &str) -> Result<Cpus, String> {
     let mut all = Vec::new();
     for part in text.split(',') {
@@ -166,6 +196,12 @@ mod tests {
         assert!(seconds("-1").is_err() && seconds("inf").is_err());
         assert_eq!(rate("50/s"), Ok(50.0));
         assert_eq!(cpus("1,4-6"), Ok(Cpus(vec![1, 4, 5, 6])));
+        let Sources(all) = sources("127.0.0.254-127.0.1.1,::1").unwrap();
+        assert_eq!(all.len(), 5);
+        assert_eq!((all[2], all[4]), ("127.0.1.0".parse().unwrap(), "::1".parse().unwrap()));
+        for wrong in ["", "127.0.0.2-127.0.0.1", "0.0.0.0-255.255.255.255", "::1-::2", "host"] {
+            assert!(sources(wrong).is_err(), "{wrong}");
+        }
         assert!(cpus("").is_err() && cpus("3-1").is_err() && cpus("9999").is_err());
     }
 

@@ -8,6 +8,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -242,9 +243,26 @@ impl Connection {
 async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     if let Some(source) = source {
+        // Otherwise the port would be taken for all destinations, before the one is known.
+        choose_port_at_connect(&socket)?;
         socket.bind(SocketAddr::new(source, 0))?;
     }
     let socket = socket.connect(address).await?;
     socket.set_nodelay(true)?;
     Ok(socket)
+}
+
+fn choose_port_at_connect(socket: &TcpSocket) -> io::Result<()> {
+    let yes: libc::c_int = 1;
+    // SAFETY: the descriptor is open, and the option's value is an int that outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const yes).cast(),
+            size_of_val(&yes) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -9,11 +9,13 @@
 //! | [`media`] | what is sent: synthetic or a file, and the stamp in each message |
 //! | [`sequence`] | loss, duplication and order |
 //! | [`clock`], [`process`] | time, and what the server's process uses |
+//! | [`live`] | the line that says how it goes |
 //! | [`report`] | what came of it |
 
 pub mod cli;
 pub mod clock;
 pub mod connection;
+pub mod live;
 pub mod media;
 pub mod pace;
 pub mod plan;

@@ -4,7 +4,7 @@
 //! [`BadInput`] before any load starts; a server that dies while it runs ends it, and what was measured is in the report.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -15,6 +15,7 @@ use inrush::session::{ClientUrl, ClientUrlError, Role};
 
 use crate::cli::Load;
 use crate::clock::{machine, now_us};
+use crate::live::Live;
 use crate::media::flv::{self, FlvError};
 use crate::media::synthetic::{self, Pattern};
 use crate::plan::{Part, Plan};
@@ -88,6 +89,19 @@ pub enum BadInput {
         /// The hard limit.
         limit: u64,
     },
+    /// Too few ports.
+    #[error(
+        "{wanted} connections to one address need as many ports, and there are {ports}: give more --source addresses"
+    )]
+    Ports {
+        /// Connections.
+        wanted: u64,
+        /// Ports of all source addresses.
+        ports: u64,
+    },
+    /// Another family than the server's, or none of this machine's addresses.
+    #[error("--source {0}: {1}")]
+    Source(IpAddr, io::Error),
     /// A CPU cannot be used.
     #[error("--cpus: {0}: {1}")]
     Cpu(u32, io::Error),
@@ -132,7 +146,13 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         let tried = thread::spawn(move || pin(cpu)).join().expect("pinning does not panic");
         tried.map_err(|error| BadInput::Cpu(cpu, error))?;
     }
-    let address = resolve(&url)?;
+    let sources = load.source.as_ref().map(|sources| sources.0.clone()).unwrap_or_default();
+    let address = resolve(&url, &sources)?;
+    let ports = sources.len().max(1) as u64 * ports_per_source();
+    let connections = u64::from(publishers) + u64::from(players);
+    if connections > ports {
+        return Err(BadInput::Ports { wanted: connections, ports });
+    }
 
     let started_us = now_us() + LEAD_US;
     let parts = parts(publishers, players, streams, load.ramp, started_us);
@@ -141,7 +161,7 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     let plan = Arc::new(Plan {
         address,
         url: load.url.clone(),
-        sources: Vec::new(),
+        sources: sources.clone(),
         table: Arc::new(Timetable::new(media, load.pacing)),
         chunk_size: load.chunk_size,
         timestamp_start_ms: load.timestamp_start,
@@ -184,6 +204,8 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         end: None,
         rss_bytes_max: 0,
         server_died: false,
+        live: Live::new(),
+        shown_us: started_us,
     };
     watch.until_the_end(&ticks);
     plan.stop.store(true, Ordering::Relaxed);
@@ -238,7 +260,7 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
             personas: Vec::new(),
             threads: u32::from(load.threads),
             cpus: load.cpus.as_ref().map(|cpus| cpus.0.clone()).unwrap_or_default(),
-            sources: Vec::new(),
+            sources: sources.iter().map(IpAddr::to_string).collect(),
         },
         valid,
         duration_s: ended_us.saturating_sub(plan.from_us) as f64 / 1e6,
@@ -276,17 +298,35 @@ fn media(load: &Load) -> Result<(crate::media::Media, MediaSetting), BadInput> {
     }
 }
 
-fn resolve(url: &ClientUrl) -> Result<SocketAddr, BadInput> {
+fn resolve(url: &ClientUrl, sources: &[IpAddr]) -> Result<SocketAddr, BadInput> {
+    for source in sources {
+        TcpListener::bind((*source, 0)).map_err(|error| BadInput::Source(*source, error))?;
+    }
     let unresolved = |error| BadInput::Resolve { host: url.host.clone(), error };
     let addresses = (url.host.as_str(), url.port).to_socket_addrs().map_err(unresolved)?;
     let mut failed = None;
     for address in addresses {
+        if let Some(source) = sources.iter().find(|source| source.is_ipv4() != address.is_ipv4()) {
+            let family = io::Error::other(format!("cannot reach {address} from there"));
+            failed = failed.or(Some(BadInput::Source(*source, family)));
+            continue;
+        }
         match std::net::TcpStream::connect_timeout(&address, PROBE) {
             Ok(_) => return Ok(address),
             Err(error) => failed = failed.or(Some(BadInput::Connect(address, error))),
         }
     }
     Err(failed.unwrap_or_else(|| unresolved(io::ErrorKind::NotFound.into())))
+}
+
+/// Ports that the kernel gives out to connections, for each address they come from.
+fn ports_per_source() -> u64 {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut ends = range.split_ascii_whitespace().map_while(|end| end.parse::<u64>().ok());
+    match (ends.next(), ends.next()) {
+        (Some(first), Some(last)) if first <= last => last - first + 1,
+        _ => 28_232, // the kernel's default
+    }
 }
 
 /// Publishers first, then players.
@@ -362,6 +402,9 @@ struct Watch<'a> {
     end: Option<Reading>,
     rss_bytes_max: u64,
     server_died: bool,
+    live: Live,
+    /// End of the second that was shown last.
+    shown_us: u64,
 }
 
 impl Watch<'_> {
@@ -437,6 +480,9 @@ impl Watch<'_> {
                 self.tick = Some((tick.end_us, 1, tick.recorder));
             }
         }
+        if self.tick.as_ref().is_some_and(|(_, threads, _)| *threads == self.threads) {
+            self.finish_tick();
+        }
     }
 
     /// A second is complete, or as complete as it gets.
@@ -455,7 +501,7 @@ impl Watch<'_> {
         if let Some(used) = used {
             self.rss_bytes_max = self.rss_bytes_max.max(used.rss_bytes);
         }
-        self.series.push(Sample {
+        let sample = Sample {
             t_s: (end_us as f64 - self.plan.from_us as f64) / 1e6,
             bytes_in: recorder.bytes_in,
             bytes_out: recorder.bytes_out,
@@ -463,7 +509,11 @@ impl Watch<'_> {
             rss_bytes: used.map(|used| used.rss_bytes),
             e2e_p99_us: recorder.e2e_p99_us(),
             connections: self.plan.open.load(Ordering::Relaxed),
-        });
+        };
+        let interval = Duration::from_micros(end_us.saturating_sub(self.shown_us));
+        self.live.show(&sample, interval, &self.total.counts);
+        self.shown_us = end_us;
+        self.series.push(sample);
         // Bytes are those of the measurement only; whatever else was recorded knows that of itself.
         if end_us <= self.plan.from_us || end_us > self.plan.until_us {
             (recorder.bytes_in, recorder.bytes_out) = (0, 0);

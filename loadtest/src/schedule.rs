@@ -31,7 +31,7 @@ impl Timetable {
             .round
             .iter()
             .scan(0, |end, message| {
-                *end += message.len() as u64;
+                *end += message.bytes() as u64;
                 Some(*end)
             })
             .collect();
@@ -103,7 +103,7 @@ impl Schedule {
         if self.table.pace != Pace::Wan {
             return None;
         }
-        let begin = self.end_bytes(index) - self.message(index).len() as u64;
+        let begin = self.end_bytes(index) - self.message(index).bytes() as u64;
         let (elapsed_us, period_us) = (now_us.saturating_sub(self.start_us), self.table.period_us());
         let in_round = u128::from(elapsed_us % period_us) * u128::from(self.table.media.round_bytes);
         let even =
@@ -121,7 +121,7 @@ impl Schedule {
         if self.table.pace != Pace::Wan {
             return self.due_us(index);
         }
-        let begin = self.end_bytes(index) - self.message(index).len() as u64;
+        let begin = self.end_bytes(index) - self.message(index).bytes() as u64;
         let next = self.segment_end(begin + sent as u64 + 1);
         self.start_us + self.table.even_us(next.min(self.segment_end(self.end_bytes(index))))
     }
@@ -179,8 +179,8 @@ mod tests {
             assert!(due > sent, "message {index}, byte {sent}: only {due} due");
             steps += u32::from(now_us > last_us);
             last_us = now_us;
-            sent = due.min(schedule.message(index).len());
-            if sent == schedule.message(index).len() {
+            sent = due.min(schedule.message(index).bytes());
+            if sent == schedule.message(index).bytes() {
                 assert!(schedule.due_us(index) <= now_us);
                 (index, sent) = (index + 1, 0);
             }

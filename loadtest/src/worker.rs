@@ -212,7 +212,7 @@ impl Thread {
         let spread_us = SPREAD_US_MAX.min(u64::from(self.plan.table.media().period_ms) * 1_000);
         // Multiples of the golden ratio, as fractions of 2^32: evenly spread however many there are.
         let share = u64::from(part.number.wrapping_mul(0x9e37_79b9));
-        let start_us = connection.ready_us() + LEAD_US + (share * spread_us >> 32);
+        let start_us = connection.ready_us() + LEAD_US + ((share * spread_us) >> 32);
         let schedule = Schedule::new(self.plan.table.clone(), start_us);
         let socket = connection.socket();
         let publisher = match Publisher::new(connection, schedule, part.stream, &self.plan) {

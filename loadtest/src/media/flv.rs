@@ -78,7 +78,7 @@ fn parse(bytes: Bytes) -> Result<Media, FlvError> {
             (type_id::AUDIO, first, Some(0)) if first >> 4 == 10 => {
                 headers.push(Message::new(type_id::AUDIO, 0, tag));
             }
-            (type_id::AUDIO, first, _) if first == 0x90 => {
+            (type_id::AUDIO, 0x90, _) => {
                 headers.push(Message::new(type_id::AUDIO, 0, tag));
             }
             (kind @ (type_id::AUDIO | type_id::VIDEO), ..) => {
@@ -135,7 +135,7 @@ mod tests {
         for len in 1..bytes.len() {
             let _ = parse(Bytes::copy_from_slice(&bytes[..len])); // no panic
         }
-        assert!(matches!(parse(Bytes::copy_from_slice(&bytes[..40])), Err(FlvError::Cut)));
+        assert!(matches!(parse(Bytes::copy_from_slice(&bytes[..45])), Err(FlvError::Cut)));
     }
 
     #[test]

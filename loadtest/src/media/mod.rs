@@ -39,8 +39,8 @@ impl Message {
     }
 
     /// Bytes of the payload, stamp included.
-    pub fn len(&self) -> usize {
-        self.head.len() + self.carrier.map_or(0, Carrier::len) + self.body.len()
+    pub fn bytes(&self) -> usize {
+        self.head.len() + self.carrier.map_or(0, Carrier::bytes) + self.body.len()
     }
 }
 
@@ -61,7 +61,7 @@ impl Media {
     /// Puts a stream together. `period_ms` is raised to what the messages need; there is at least one message.
     fn new(headers: Vec<Message>, round: Vec<Message>, period_ms: u32) -> Self {
         let last_ms = round.last().map_or(0, |message| message.time_ms);
-        let round_bytes = round.iter().map(|message| message.len() as u64).sum();
+        let round_bytes = round.iter().map(|message| message.bytes() as u64).sum();
         Self { headers, round, period_ms: period_ms.max(last_ms + 1), round_bytes }
     }
 

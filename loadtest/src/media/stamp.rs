@@ -56,7 +56,7 @@ impl Carrier {
     }
 
     /// Bytes that the stamp adds.
-    pub fn len(self) -> usize {
+    pub fn bytes(self) -> usize {
         match self {
             Self::Avc => AVC_BYTES,
             Self::Aac => AAC_BYTES,
@@ -80,7 +80,7 @@ pub struct Stamp {
 impl Stamp {
     /// The tag header followed by the stamp.
     pub fn behind(&self, head: &[u8], carrier: Carrier) -> Bytes {
-        let mut out = BytesMut::with_capacity(head.len() + carrier.len());
+        let mut out = BytesMut::with_capacity(head.len() + carrier.bytes());
         out.put_slice(head);
         match carrier {
             Carrier::Avc => {
@@ -165,7 +165,7 @@ mod tests {
                 [(type_id::VIDEO, &AVC_TAG[..], Carrier::Avc), (type_id::AUDIO, &AAC_TAG[..], Carrier::Aac)]
             {
                 let bytes = stamp.behind(head, carrier);
-                assert_eq!(bytes.len(), head.len() + carrier.len());
+                assert_eq!(bytes.len(), head.len() + carrier.bytes());
                 for slice in [1, 7, bytes.len()] {
                     let payload: Payload = bytes.chunks(slice).map(Bytes::copy_from_slice).collect();
                     assert_eq!(Stamp::read(type_id, &payload), Some(stamp));

@@ -138,7 +138,7 @@ fn picture(frame: u32, bytes: usize, filler: &mut Filler) -> Bytes {
     let key = frame == 0;
     let slice = slice(frame, filler);
     let mut out = vec![if key { 0x17 } else { 0x27 }, 1, 0, 0, 0];
-    let left = bytes.saturating_sub(out.len() + super::stamp::Carrier::Avc.len() + 4 + slice.len());
+    let left = bytes.saturating_sub(out.len() + super::stamp::Carrier::Avc.bytes() + 4 + slice.len());
     if left > 64 {
         // Payload type 5 and its size, a UUID, filler.
         let size = left - 4 - 3 - left / 255;
@@ -191,7 +191,7 @@ fn slice(frame: u32, filler: &mut Filler) -> Vec<u8> {
 /// The tag of an AAC frame of about `bytes` bytes, less what a stamp adds.
 fn sound(bytes: usize, filler: &mut Filler) -> Bytes {
     let mut out = vec![0xaf, 1];
-    let mut left = bytes.saturating_sub(2 + super::stamp::Carrier::Aac.len() + SILENCE.len());
+    let mut left = bytes.saturating_sub(2 + super::stamp::Carrier::Aac.bytes() + SILENCE.len());
     while left > 2 {
         let count = (left - 2).min(254);
         out.extend([0x81, count as u8]);
@@ -305,6 +305,6 @@ mod tests {
         assert_ne!(one.round[0].body, other.round[0].body);
         let record = one.headers[1].body.slice(5..);
         let config = inrush::media::config::avc::AvcConfig::parse(&record).unwrap();
-        assert_eq!(config.size.map(|size| (size.width, size.height)), Some((64, 64)));
+        assert_eq!(config.size.map(|size| (size.width, size.height)), Ok((64, 64)));
     }
 }
