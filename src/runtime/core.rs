@@ -12,27 +12,22 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use slab::Slab;
 use tracing::{debug, error, info, warn};
 
-use super::answers::codec_list;
-use super::connection::{Activity, CLOSE_TIME_MAX, Connection, ConnectionKey, MOVE_TIME_MAX, Phase, Playing};
+use super::connection::{Activity, CLOSE_TIME_MAX, Connection, ConnectionKey, Phase};
 use super::inbox::ToCore;
 use super::latency::Latencies;
-use super::observe::{Counts, Role};
+use super::observe::Counts;
 use super::polling::Polling;
 use super::shared::{Labelled, Shared};
 use super::signal::Signal;
 use super::{reading, socket, writing};
-use crate::hub::{AppSettings, CoreId, Hub, HubEvent, HubSettings, PublishRefused, Queued, SubscriberKey};
+use crate::hub::{CoreId, Hub, HubEvent, HubSettings, Queued, SubscriberKey};
 use crate::rtmp::PeerMisbehaved;
-use crate::session::status::code;
-use crate::session::{
-    CloseReason, Event, Instant, Output, PlayRequest, PublishRequest, Rejection, StreamKey,
-};
+use crate::session::{CloseReason, Event, Instant, Output};
 
 /// Outputs of one session that are dealt with before others get their turn.
 pub(crate) const OUTPUTS_PER_TURN: usize = 256;
@@ -45,9 +40,6 @@ const OUTPUTS_PER_ANSWER: usize = 16;
 
 /// A single step that takes longer is a stall: everybody else on the core waited for it.
 const STALL: Duration = Duration::from_millis(20);
-
-/// A subscriber's user timeout exceeds the hub's stall limit by this much, so that the hub decides.
-const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(20);
 
 /// The tasks of one core share its state; none holds a borrow while it waits.
 pub(crate) type CoreRef = Rc<RefCell<Core>>;
@@ -405,156 +397,6 @@ impl Core {
         }
     }
 
-    fn on_publish_requested(&mut self, key: ConnectionKey, request: PublishRequest, now: Instant) {
-        let home_core = self.id;
-        let shared = self.shared.clone();
-        let Some(connection) = self.connection(key) else { return };
-        if !matches!(connection.activity, Activity::None) {
-            let rejection = Rejection {
-                code: code::STREAM_FAILED,
-                description: "this connection plays or publishes already; use another one".into(),
-                close: false,
-            };
-            return connection.session.reject(now, request.request, rejection);
-        }
-        if shared.is_draining() {
-            let rejection = Rejection {
-                code: code::STREAM_FAILED,
-                description: "this server is going down: connect again to reach another one".into(),
-                close: true,
-            };
-            return connection.session.reject(now, request.request, rejection);
-        }
-        let home = shared.directory.send_home(&request.address.key, home_core);
-        if home == home_core {
-            return self.publish(key, request, now);
-        }
-        debug!(parent: &connection.span, to = home.0, "moves to its home core");
-        connection.activity = Activity::Moving { home, request };
-        connection.give_up_at = now + MOVE_TIME_MAX;
-        connection.wake_writer.raise();
-    }
-
-    /// Publishes on this core, the stream's home.
-    pub(crate) fn publish(&mut self, key: ConnectionKey, request: PublishRequest, now: Instant) {
-        let shared = self.shared.clone();
-        let stream = request.address.key;
-        let settings = self.app_settings(stream.app());
-        match self.hub.publish(now, &stream, key.into(), &settings) {
-            Ok(publisher) => {
-                self.counts.publishes += 1;
-                shared.publishers.fetch_add(1, Ordering::Relaxed);
-                let Some(connection) = self.connection(key) else { return };
-                if let Err(error) = socket::tune_publisher(&connection.socket) {
-                    debug!(parent: &connection.span, %error, "publisher's socket options");
-                }
-                connection.role = Role::Publisher;
-                connection.stream = Some(stream.clone());
-                connection.reading.buffer_bytes = reading::BUFFER_BYTES_PUBLISHER;
-                info!(
-                    parent: &connection.span,
-                    app = stream.app(),
-                    stream = shared.names.hash(stream.name()),
-                    "publishes"
-                );
-                connection.activity = Activity::Publishing { publisher, key: stream };
-                connection.session.accept_publish(now, request.request);
-            }
-            Err(PublishRefused::AlreadyPublishing) => {
-                self.count("publish_refused", "already_publishing");
-                let Some(connection) = self.connection(key) else { return };
-                connection.session.reject(now, request.request, Rejection::already_published());
-            }
-        }
-        self.pump_hub();
-    }
-
-    fn on_play_requested(&mut self, key: ConnectionKey, request: &PlayRequest, now: Instant) {
-        let shared = self.shared.clone();
-        let core = self.id;
-        let stream = request.address.key.clone();
-        let Some(connection) = self.connection(key) else { return };
-        if matches!(connection.activity, Activity::Publishing { .. }) {
-            let rejection = Rejection {
-                code: code::PLAY_FAILED,
-                description: "this connection publishes already; use another one".into(),
-                close: false,
-            };
-            return connection.session.reject(now, request.request, rejection);
-        }
-        let settings = self.app_settings(stream.app());
-        let home = shared.directory.hold(&stream, core);
-        let subscriber = self.hub.subscribe(now, &stream, home, key.into(), request.stream_id, &settings);
-        self.counts.plays += 1;
-        let Some(connection) = self.connection(key) else { return };
-        let user_timeout =
-            Duration::from_millis(u64::from(settings.queue.stall_ms_max)) + USER_TIMEOUT_MARGIN;
-        if let Err(error) = socket::tune_subscriber(
-            &connection.socket,
-            shared.settings.subscriber_unsent_bytes_max,
-            user_timeout,
-        ) {
-            debug!(parent: &connection.span, %error, "subscriber's socket options");
-        }
-        info!(
-            parent: &connection.span,
-            app = stream.app(),
-            stream = shared.names.hash(stream.name()),
-            "plays"
-        );
-        connection.role = Role::Player;
-        connection.stream = Some(stream.clone());
-        let playing = Playing { since: now, stream_id: request.stream_id, subscriber, key: stream };
-        match &mut connection.activity {
-            Activity::Playing(all) => all.push(playing),
-            activity => *activity = Activity::Playing(smallvec::smallvec![playing]),
-        }
-        connection.session.accept_play(now, request.request);
-        self.pump_hub();
-    }
-
-    /// Ends what the connection publishes or plays: on one message stream, or (`None`) on all.
-    fn stop(&mut self, key: ConnectionKey, stream_id: Option<u32>, now: Instant) {
-        let Some(connection) = self.connection(key) else { return };
-        match std::mem::replace(&mut connection.activity, Activity::None) {
-            Activity::None => {}
-            Activity::Publishing { publisher, .. } => {
-                let codecs = self.hub.publisher(publisher).map(|view| codec_list(view.ingest().tracks()));
-                self.hub.unpublish(now, publisher);
-                self.shared.publishers.fetch_sub(1, Ordering::Relaxed);
-                if let Some(connection) = self.connection(key) {
-                    connection.codecs = codecs.unwrap_or_default();
-                }
-            }
-            Activity::Playing(mut all) => {
-                let mut stay = smallvec::SmallVec::new();
-                for playing in all.drain(..) {
-                    if stream_id.is_some_and(|id| id != playing.stream_id) {
-                        stay.push(playing);
-                    } else {
-                        let totals = self.hub.unsubscribe(playing.subscriber).unwrap_or_default();
-                        if let Some(connection) = self.connection(key) {
-                            connection.totals.dropped += totals.dropped.total();
-                        }
-                    }
-                }
-                if !stay.is_empty()
-                    && let Some(connection) = self.connection(key)
-                {
-                    connection.activity = Activity::Playing(stay);
-                }
-            }
-            Activity::Moving { request, .. } => self.shared.directory.lost(&request.address.key),
-        }
-        self.pump_hub();
-    }
-
-    /// Ends all that the connection takes part in.
-    fn detach(&mut self, key: ConnectionKey) {
-        let now = self.now();
-        self.stop(key, None, now);
-    }
-
     /// Begins the end of a connection: what is queued still goes out.
     pub(crate) fn begin_close(
         &mut self,
@@ -639,14 +481,6 @@ impl Core {
         }
     }
 
-    /// The settings of an app: its own block's, or those of `*`.
-    fn app_settings(&self, app: &str) -> AppSettings {
-        let apps = &self.shared.settings.apps;
-        let found =
-            apps.iter().find(|one| one.name == app).or_else(|| apps.iter().find(|one| one.name == "*"));
-        found.map(|one| one.settings.clone()).unwrap_or_default()
-    }
-
     /// Deals with a message of another core or of the control HTTP.
     pub(crate) fn on_message(core: &CoreRef, message: ToCore) {
         match message {
@@ -717,15 +551,5 @@ impl Core {
     pub(crate) fn keys_where(&self, wanted: impl Fn(&Connection) -> bool) -> Vec<ConnectionKey> {
         let picked = self.connections.iter().filter(|(_, (_, connection))| wanted(connection));
         picked.map(|(index, (generation, _))| ConnectionKey::new(index, *generation)).collect()
-    }
-
-    /// The stream that a connection publishes or plays first, if any.
-    pub(crate) fn stream_of(connection: &Connection) -> Option<&StreamKey> {
-        match &connection.activity {
-            Activity::Publishing { key, .. } => Some(key),
-            Activity::Playing(playing) => playing.first().map(|one| &one.key),
-            Activity::Moving { request, .. } => Some(&request.address.key),
-            Activity::None => None,
-        }
     }
 }

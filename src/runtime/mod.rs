@@ -27,6 +27,7 @@ mod prefixes;
 pub mod preflight;
 mod rate;
 mod reading;
+mod requests;
 pub mod settings;
 mod shared;
 mod signal;
