@@ -1,48 +1,15 @@
 //! The common path of the chunk reader allocates nothing: read buffers that come and go, each with whole
 //! messages in it.
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-};
+mod counting;
 
 use bytes::{Bytes, BytesMut};
+use counting::allocations_so_far;
 use inrush::rtmp::{
     Control, Limits, Message, MessageHeader,
     chunk::{CHUNK_SIZE_DEFAULT, ChunkReader, ChunkStreamId, ChunkWriter, Read},
     message::type_id,
 };
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-/// The system's allocator, which counts what this thread asks of it.
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator as it came; the counter is a plain cell without
-// destructor, so that touching it neither allocates nor fails while a thread ends.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(place, layout) }
-    }
-
-    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.realloc(place, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const CHUNK_SIZE: u32 = 60_000;
 
@@ -85,9 +52,9 @@ fn whole_messages_in_one_chunk_allocate_nothing() {
     let mut buffers = read_buffers(200).into_iter();
     // The tables grow to what a session needs.
     assert_eq!(buffers.by_ref().take(10).map(|buffer| messages(&mut reader, buffer)).sum::<usize>(), 20);
-    let before = ALLOCATIONS.get();
+    let before = allocations_so_far();
     let count: usize = buffers.map(|buffer| messages(&mut reader, buffer)).sum();
-    let allocations = ALLOCATIONS.get() - before;
+    let allocations = allocations_so_far() - before;
     assert_eq!((count, allocations), (380, 0));
 }
 
@@ -100,7 +67,7 @@ fn a_gathered_piece_allocates() {
     let message = Message::new(header, Bytes::from(vec![7; 200]));
     ChunkWriter::new(CHUNK_SIZE_DEFAULT).write(ChunkStreamId::VIDEO, &message, &mut allocation);
     let buffer = allocation.freeze();
-    let before = ALLOCATIONS.get();
+    let before = allocations_so_far();
     assert_eq!(messages(&mut reader, buffer), 1);
-    assert!(ALLOCATIONS.get() > before);
+    assert!(allocations_so_far() > before);
 }

@@ -1,37 +1,13 @@
 //! Fan-out costs one allocation a frame and core, however many read; a reader costs none.
 #![cfg(feature = "engine")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
 
 use bytes::Bytes;
+use counting::allocations_so_far;
 use inrush::hub::{AppSettings, ConnectionRef, CoreId, Hub, HubSettings, Queued, SubscriberKey, TakeBudget};
 use inrush::rtmp::Payload;
 use inrush::session::{Instant, MediaKind, MediaMessage, StreamKey};
-
-/// Counts this thread's allocations.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is handed to the system's allocator unchanged; the counter is a plain cell without destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promise about `layout` is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on; `alloc` above got the block from the same allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 fn message(at: u32) -> MediaMessage {
     let head: [u8; 5] = if at.is_multiple_of(50) { [0x17, 1, 0, 0, 0] } else { [0x27, 1, 0, 0, 0] };
@@ -59,7 +35,7 @@ fn allocations(readers: usize) -> u64 {
     let mut before = 0;
     for (at, message) in (0u64..).zip(messages) {
         if at == 100 {
-            before = ALLOCATIONS.with(Cell::get);
+            before = allocations_so_far();
         }
         let now = Instant::from_micros(at * 40_000);
         hub.ingest(now, publisher, message);
@@ -69,7 +45,7 @@ fn allocations(readers: usize) -> u64 {
             out.clear();
         }
     }
-    ALLOCATIONS.with(Cell::get) - before
+    allocations_so_far() - before
 }
 
 #[test]

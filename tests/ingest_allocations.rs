@@ -2,41 +2,18 @@
 //! The read buffer's share is counted, as the runtime splits and freezes it: one buffer and its reference count for what fits in.
 #![cfg(feature = "engine")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
+
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use counting::allocations_so_far;
 use inrush::hub::{AppSettings, ConnectionRef, CoreId, Hub, HubSettings, PublisherKey};
 use inrush::rtmp::handshake::Entropy;
 use inrush::session::{
     ClientEvent, ClientOutput, ClientSession, ClientSettings, ClientUrl, Event, Instant, MediaKind, Output,
     Role, ServerSession, ServerSettings,
 };
-
-/// Counts this thread's allocations.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is handed to the system's allocator unchanged; the counter is a plain cell without destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promise about `layout` is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on; `alloc` above got the block from the same allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 /// A publisher's read buffer to begin with, what it grows to when a receive fills it, and the room below which it is replaced, as in
 /// `runtime/reading.rs`.
@@ -189,12 +166,12 @@ impl Link {
 
     /// What becomes due reaches the server; gives the allocations that this took.
     fn arrive(&mut self, due: &[(u64, Vec<u8>)]) -> u64 {
-        let before = ALLOCATIONS.with(Cell::get);
+        let before = allocations_so_far();
         for (due_us, bytes) in due {
             self.now = Instant::from_micros(*due_us);
             self.receive(bytes);
         }
-        ALLOCATIONS.with(Cell::get) - before
+        allocations_so_far() - before
     }
 }
 

@@ -1,41 +1,17 @@
 //! A steady stream costs the media floor no allocation a frame.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
 
 use bytes::Bytes;
+use counting::allocations_so_far;
 use inrush::media::{FrameRole, Ingest, IngestSettings, TimestampPolicy};
 use inrush::rtmp::Payload;
 use inrush::session::{Instant, MediaKind, MediaMessage};
 
-/// Counts this thread's allocations.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is handed to the system's allocator unchanged; the counter is a plain cell without destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promise about `layout` is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on; `alloc` above got the block from the same allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
 fn allocations(work: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = allocations_so_far();
     work();
-    ALLOCATIONS.with(Cell::get) - before
+    allocations_so_far() - before
 }
 
 /// A message in two slices, as one that straddled two reads.
