@@ -50,10 +50,45 @@ const FIGURES: &[&str] = &[
     "per_publisher_bytes",
 ];
 
-/// The table, for runs with the names of their files. The first is what the others are held against.
+/// The comparison, for runs with the names of their files. The first is what the others are held against.
 pub fn text(runs: &[(String, Run)]) -> String {
     let mut text = String::new();
-    let Some(((_, base), _)) = runs.split_first() else { return text };
+    let Some(table) = table(runs) else { return text };
+    notes(runs, &mut text);
+    let columns = table[0].len();
+    let widths: Vec<_> = (0..columns)
+        .map(|column| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    for row in &table {
+        // The names to the left, the figures to the right. Writing to a `String` cannot fail.
+        let mut line = format!("{:<width$}", row[0], width = widths[0]);
+        for (cell, width) in row.iter().zip(&widths).skip(1) {
+            let _ = write!(line, "  {cell:>width$}");
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+/// The same as a table in Markdown.
+pub fn markdown(runs: &[(String, Run)]) -> String {
+    let mut text = String::new();
+    let Some(table) = table(runs) else { return text };
+    notes(runs, &mut text);
+    for (at, row) in table.iter().enumerate() {
+        // Names of files may hold what would end a cell.
+        let cells: Vec<_> = row.iter().map(|cell| cell.replace('|', "\\|")).collect();
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
+        if at == 0 {
+            let _ = writeln!(text, "|---|{}", "---:|".repeat(row.len() - 1));
+        }
+    }
+    text
+}
+
+/// The cells, with a heading; every row has as many. `None` without runs.
+fn table(runs: &[(String, Run)]) -> Option<Vec<Vec<String>>> {
+    let (_, base) = runs.first()?;
     let mut table = vec![vec![String::new()]];
     for (at, (name, _)) in runs.iter().enumerate() {
         table[0].push(name.clone());
@@ -75,21 +110,7 @@ pub fn text(runs: &[(String, Run)]) -> String {
         }
         table.push(row);
     }
-
-    notes(runs, &mut text);
-    let columns = table[0].len();
-    let widths: Vec<_> = (0..columns)
-        .map(|column| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
-        .collect();
-    for row in &table {
-        // The names to the left, the figures to the right. Writing to a `String` cannot fail.
-        let mut line = format!("{:<width$}", row[0], width = widths[0]);
-        for (cell, width) in row.iter().zip(&widths).skip(1) {
-            let _ = write!(line, "  {cell:>width$}");
-        }
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
-    text
+    Some(table)
 }
 
 fn ratio(base: Option<f64>, value: Option<f64>) -> String {
@@ -218,7 +239,26 @@ per_publisher_bytes     3.00 MB  3.00 MB  1.00x
     }
 
     #[test]
+    fn markdown_has_the_same_rows() {
+        let mut runs = two();
+        runs[1].0 = "b|c".to_owned();
+        let markdown = markdown(&runs);
+        let lines: Vec<_> = markdown.lines().collect();
+        assert_eq!(
+            lines[..3],
+            [
+                "|  | a.json | b\\|c | ratio |",
+                "|---|---:|---:|---:|",
+                "| tcp_connect.p50 | 80 µs | 80 µs | 1.00x |"
+            ]
+        );
+        assert_eq!(lines.len(), text(&runs).lines().count() + 1);
+        assert!(lines.contains(&"| cpu_s_per_gb_in | 1.00 s | 0.500 s | 0.50x |"));
+    }
+
+    #[test]
     fn no_runs_is_no_table() {
         assert_eq!(text(&[]), "");
+        assert_eq!(markdown(&[]), "");
     }
 }

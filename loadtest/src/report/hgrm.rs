@@ -9,6 +9,9 @@ use super::histogram::Histogram;
 /// Lines for each halving of what is left up to 100 %: HdrHistogram's default.
 const TICKS: f64 = 5.0;
 
+/// How near to 100 % points are told apart.
+const FINEST: f64 = 1e-12;
+
 /// A distribution in the percentile format.
 pub fn text(histogram: &Histogram) -> String {
     let mut text =
@@ -50,15 +53,18 @@ pub(super) fn points(histogram: &Histogram) -> Vec<Point> {
     let (mut quantile, mut count) = (0.0_f64, 0);
     for bucket in &histogram.buckets {
         count += bucket.count;
-        // The last bucket has one point on its way and one at its end.
-        while count as f64 / total >= quantile - 1e-12 {
+        // The slack is for sums of fractions; without `FINEST` the steps would become too small to move on.
+        while 1.0 - quantile > FINEST && count as f64 / total >= quantile - 1e-9 * (1.0 - quantile) {
             points.push(Point { quantile, us: bucket.up_to_us, count });
             let halvings = (1.0 / (1.0 - quantile) + 1e-9).log2().floor();
             quantile += 1.0 / (TICKS * (halvings + 1.0).exp2());
+            // The last bucket has one point on its way and one at its end.
             if count == histogram.count {
-                points.push(Point { quantile: 1.0, us: bucket.up_to_us, count });
                 break;
             }
+        }
+        if count == histogram.count {
+            points.push(Point { quantile: 1.0, us: bucket.up_to_us, count });
         }
     }
     points
@@ -66,8 +72,9 @@ pub(super) fn points(histogram: &Histogram) -> Vec<Point> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Recorder;
-    use super::super::RunFacts;
+    use proptest::prelude::*;
+
+    use super::super::{Bucket, Recorder, RunFacts};
     use super::*;
 
     #[test]
@@ -98,6 +105,26 @@ mod tests {
 #[Buckets =            2, SubBuckets     =         2048]
 ";
         assert_eq!(text(&run.latencies.e2e), expected);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        /// Also for counts so large that a single value is less than a fraction can tell.
+        #[test]
+        fn points_ascend_to_all_of_it(
+            counts in proptest::collection::vec(prop_oneof![1..100u64, 1..u64::MAX / 64], 1..40),
+        ) {
+            let buckets: Vec<_> = (1..).zip(&counts).map(|(up_to_us, count)| Bucket { up_to_us, count: *count }).collect();
+            let histogram = Histogram { count: counts.iter().sum(), buckets, ..Histogram::default() };
+            prop_assert_eq!(histogram.check(), Ok(()));
+            let points = points(&histogram);
+            prop_assert!(points.is_sorted_by(|a, b| a.quantile < b.quantile && a.us <= b.us && a.count <= b.count));
+            prop_assert!(points.len() < 500);
+            let last = points.last().unwrap();
+            prop_assert_eq!((last.quantile, last.count, last.us), (1.0, histogram.count, counts.len() as u64));
+            prop_assert_eq!(points.first().unwrap().us, 1);
+        }
     }
 
     #[test]

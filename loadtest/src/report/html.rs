@@ -1,6 +1,6 @@
 //! `--html`: the run as one page that needs nothing else: no script, no request, no font.
 //!
-//! Whatever comes from outside (names, URLs, texts of errors) passes [`escape`]. Colours follow the reader's light or dark
+//! Whatever comes from outside (names, URLs, texts of errors) passes `escape`. Colours follow the reader's light or dark
 //! setting. Drawings are in `plot.rs`.
 
 use std::fmt::Write;
@@ -45,7 +45,7 @@ pub fn page(run: &Run, verdicts: &[(String, bool)]) -> String {
         );
     }
     if !verdicts.is_empty() {
-        page.push_str("<section><h2>Thresholds</h2>\n<ul class=\"verdicts\">\n");
+        page.push_str("<section class=\"whole\"><h2>Thresholds</h2>\n<ul class=\"verdicts\">\n");
         for (line, failed) in verdicts {
             let _ = writeln!(
                 page,
@@ -84,7 +84,7 @@ fn tiles(run: &Run, page: &mut String) {
     tiles.push(("in", format!("{} Mbit/s", digits(run.throughput.mbit_per_second_in))));
     tiles.push(("out", format!("{} Mbit/s", digits(run.throughput.mbit_per_second_out))));
     if let Some(server) = &run.server {
-        tiles.push(("server CPU", format!("{} % of a core", digits(server.cpu_share * 100.0))));
+        tiles.push(("server CPU, of a core", format!("{} %", digits(server.cpu_share * 100.0))));
         if let Some(cost) = server.cpu_s_per_gb_in {
             tiles.push(("CPU for each GB in", format!("{} s", digits(cost))));
         }
@@ -103,7 +103,7 @@ fn tiles(run: &Run, page: &mut String) {
 /// Latency by percentile: the x axis gives each further nine the same room.
 fn distributions(run: &Run, page: &mut String) {
     for (title, names) in
-        [("Latency by percentile", &MEDIA[..]), ("Connecting, by percentile", &CONNECTING[..])]
+        [("Latency, by percentile", &MEDIA[..]), ("Connecting, by percentile", &CONNECTING[..])]
     {
         let mut lines = Vec::new();
         for (name, histogram) in run.latencies.named() {
@@ -118,9 +118,9 @@ fn distributions(run: &Run, page: &mut String) {
                 .collect();
             lines.push(Line { name: name.to_owned(), points });
         }
-        let nines = |x: f64| match x {
-            x if x < 1.5 => "0 %".to_owned(),
-            x => format!("{} %", (100.0 - 100.0 / x * 1.0).to_string().chars().take(9).collect::<String>()),
+        let nines = |x: f64| {
+            let decimals = (x.log10().round() as usize).saturating_sub(2);
+            format!("{:.decimals$}", 100.0 - 100.0 / x)
         };
         Plot { title, x: Scale::Log, y: Scale::Log, show_x: &nines, show_y: &duration, lines }.draw(page);
     }
@@ -143,12 +143,12 @@ fn over_time(run: &Run, page: &mut String) {
     };
     let seconds = |t: f64| format!("{} s", number(t));
     let percent = |share: f64| format!("{} %", number((share * 1000.0).round() / 10.0));
-    let mbits = |rate: f64| format!("{} Mbit/s", number((rate * 1000.0).round() / 1000.0));
+    let mbits = |rate: f64| number((rate * 1000.0).round() / 1000.0);
     let mut draw = |title, show_y: &dyn Fn(f64) -> String, lines: Vec<Line>| {
         Plot { title, x: Scale::Linear, y: Scale::FromZero, show_x: &seconds, show_y, lines }.draw(page);
     };
     draw(
-        "Throughput",
+        "Throughput, Mbit/s",
         &mbits,
         vec![
             line("in", &|at, sample| mbit(at, sample.bytes_in)),

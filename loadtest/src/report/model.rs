@@ -449,6 +449,25 @@ mod tests {
         assert_eq!(json["valid"], serde_json::json!({"ok": true, "reasons": []}));
     }
 
+    /// A field that the README does not name is one that nobody can rely on.
+    #[test]
+    fn the_readme_names_every_field() {
+        let readme = include_str!("../../README.md");
+        let (top, json) = readme.split_once("## The JSON").unwrap();
+        assert!(!top.is_empty());
+        let run: serde_json::Value = serde_json::from_str(&fixture::run().to_json()).unwrap();
+        for pointer in
+            ["", "/latencies", "/latencies/e2e", "/counts", "/errors/0", "/server", "/series/0", "/valid"]
+        {
+            for key in run.pointer(pointer).unwrap().as_object().unwrap().keys() {
+                assert!(
+                    json.contains(&format!("`{key}`")) || json.contains(&format!("`{key}[]`")),
+                    "{pointer}/{key}"
+                );
+            }
+        }
+    }
+
     #[test]
     fn files_that_are_no_run_are_told() {
         let error = |text: &str| Run::from_json(text).unwrap_err().to_string();

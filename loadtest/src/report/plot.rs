@@ -123,13 +123,12 @@ impl Plot<'_> {
             page.push_str("\"/>\n");
         }
         page.push_str("</svg>\n");
-        for tick in &x.ticks {
-            let _ = writeln!(
-                page,
-                "<i class=\"x\" style=\"left:{:.2}%\">{}</i>",
-                x.place(*tick),
-                (self.show_x)(*tick)
-            );
+        // Where words would touch on a narrow screen, every other one can go; the last stays.
+        let crowded = x.ticks.len() > 5;
+        for (at, tick) in x.ticks.iter().enumerate() {
+            let spare = if crowded && (x.ticks.len() - at).is_multiple_of(2) { " spare" } else { "" };
+            let (left, words) = (x.place(*tick), (self.show_x)(*tick));
+            let _ = writeln!(page, "<i class=\"x{spare}\" style=\"left:{left:.2}%\">{words}</i>");
         }
         for tick in &y.ticks {
             let _ = writeln!(
