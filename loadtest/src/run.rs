@@ -304,8 +304,15 @@ fn media(load: &Load) -> Result<(crate::media::Media, MediaSetting), BadInput> {
         Some(file) => {
             let name = file.display().to_string();
             let media = flv::media(file).map_err(|error| BadInput::Flv(name.clone(), error))?;
-            let bitrate_bps = media.bits_per_second();
-            Ok((media, MediaSetting { source: name, bitrate_bps, ..MediaSetting::default() }))
+            let period_s = f64::from(media.period_ms) / 1e3;
+            let setting = MediaSetting {
+                source: name,
+                bitrate_bps: media.bits_per_second(),
+                fps: media.video_messages() as f64 / period_s,
+                gop_s: period_s / media.key_frames().max(1) as f64,
+                seed: 0,
+            };
+            Ok((media, setting))
         }
     }
 }
