@@ -37,6 +37,9 @@ pub enum Command {
         /// What --json wrote
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// As a Markdown table
+        #[arg(long)]
+        markdown: bool,
     },
 }
 

@@ -137,6 +137,11 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         _ => load.players,
     };
     let (media, media_setting) = media(load)?;
+    if players > 0 && !media.is_stamped() {
+        eprintln!(
+            "inrush-loadtest: only AVC and AAC can carry stamps: no end-to-end latency and no loss is measured"
+        );
+    }
     let peers = u64::from(publishers) + u64::from(players);
     let hostile: Vec<_> = load
         .persona
