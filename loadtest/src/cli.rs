@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::pace::Pace;
+use crate::persona::Share;
 use crate::report::Threshold;
 
 /// Load for RTMP servers, and what they make of it.
@@ -36,6 +37,9 @@ pub enum Command {
         /// What --json wrote
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// As a Markdown table
+        #[arg(long)]
+        markdown: bool,
     },
 }
 
@@ -93,6 +97,9 @@ pub struct Load {
     /// CPUs to pin them to, in turn: 1,2 or 4-7
     #[arg(long, value_name = "LIST", value_parser = cpus)]
     pub cpus: Option<Cpus>,
+    /// Hostile peers beside the load, as a share of its connections: garbage=0.05, half-open=0.1; repeatable
+    #[arg(long, value_name = "NAME=SHARE")]
+    pub persona: Vec<Share>,
     /// Where connections come from, in turn, for more than one address has ports for: 127.0.0.2-127.0.0.20 or a,b
     #[arg(long, value_name = "LIST", value_parser = sources)]
     pub source: Option<Sources>,

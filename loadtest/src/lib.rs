@@ -5,6 +5,7 @@
 //! | [`cli`], [`run`] | the command line, and one run of it |
 //! | [`plan`], [`worker`] | what is to happen, and a thread that does it |
 //! | [`publisher`], [`player`], [`connection`] | the peers, over the engine's own client session |
+//! | [`persona`] | peers that mean no good |
 //! | [`schedule`], [`pace`] | when each message is due |
 //! | [`media`] | what is sent: synthetic or a file, and the stamp in each message |
 //! | [`sequence`] | loss, duplication and order |
@@ -18,6 +19,7 @@ pub mod connection;
 pub mod live;
 pub mod media;
 pub mod pace;
+pub mod persona;
 pub mod plan;
 pub mod player;
 pub mod process;

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Command::Publish(load) => drive(Mode::Publish, &load),
         Command::Play(load) => drive(Mode::Play, &load),
         Command::Mixed(load) => drive(Mode::Mixed, &load),
-        Command::Compare { files } => put_side_by_side(&files),
+        Command::Compare { files, markdown } => put_side_by_side(&files, markdown),
     };
     ExitCode::from(code.unwrap_or_else(|(code, message)| {
         eprintln!("inrush-loadtest: {message}");
@@ -52,14 +52,14 @@ fn drive(mode: Mode, load: &Load) -> Result<u8, (u8, String)> {
     Ok(if failed { FAILED } else { 0 })
 }
 
-fn put_side_by_side(files: &[PathBuf]) -> Result<u8, (u8, String)> {
+fn put_side_by_side(files: &[PathBuf], markdown: bool) -> Result<u8, (u8, String)> {
     let mut runs = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(file).map_err(|error| (BAD_INPUT, told_of(file, &error)))?;
         let run = Run::from_json(&text).map_err(|error| (BAD_INPUT, told_of(file, &error)))?;
         runs.push((file.display().to_string(), run));
     }
-    print!("{}", compare::text(&runs));
+    print!("{}", if markdown { compare::markdown(&runs) } else { compare::text(&runs) });
     Ok(0)
 }
 

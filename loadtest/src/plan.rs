@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use inrush::session::{ClientSettings, ClientUrl, Role};
 
 use crate::connection::Target;
+use crate::persona::Persona;
 use crate::schedule::Timetable;
 
 /// One connection to be made.
@@ -16,6 +17,8 @@ pub struct Part {
     pub open_us: u64,
     /// As what.
     pub role: Role,
+    /// As what instead, if it means no good.
+    pub persona: Option<Persona>,
     /// Number of its stream.
     pub stream: u32,
     /// Number among all connections.

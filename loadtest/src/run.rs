@@ -18,10 +18,12 @@ use crate::clock::{machine, now_us};
 use crate::live::Live;
 use crate::media::flv::{self, FlvError};
 use crate::media::synthetic::{self, Pattern};
+use crate::persona::Persona;
 use crate::plan::{Part, Plan};
 use crate::process::{self, Usage};
 use crate::report::{
-    MediaSetting, Recorder, Run, RunFacts, Sample, ServerUse, Setting, Validity, without_secrets,
+    MediaSetting, PersonaShare, Recorder, Run, RunFacts, Sample, ServerUse, Setting, Validity,
+    without_secrets,
 };
 use crate::schedule::Timetable;
 use crate::worker::{self, Tick};
@@ -135,7 +137,19 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         _ => load.players,
     };
     let (media, media_setting) = media(load)?;
-    raise_file_limit(u64::from(publishers) + u64::from(players))?;
+    if players > 0 && !media.is_stamped() {
+        eprintln!(
+            "inrush-loadtest: only AVC and AAC can carry stamps: no end-to-end latency and no loss is measured"
+        );
+    }
+    let peers = u64::from(publishers) + u64::from(players);
+    let hostile: Vec<_> = load
+        .persona
+        .iter()
+        .flat_map(|share| std::iter::repeat_n(share.persona, (peers as f64 * share.share).round() as usize))
+        .collect();
+    let connections = peers + hostile.len() as u64;
+    raise_file_limit(connections)?;
     let idle = match load.server_pid {
         Some(pid) => Some((pid, process::usage(pid).ok_or(BadInput::Pid(pid))?, process::pss_bytes(pid))),
         None => None,
@@ -149,13 +163,12 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     let sources = load.source.as_ref().map(|sources| sources.0.clone()).unwrap_or_default();
     let address = resolve(&url, &sources)?;
     let ports = sources.len().max(1) as u64 * ports_per_source();
-    let connections = u64::from(publishers) + u64::from(players);
     if connections > ports {
         return Err(BadInput::Ports { wanted: connections, ports });
     }
 
     let started_us = now_us() + LEAD_US;
-    let parts = parts(publishers, players, streams, load.ramp, started_us);
+    let parts = parts(publishers, players, streams, &hostile, load.ramp, started_us);
     let opened_us = parts.last().map_or(started_us, |part| part.open_us);
     let from_us = opened_us + load.warmup.as_micros() as u64;
     let plan = Arc::new(Plan {
@@ -194,7 +207,7 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     let mut watch = Watch {
         plan: &plan,
         threads,
-        parts: parts.len() as u64,
+        parts: peers,
         pid: load.server_pid,
         total: Recorder::new(),
         series: Vec::new(),
@@ -257,7 +270,11 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
             chunk_size: load.chunk_size,
             timestamp_start_ms: load.timestamp_start,
             media: media_setting,
-            personas: Vec::new(),
+            personas: load
+                .persona
+                .iter()
+                .map(|share| PersonaShare { name: share.persona.name().to_owned(), share: share.share })
+                .collect(),
             threads: u32::from(load.threads),
             cpus: load.cpus.as_ref().map(|cpus| cpus.0.clone()).unwrap_or_default(),
             sources: sources.iter().map(IpAddr::to_string).collect(),
@@ -292,8 +309,15 @@ fn media(load: &Load) -> Result<(crate::media::Media, MediaSetting), BadInput> {
         Some(file) => {
             let name = file.display().to_string();
             let media = flv::media(file).map_err(|error| BadInput::Flv(name.clone(), error))?;
-            let bitrate_bps = media.bits_per_second();
-            Ok((media, MediaSetting { source: name, bitrate_bps, ..MediaSetting::default() }))
+            let period_s = f64::from(media.period_ms) / 1e3;
+            let setting = MediaSetting {
+                source: name,
+                bitrate_bps: media.bits_per_second(),
+                fps: media.video_messages() as f64 / period_s,
+                gop_s: period_s / media.key_frames().max(1) as f64,
+                seed: 0,
+            };
+            Ok((media, setting))
         }
     }
 }
@@ -329,8 +353,15 @@ fn ports_per_source() -> u64 {
     }
 }
 
-/// Publishers first, then players.
-fn parts(publishers: u32, players: u32, streams: u32, ramp: f64, started_us: u64) -> Vec<Part> {
+/// Publishers first, then players, then those that mean no good.
+fn parts(
+    publishers: u32,
+    players: u32,
+    streams: u32,
+    hostile: &[Persona],
+    ramp: f64,
+    started_us: u64,
+) -> Vec<Part> {
     let roles = (0..publishers)
         .map(|stream| (Role::Publish, stream))
         .chain((0..players).map(|player| (Role::Play, player % streams)));
@@ -338,9 +369,17 @@ fn parts(publishers: u32, players: u32, streams: u32, ramp: f64, started_us: u64
         0.0 => started_us,
         ramp => started_us + (f64::from(number) / ramp * 1e6) as u64,
     };
+    let peers = roles.map(|(role, stream)| (role, stream, None));
+    let hostile = hostile.iter().map(|persona| (Role::Publish, 0, Some(*persona)));
     (0..)
-        .zip(roles)
-        .map(|(number, (role, stream))| Part { open_us: open_us(number), role, stream, number })
+        .zip(peers.chain(hostile))
+        .map(|(number, (role, stream, persona))| Part {
+            open_us: open_us(number),
+            role,
+            persona,
+            stream,
+            number,
+        })
         .collect()
 }
 

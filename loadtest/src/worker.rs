@@ -17,7 +17,7 @@ use inrush::session::{ClientEvent, Role};
 use tokio::task::LocalSet;
 
 use crate::clock::{Alarm, now_us};
-use crate::connection::{Connection, Failure};
+use crate::connection::{self, Connection, Failure};
 use crate::plan::{Part, Plan};
 use crate::player::Watch;
 use crate::publisher::Publisher;
@@ -183,6 +183,14 @@ impl Thread {
 
     async fn take_part(self: Rc<Self>, part: Part) {
         let target = self.plan.target(&part);
+        if let Some(persona) = part.persona {
+            if let Ok(socket) = connection::connect(target.address, target.source).await {
+                // An error is one way in which a server ends it.
+                let _ = persona.play(&socket).await;
+                self.recorder.borrow_mut().counts.hostile_ended += 1;
+            }
+            return;
+        }
         let opened = Connection::open(target, &self.recorder, &self.buffer).await;
         match opened {
             Err(failure) => self.record(&failure),

@@ -186,6 +186,21 @@ fn a_server_that_dies_ends_the_run_with_what_was_measured() {
 }
 
 #[test]
+fn hostile_peers_are_ended_and_the_others_do_not_notice() {
+    let server = Server::start();
+    let url = format!("rtmp://{}/live/hostile{{i}}", server.address);
+    let shares = ["--persona", "garbage=1", "--persona", "half-open=0.5", "--fail-if", "lost>0"];
+    let load =
+        ["mixed", "--url", &url, "--publishers", "2", "--players", "2", "--duration", "1", "--gop", "25"];
+    let (output, run) = measure("hostile", &[&load[..], &shares[..]].concat());
+    assert!(output.status.success(), "{output:?}");
+    // Garbage does not begin as a handshake does, and is ended at once; half a handshake may take 10 s.
+    assert_eq!(run.counts.hostile_ended, 4);
+    assert_eq!(run.counts.received, run.counts.sent);
+    assert!(run.counts.sent > 100 && run.errors.is_empty(), "{:?}", run.errors);
+}
+
+#[test]
 fn bad_input_is_one_line_and_exit_2_before_any_load() {
     let server = Server::start();
     let url = format!("rtmp://{}/live/s", server.address);

@@ -70,6 +70,24 @@ impl Media {
         self.round_bytes * 8 * 1_000 / u64::from(self.period_ms)
     }
 
+    /// Video messages of a round.
+    pub fn video_messages(&self) -> usize {
+        self.video().count()
+    }
+
+    /// Key frames of a round, by the frame type of their tags.
+    pub fn key_frames(&self) -> usize {
+        let frame_type = |message: &Message| {
+            let first = message.head.first().or(message.body.first());
+            first.map_or(0, |first| (first >> 4) & 7)
+        };
+        self.video().filter(|message| frame_type(message) == 1).count()
+    }
+
+    fn video(&self) -> impl Iterator<Item = &Message> {
+        self.round.iter().filter(|message| message.type_id == type_id::VIDEO)
+    }
+
     /// Whether any message can carry a stamp.
     pub fn is_stamped(&self) -> bool {
         self.round.iter().any(|message| message.carrier.is_some())

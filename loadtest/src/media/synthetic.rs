@@ -291,7 +291,7 @@ mod tests {
         let media = media(&pattern(3_000_000));
         let video: Vec<_> = media.round.iter().filter(|m| m.type_id == type_id::VIDEO).collect();
         assert_eq!((video.len(), media.period_ms), (50, 2_000));
-        assert_eq!(video.iter().filter(|m| m.head[0] == 0x17).count(), 1);
+        assert_eq!((media.video_messages(), media.key_frames()), (50, 1));
         assert_eq!(media.round.len() - video.len(), 93); // 2 s of 48,000 samples in frames of 1,024
         assert!(media.round.is_sorted_by_key(|message| message.time_ms));
         assert!(media.round.iter().all(|message| message.carrier.is_some()));
