@@ -90,6 +90,7 @@ impl<K: Key, T> Arena<K, T> {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
         let index = self.slots.insert(Slot { generation, value });
+        // No peer gets here: entries are bounded by connections, and those by descriptors.
         K::new(u32::try_from(index).expect("fewer than 2^32 entries fit into memory"), generation)
     }
 

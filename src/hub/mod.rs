@@ -102,6 +102,8 @@ impl Hub {
         settings: &AppSettings,
     ) -> Result<PublisherKey, PublishRefused> {
         let id = self.find_or_insert(key, self.settings.core, &settings.gop);
+        // Safe whatever a peer sends: the id was looked up or made in the line before, and a stream has the role of a home exactly when
+        // its home is this core, which neither changes while it lives.
         let Some(stream) = self.streams.get_mut(id) else { unreachable!("found or inserted") };
         let Role::Home { publisher, .. } = &mut stream.role else { unreachable!("its home is this core") };
         if publisher.is_some() {
@@ -167,6 +169,7 @@ impl Hub {
     ) -> SubscriberKey {
         let id = self.find_or_insert(key, home, &settings.gop);
         let mut subscriber = Subscriber::new(id, connection, stream_id, settings.queue);
+        // Safe whatever a peer sends: the id was looked up or made two lines before.
         let Some(stream) = self.streams.get_mut(id) else { unreachable!("found or inserted") };
         let is_ready = stream.is_live() && subscriber.join(now.into(), &stream.late_join());
         let key = self.subscribers.insert(subscriber);
