@@ -18,6 +18,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::observe::{ConnectionId, Role};
+use super::op::{SendBatch, Sending};
 use super::polling::Polled;
 use super::prefixes::Place;
 use super::rate::Rate;
@@ -100,6 +101,29 @@ pub(crate) enum Phase {
     Shut,
 }
 
+/// The write side: one send at a time, whoever makes it.
+pub(crate) enum Writing {
+    /// Nothing is in flight. The arrays of the last batch, empty, serve the next one.
+    Rests(Box<SendBatch>),
+    /// The writer waits for a send, or the fan-out has one that comes back within its turn.
+    InFlight,
+    /// The fan-out's send waits for the peer: the writer is to wait for it.
+    Waits(Sending),
+}
+
+impl Writing {
+    /// Takes the arrays for a send that is to be made now; `None` when one is in flight.
+    pub(crate) fn begin(&mut self) -> Option<Box<SendBatch>> {
+        match std::mem::replace(self, Self::InFlight) {
+            Self::Rests(batch) => Some(batch),
+            busy => {
+                *self = busy;
+                None
+            }
+        }
+    }
+}
+
 /// The receive that is armed, or will be.
 #[derive(Debug)]
 pub(crate) struct Reading {
@@ -156,6 +180,7 @@ pub(crate) struct Connection {
     pub(crate) resume_reading: Signal,
     /// The writer waits for this while there is nothing to write.
     pub(crate) wake_writer: Signal,
+    pub(crate) writing: Writing,
     /// Tasks that still serve it.
     pub(crate) tasks: u8,
     pub(crate) reading: Reading,
@@ -216,6 +241,7 @@ impl Connection {
             control_bytes: 0,
             resume_reading: Signal::default(),
             wake_writer: Signal::default(),
+            writing: Writing::Rests(SendBatch::new()),
             tasks: 0,
             reading: Reading {
                 buffer_bytes: super::reading::BUFFER_BYTES_MIN,

@@ -17,10 +17,12 @@ use std::time::Duration;
 use slab::Slab;
 use tracing::{debug, error, info, warn};
 
-use super::connection::{Activity, CLOSE_TIME_MAX, Connection, ConnectionKey, Phase};
+use super::connection::{Activity, CLOSE_TIME_MAX, Connection, ConnectionKey, Phase, Writing};
+use super::fan_out::FanOut;
 use super::inbox::ToCore;
 use super::latency::Latencies;
 use super::observe::Counts;
+use super::op::SendBatch;
 use super::polling::Polling;
 use super::shared::{Labelled, Shared};
 use super::signal::Signal;
@@ -61,6 +63,7 @@ pub(crate) struct Core {
     /// What was taken out of the inbox and not yet dealt with.
     pub(crate) taken: VecDeque<ToCore>,
     pub(crate) polling: Polling,
+    pub(crate) fan_out: FanOut,
     /// Raised when the core was told to stop and has nothing left.
     pub(crate) ended: Signal,
     /// Listeners; empty once the core takes no new connections.
@@ -103,6 +106,7 @@ impl Core {
             congested,
             taken: VecDeque::new(),
             polling: Polling::default(),
+            fan_out: FanOut::default(),
             ended: Signal::default(),
             listeners: Vec::new(),
             accepting: 0,
@@ -177,6 +181,11 @@ impl Core {
         error!(connection = connection.id.0, peer = %connection.peer, "panic in a session: its connection is closed");
         connection.phase = Phase::Shut;
         connection.close_reason.get_or_insert(CloseReason::Fault);
+        if matches!(connection.writing, Writing::InFlight) {
+            // The panic may have been between the begin of a send and the send, and the writer would wait for ever. A send that is in
+            // flight all the same owns what it needs.
+            connection.writing = Writing::Rests(SendBatch::new());
+        }
         socket::shut_both(&connection.socket);
         connection.wake_writer.raise();
         connection.resume_reading.raise();
@@ -460,11 +469,7 @@ impl Core {
     pub(crate) fn pump_hub(&mut self) {
         while let Some(event) = self.hub.poll_event() {
             match event {
-                HubEvent::Ready { connection, .. } => {
-                    if let Some(connection) = self.connection(connection.into()) {
-                        connection.wake_writer.raise();
-                    }
-                }
+                HubEvent::Ready { connection, .. } => self.on_ready(connection.into()),
                 HubEvent::Hopeless { connection, .. } => self.hopeless.push(connection.into()),
                 HubEvent::StreamGone(key) => self.shared.directory.release(&key, self.id),
             }

@@ -17,7 +17,7 @@ use super::handle::Handle;
 use super::names::NameHasher;
 use super::settings::RuntimeSettings;
 use super::shared::{OpenCore, Shared};
-use super::{accepting, affinity, listener, op, polling, turn};
+use super::{accepting, affinity, fan_out, listener, op, polling, turn};
 use crate::hub::CoreId;
 
 /// Submission entries of a ring; what does not fit is submitted early.
@@ -211,6 +211,7 @@ fn run(
         tokio_uring::spawn(turn::outgoing(core.clone()));
         tokio_uring::spawn(turn::sweep(core.clone()));
         tokio_uring::spawn(polling::tick(core.clone()));
+        tokio_uring::spawn(fan_out::write(core.clone()));
         accepting::start(&core);
         {
             let mut core = core.borrow_mut();

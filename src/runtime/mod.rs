@@ -1,7 +1,8 @@
 //! Floor 4: tokio-uring. One thread a core, one ring a thread, nothing shared on a frame's way.
 //!
 //! - [`engine`] starts and ends the cores, [`handle`] is how other threads see them, [`preflight`] asks whether the host is ready.
-//! - A core's state is `core`; its tasks are `accepting`, `reading`, `writing` and `turn` (inbox, batches for other cores, sweep).
+//! - A core's state is `core`; its tasks are `accepting`, `reading`, `writing`, `polling`, `fan_out` and `turn`
+//!   (inbox, batches for other cores, sweep).
 //! - `directory` knows each stream's home core, `inbox` carries messages between cores, `moving` takes publishers home.
 //! - `op` holds the kernel operations, one a file: the only place that builds submission entries, and where in flight means owned.
 
@@ -14,6 +15,7 @@ mod core;
 mod directory;
 pub mod engine;
 mod entropy;
+mod fan_out;
 pub mod handle;
 mod inbox;
 pub mod latency;

@@ -1,19 +1,18 @@
 //! The writer of a connection: takes what is queued, writes it as one batch, and takes what came meanwhile.
 //!
+//! It writes answers, a joiner's burst and the rest of what a slow peer leaves waiting; frames as they come are [`super::fan_out`]'s.
 //! # Bounds
 //! One write holds at most [`WRITE_BYTES_MAX`] (one frame may exceed it) and [`op::send::SLICES_MAX`] slices. What is in a write can no
 //! longer be dropped, so the budget is small: a slow reader's backlog belongs in the hub's queue.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::rc::Rc;
 
 use tracing::debug;
 
-use super::connection::{Activity, ConnectionKey, Phase};
+use super::connection::{Activity, ConnectionKey, Phase, Writing};
 use super::core::{Core, CoreRef};
 use super::op::send::SLICES_MAX;
-use super::op::{self, SendBatch};
+use super::op::{self, SendBatch, Sending};
 use super::signal::Signal;
 use super::socket;
 use crate::hub::{Queued, SubscriberKey, TakeBudget};
@@ -24,23 +23,19 @@ const WRITE_BYTES_MAX: usize = 64 * 1024;
 
 /// What a writer does next.
 enum NextWrite {
-    Send(Rc<OwnedFd>),
+    Send(Sending),
     Wait(Signal),
     End,
 }
 
 /// Writes until the connection ends or leaves this core.
 pub(crate) async fn write(core: CoreRef, key: ConnectionKey) {
-    let mut batch = SendBatch::new();
     loop {
-        let next = Core::guarded(&core, key, |core| core.next_write(key, &mut batch));
+        let next = Core::guarded(&core, key, |core| core.next_write(key));
         match next.unwrap_or(NextWrite::End) {
-            NextWrite::Send(socket) => {
-                let (result, written) = op::send(socket, batch).await;
-                batch = written;
-                let (expected, oldest_live) = (batch.bytes(), batch.oldest_live());
-                batch.clear();
-                Core::guarded(&core, key, |core| core.on_sent(key, result, expected, oldest_live));
+            NextWrite::Send(sending) => {
+                let (result, batch) = sending.await;
+                Core::guarded(&core, key, |core| core.on_sent(key, result, batch));
             }
             NextWrite::Wait(signal) => signal.raised().await,
             NextWrite::End => break,
@@ -50,25 +45,24 @@ pub(crate) async fn write(core: CoreRef, key: ConnectionKey) {
 }
 
 impl Core {
-    fn next_write(&mut self, key: ConnectionKey, batch: &mut SendBatch) -> NextWrite {
+    fn next_write(&mut self, key: ConnectionKey) -> NextWrite {
         let Some(connection) = self.connection(key) else { return NextWrite::End };
+        let mut batch = match std::mem::replace(&mut connection.writing, Writing::InFlight) {
+            Writing::Rests(batch) => batch,
+            // The fan-out made it, and comes back for it within its turn.
+            Writing::InFlight => return NextWrite::Wait(connection.wake_writer.clone()),
+            Writing::Waits(sending) => return NextWrite::Send(sending),
+        };
         if connection.phase == Phase::Shut || matches!(connection.activity, Activity::Moving { .. }) {
+            connection.writing = Writing::Rests(batch);
             return NextWrite::End;
         }
-        let mut slices = 0;
-        while batch.bytes() < WRITE_BYTES_MAX && slices < SLICES_MAX {
-            let Some(bytes) = connection.control.pop_front() else { break };
-            connection.control_bytes -= bytes.len();
-            batch.push_bytes(bytes);
-            slices += 1;
-        }
-        if connection.phase == Phase::Open && matches!(connection.activity, Activity::Playing(_)) {
-            self.gather_frames(key, batch, slices);
-        }
+        self.gather(key, &mut batch);
         let Some(connection) = self.connection(key) else { return NextWrite::End };
         if !batch.is_empty() {
-            return NextWrite::Send(connection.socket.clone());
+            return NextWrite::Send(op::send(connection.socket.clone(), batch));
         }
+        connection.writing = Writing::Rests(batch);
         match connection.phase {
             Phase::Open => NextWrite::Wait(connection.wake_writer.clone()),
             Phase::Flushing { linger: true } => {
@@ -83,6 +77,34 @@ impl Core {
             }
             Phase::Lingering | Phase::Shut => NextWrite::End,
         }
+    }
+
+    /// Takes what waits for the peer, as much as fits one write: answers, then frames.
+    pub(crate) fn gather(&mut self, key: ConnectionKey, batch: &mut SendBatch) {
+        let Some(connection) = self.connection(key) else { return };
+        let mut slices = 0;
+        while batch.bytes() < WRITE_BYTES_MAX && slices < SLICES_MAX {
+            let Some(bytes) = connection.control.pop_front() else { break };
+            connection.control_bytes -= bytes.len();
+            batch.push_bytes(bytes);
+            slices += 1;
+        }
+        if connection.phase == Phase::Open && matches!(connection.activity, Activity::Playing(_)) {
+            self.gather_frames(key, batch, slices);
+        }
+    }
+
+    /// Whether more waits for the peer than the last write took.
+    pub(crate) fn has_more_to_write(&self, key: ConnectionKey) -> bool {
+        self.connection_ref(key).is_some_and(|connection| {
+            !connection.control.is_empty()
+                || match &connection.activity {
+                    Activity::Playing(playing) => {
+                        playing.iter().any(|one| self.hub.has_queued(one.subscriber))
+                    }
+                    _ => false,
+                }
+        })
     }
 
     /// Takes what the hub has queued for each message stream that plays.
@@ -143,21 +165,23 @@ impl Core {
         playing.get(nth).map(|one| (one.subscriber, one.stream_id, one.since))
     }
 
-    fn on_sent(
+    /// A send has come back, from the writer or from the fan-out.
+    pub(crate) fn on_sent(
         &mut self,
         key: ConnectionKey,
         result: io::Result<usize>,
-        expected: usize,
-        oldest_live: Option<Instant>,
+        mut batch: Box<SendBatch>,
     ) {
         self.counts.sends += 1;
         let now = self.now();
-        if let Some(arrived) = oldest_live {
+        if let Some(arrived) = batch.oldest_live() {
             self.latencies.read_to_written.record(now - arrived);
         }
-        let written = *result.as_ref().unwrap_or(&0);
+        let (expected, written) = (batch.bytes(), *result.as_ref().unwrap_or(&0));
+        batch.clear();
         self.counts.bytes_out += written as u64;
         let Some(connection) = self.connection(key) else { return };
+        connection.writing = Writing::Rests(batch);
         connection.totals.bytes_out += written as u64;
         connection.session.on_bytes_sent(now, written as u64);
         if written < expected {

@@ -13,7 +13,7 @@ pub(crate) mod send;
 
 pub(crate) use accept::accept;
 pub(crate) use recv::{recv, recv_now};
-pub(crate) use send::{SendBatch, send};
+pub(crate) use send::{SendBatch, Sending, send};
 
 use std::cell::Cell;
 use std::io;

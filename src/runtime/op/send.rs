@@ -6,11 +6,13 @@
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use io_uring::{cqueue, opcode, types};
-use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
+use tokio_uring::{InFlightOneshot, OneshotOutputTransform, UnsubmittedOneshot};
 
 use super::InFlight;
 use crate::hub::LocalFrame;
@@ -123,6 +125,28 @@ impl SendBatch {
     }
 }
 
+/// A write that the kernel has, or will have when the thread parks. Gives the number of bytes written, fewer than
+/// [`SendBatch::bytes`] only when the socket ended meanwhile, and the batch, still full.
+pub(crate) struct Sending(InFlightOneshot<Owned, Sent>);
+
+impl Sending {
+    /// What came of it, if the kernel is through with it; nobody is woken later.
+    pub(crate) fn outcome(&mut self) -> Option<(io::Result<usize>, Box<SendBatch>)> {
+        match Pin::new(self).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => Some(outcome),
+            Poll::Pending => None,
+        }
+    }
+}
+
+impl Future for Sending {
+    type Output = (io::Result<usize>, Box<SendBatch>);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
 struct Owned {
     _socket: Rc<OwnedFd>,
     batch: Box<SendBatch>,
@@ -140,16 +164,12 @@ impl OneshotOutputTransform for Sent {
     }
 }
 
-/// Writes the whole batch. The result is the number of bytes written: fewer than [`SendBatch::bytes`] only when the socket ended
-/// meanwhile. The batch comes back either way, still full.
-pub(crate) fn send(
-    socket: Rc<OwnedFd>,
-    mut batch: Box<SendBatch>,
-) -> impl Future<Output = (io::Result<usize>, Box<SendBatch>)> {
+/// Writes the whole batch.
+pub(crate) fn send(socket: Rc<OwnedFd>, mut batch: Box<SendBatch>) -> Sending {
     batch.describe();
     let entry = opcode::SendMsg::new(types::Fd(socket.as_raw_fd()), &raw const batch.header)
         .flags((libc::MSG_WAITALL | libc::MSG_NOSIGNAL).cast_unsigned())
         .build();
     let owned = Owned { _socket: socket, batch, _in_flight: InFlight::new() };
-    UnsubmittedOneshot::new(owned, Sent, entry).submit()
+    Sending(UnsubmittedOneshot::new(owned, Sent, entry).submit())
 }

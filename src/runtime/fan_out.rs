@@ -1,0 +1,93 @@
+//! Fan-out: what a turn has for players leaves as one batch of sends, made by one task a core.
+//!
+//! A player's own writer would be woken twice a send, once to make it and once for what came of it. Here nobody is: the task stands
+//! behind all that was ready in its turn, makes a send for each player whose writer rests, and the thread parks once for all of them.
+//! What the kernel takes at once, which is nearly everything, has come back by then; a send that waits for its peer is left to
+//! the player's writer, so a slow reader holds nobody up.
+//! # Invariant
+//! A connection has at most one send in flight, whoever made it: [`Writing`] says who.
+//! # Bounds
+//! [`SENDS_PER_BATCH`] sends, each within the bounds of [`super::writing`], before others get their turn.
+
+use super::connection::{ConnectionKey, Writing};
+use super::core::{Core, CoreRef};
+use super::op::{self, Sending};
+use super::signal::Signal;
+
+/// Sends that leave together: half of the ring's entries, so that a batch is one system call.
+const SENDS_PER_BATCH: usize = 512;
+
+/// Whom the hub has something for, and whose writer rests.
+#[derive(Debug, Default)]
+pub(crate) struct FanOut {
+    ready: Vec<ConnectionKey>,
+    /// Raised when somebody is.
+    begun: Signal,
+}
+
+/// Writes for all that are ready, turn by turn.
+pub(crate) async fn write(core: CoreRef) {
+    let begun = core.borrow().fan_out.begun.clone();
+    let mut keys = Vec::new();
+    let mut sends = Vec::new();
+    loop {
+        begun.raised().await;
+        std::mem::swap(&mut core.borrow_mut().fan_out.ready, &mut keys);
+        while !keys.is_empty() {
+            let from = keys.len().saturating_sub(SENDS_PER_BATCH);
+            for key in keys.drain(from..) {
+                if let Some(Some(sending)) = Core::guarded(&core, key, |core| core.begin_fan_out(key)) {
+                    sends.push((key, sending));
+                }
+            }
+            if sends.is_empty() {
+                continue;
+            }
+            // It stands behind the sends: once it is through, whatever the kernel did at once has come back.
+            let _ = tokio_uring::no_op().await;
+            for (key, sending) in sends.drain(..) {
+                Core::guarded(&core, key, |core| core.end_fan_out(key, sending));
+            }
+        }
+    }
+}
+
+impl Core {
+    /// The hub has something for a subscriber of this connection.
+    pub(crate) fn on_ready(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connection(key) else { return };
+        // A writer that is at work looks again by itself.
+        if matches!(connection.writing, Writing::Rests(_)) {
+            self.fan_out.ready.push(key);
+            self.fan_out.begun.raise();
+        }
+    }
+
+    fn begin_fan_out(&mut self, key: ConnectionKey) -> Option<Sending> {
+        let mut batch = self.connection(key)?.writing.begin()?;
+        self.gather(key, &mut batch);
+        let connection = self.connection(key)?;
+        if batch.is_empty() {
+            connection.writing = Writing::Rests(batch);
+            return None;
+        }
+        Some(op::send(connection.socket.clone(), batch))
+    }
+
+    fn end_fan_out(&mut self, key: ConnectionKey, mut sending: Sending) {
+        match sending.outcome() {
+            Some((result, batch)) => self.on_sent(key, result, batch),
+            None => {
+                if let Some(connection) = self.connection(key) {
+                    connection.writing = Writing::Waits(sending);
+                }
+            }
+        }
+        // The writer waits for a send that takes longer, writes what did not fit, and sees to the connection's end.
+        let has_more = self.has_more_to_write(key);
+        let Some(connection) = self.connection(key) else { return };
+        if has_more || !connection.is_open() || !matches!(connection.writing, Writing::Rests(_)) {
+            connection.wake_writer.raise();
+        }
+    }
+}
