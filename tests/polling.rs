@@ -91,3 +91,57 @@ fn no_budget_no_polling() {
     });
     assert_eq!((counted.counter("polls"), counted.counter("mode_changes")), (0, 0));
 }
+
+/// On a core that polls, a publisher that has something five times a second is waited for: visits that find nothing stay far below
+/// what a visit each latency budget would come to, and its player sees all of it.
+#[test]
+fn a_slow_publisher_on_a_busy_core_is_waited_for() {
+    const SLOW: usize = 8;
+    const MESSAGES: u64 = 40;
+    let server = Inrush::new().cores(1).start();
+    let over = AtomicBool::new(false);
+    let busy = Crowd::join(server.rtmp(), "live", "busy", PLAYERS);
+    server.wait_for_players("live", "busy", PLAYERS);
+    std::thread::scope(|scope| {
+        let (server, over) = (&server, &over);
+        let load = scope.spawn(move || {
+            let mut publisher = begin(server, "busy");
+            let pattern = Pattern::with_bits_per_second(200_000);
+            let mut number = 0;
+            while !over.load(Ordering::Relaxed) {
+                publisher.send_synthetic(&pattern, number..number + 10);
+                number += 10;
+            }
+            publisher.unpublish();
+        });
+        wait_until("the busy core polls", PATIENCE, || polls(server).then_some(()));
+        let before = server.metrics();
+        let slow: Vec<_> = (0..SLOW)
+            .map(|which| {
+                scope.spawn(move || {
+                    let name = format!("slow-{which}");
+                    let watcher = Crowd::join(server.rtmp(), "live", &name, 1);
+                    server.wait_for_players("live", &name, 1);
+                    let mut publisher = begin(server, &name);
+                    let pattern = Pattern { frame_ms: 400, ..Pattern::with_bits_per_second(200_000) };
+                    publisher.send_synthetic(&pattern, 0..MESSAGES);
+                    publisher.unpublish();
+                    let reports = watcher.finish();
+                    assert_eq!((reports[0].first, reports[0].last), (Some(0), Some(MESSAGES - 1)));
+                    assert_eq!(reports[0].out_of_order, 0);
+                })
+            })
+            .collect();
+        slow.into_iter()
+            .for_each(|slow| slow.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        over.store(true, Ordering::Relaxed);
+        load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let after = server.metrics();
+        let seen = |name| after.counter(name) - before.counter(name);
+        assert!(seen("wakeups") >= SLOW as u64 * MESSAGES / 2, "most slow messages wake the core");
+        // A visit each tick, all of them together, would be 8 x 8 s x 100; the busy publisher's own are among those counted.
+        let (empty, ticks) = (seen("polls_empty"), seen("ticks") / after.gauge("tick_phases").max(1));
+        assert!(empty < ticks * SLOW as u64 / 3, "{empty} empty visits in {ticks} latency budgets");
+    });
+    busy.finish();
+}

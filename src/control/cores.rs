@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::runtime::Handle;
-use crate::runtime::latency::Latencies;
+use crate::runtime::histogram::Histograms;
 use crate::runtime::observe::{ConnectionId, ConnectionInfo, PublishedCounts, StreamInfo};
 
 pub use crate::runtime::CoreAnswer;
@@ -25,8 +25,8 @@ pub trait Cores: Send + Sync + 'static {
     -> impl Future<Output = Vec<CoreAnswer<bool>>> + Send;
     /// Counters of a core, as its last sweep published them.
     fn counts(&self, core: usize) -> &PublishedCounts;
-    /// Latencies of a core, as its last sweep published them.
-    fn latencies(&self, core: usize) -> Latencies;
+    /// Histograms of a core, as its last sweep published them.
+    fn histograms(&self, core: usize) -> Histograms;
     /// Counters of a core that have a kind: family, kind, value.
     fn labelled(&self, core: usize) -> Vec<(&'static str, &'static str, u64)>;
     /// Time since a core's last sweep.
@@ -54,8 +54,8 @@ impl Cores for Handle {
         Self::kick(self, id, timeout).await
     }
 
-    fn latencies(&self, core: usize) -> Latencies {
-        Self::latencies(self, core)
+    fn histograms(&self, core: usize) -> Histograms {
+        Self::histograms(self, core)
     }
 
     fn counts(&self, core: usize) -> &PublishedCounts {

@@ -25,7 +25,7 @@ use prometheus_client::registry::Registry;
 use super::cores::Cores;
 use super::process;
 use super::router::Control;
-use crate::runtime::latency::Histogram;
+use crate::runtime::histogram::Histogram;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -102,7 +102,7 @@ type Labels = Vec<(&'static str, String)>;
 enum Value {
     Whole(u64),
     Real(f64),
-    Durations(Histogram),
+    Buckets(Histogram),
 }
 
 struct Scrape<C>(Arc<Control<C>>);
@@ -137,9 +137,9 @@ fn sample(metric: &mut MetricEncoder<'_>, kind: MetricType, value: Value) -> fmt
         (MetricType::Counter, Value::Real(value)) => {
             metric.encode_counter::<NoLabelSet, _, f64>(&value, None)
         }
-        (_, Value::Durations(histogram)) => {
+        (_, Value::Buckets(histogram)) => {
             let buckets: Vec<_> = histogram.buckets().collect();
-            let (sum, count) = (histogram.sum_seconds(), histogram.count());
+            let (sum, count) = (histogram.sum(), histogram.count());
             metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
         }
         (_, Value::Whole(value)) => metric.encode_gauge(&value),
@@ -153,7 +153,7 @@ fn families<C: Cores>(control: &Control<C>) -> Vec<Family> {
         families.extend(of_engine(cores));
         families.extend(of_cores(cores));
         families.extend(by_kind(cores));
-        families.extend(latencies(cores));
+        families.extend(histograms(cores));
     }
     families
 }
@@ -228,17 +228,18 @@ fn of_cores<C: Cores>(cores: &C) -> Vec<Family> {
 }
 
 /// The histograms that every core publishes.
-fn latencies<C: Cores>(cores: &C) -> Vec<Family> {
+fn histograms<C: Cores>(cores: &C) -> Vec<Family> {
     let mut families: Vec<Family> = Vec::new();
     for core in 0..cores.cores() {
         let mut index = 0;
-        cores.latencies(core).for_each(|name, help, histogram| {
+        cores.histograms(core).for_each(|name, help, histogram| {
             if families.len() == index {
                 let help = help.trim_end_matches('.').to_owned();
-                let (name, kind) = (format!("inrush_{name}_seconds"), MetricType::Histogram);
+                let (name, kind) =
+                    (format!("inrush_{name}_{}", histogram.unit().label()), MetricType::Histogram);
                 families.push(Family { name, help, kind, samples: Vec::new() });
             }
-            families[index].samples.push((core_label(core), Value::Durations(*histogram)));
+            families[index].samples.push((core_label(core), Value::Buckets(*histogram)));
             index += 1;
         });
     }

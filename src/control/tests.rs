@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::runtime::latency::Latencies;
+use crate::runtime::histogram::Histograms;
 use crate::runtime::observe::{ConnectionId, ConnectionInfo, Counts, PublishedCounts, Role, StreamInfo};
 
 /// Two cores with whatever a test puts on them.
@@ -56,8 +56,8 @@ impl Cores for Arc<Engine> {
         answers
     }
 
-    fn latencies(&self, _core: usize) -> Latencies {
-        Latencies::default()
+    fn histograms(&self, _core: usize) -> Histograms {
+        Histograms::default()
     }
 
     fn counts(&self, core: usize) -> &PublishedCounts {

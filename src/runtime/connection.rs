@@ -17,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::cadence::Cadence;
 use super::observe::{ConnectionId, Role};
 use super::op::{SendBatch, Sending};
 use super::polling::Polled;
@@ -137,10 +138,12 @@ pub(crate) struct Reading {
     pub(crate) received_at: Option<Instant>,
     /// The core polls this publisher, and its reader rests.
     pub(crate) polled: Option<Polled>,
-    /// It is in the list of whom the next tick visits.
+    /// It is in the list of one of the core's ticks.
     pub(crate) is_listed: bool,
-    /// Polling found nothing for long: the next receive is armed, whatever the core's mode.
-    pub(crate) rests_armed: bool,
+    /// How often a receive brings something.
+    pub(crate) cadence: Cadence,
+    /// How much of late whole buffers were filled; see [`super::reading`].
+    pub(crate) filled: u8,
 }
 
 /// Totals of one connection's life.
@@ -250,7 +253,8 @@ impl Connection {
                 received_at: None,
                 polled: None,
                 is_listed: false,
-                rests_armed: false,
+                cadence: Cadence::default(),
+                filled: 0,
             },
             totals: Totals::default(),
             rate_in: Rate::default(),

@@ -19,8 +19,8 @@ use tracing::{debug, error, info, warn};
 
 use super::connection::{Activity, CLOSE_TIME_MAX, Connection, ConnectionKey, Phase, Writing};
 use super::fan_out::FanOut;
+use super::histogram::Histograms;
 use super::inbox::ToCore;
-use super::latency::Latencies;
 use super::observe::Counts;
 use super::op::SendBatch;
 use super::polling::Polling;
@@ -53,7 +53,7 @@ pub(crate) struct Core {
     pub(crate) connections: Slab<(u32, Connection)>,
     pub(crate) hub: Hub,
     pub(crate) counts: Counts,
-    pub(crate) latencies: Latencies,
+    pub(crate) histograms: Histograms,
     pub(crate) labelled: Labelled,
     pub(crate) labelled_changed: bool,
     /// Raised when the hub has something for other cores.
@@ -93,19 +93,20 @@ impl Core {
     pub(crate) fn new(id: CoreId, shared: Arc<Shared>) -> Self {
         let hub = Hub::new(HubSettings { core: id, cores: shared.cores() });
         let congested = vec![false; shared.cores()];
+        let polling = Polling::new(shared.settings.latency_budget);
         Self {
             id,
             shared,
             connections: Slab::new(),
             hub,
             counts: Counts::default(),
-            latencies: Latencies::default(),
+            histograms: Histograms::default(),
             labelled: Labelled::new(),
             labelled_changed: false,
             outgoing: Signal::default(),
             congested,
             taken: VecDeque::new(),
-            polling: Polling::default(),
+            polling,
             fan_out: FanOut::default(),
             ended: Signal::default(),
             listeners: Vec::new(),
@@ -145,12 +146,24 @@ impl Core {
         key: ConnectionKey,
         step: impl FnOnce(&mut Self) -> T,
     ) -> Option<T> {
-        let done = Self::caught(core, Some(key), step);
+        let began = core.borrow().now();
+        Self::guarded_from(core, key, began, step).0
+    }
+
+    /// Like [`Core::guarded`] for one of many steps in a row: it began when the one before ended, and gives its own end for the next,
+    /// so that each costs one look at the clock.
+    pub(crate) fn guarded_from<T>(
+        core: &CoreRef,
+        key: ConnectionKey,
+        began: Instant,
+        step: impl FnOnce(&mut Self) -> T,
+    ) -> (Option<T>, Instant) {
+        let (done, ended) = Self::caught_from(core, Some(key), began, step);
         if done.is_none() {
             // What the panic left half done may make the end panic as well.
             Self::caught(core, Some(key), |core| core.abandon(key));
         }
-        done
+        (done, ended)
     }
 
     /// Runs one step of a task, for a connection or for none; a panic in it is caught and counted, so that the task goes on.
@@ -160,9 +173,19 @@ impl Core {
         step: impl FnOnce(&mut Self) -> T,
     ) -> Option<T> {
         let began = core.borrow().now();
+        Self::caught_from(core, key, began, step).0
+    }
+
+    fn caught_from<T>(
+        core: &CoreRef,
+        key: Option<ConnectionKey>,
+        began: Instant,
+        step: impl FnOnce(&mut Self) -> T,
+    ) -> (Option<T>, Instant) {
         let result = catch_unwind(AssertUnwindSafe(|| step(&mut core.borrow_mut())));
         let mut core = core.borrow_mut();
-        let took = core.now() - began;
+        let ended = core.now();
+        let took = ended - began;
         if took > STALL {
             core.counts.stalls += 1;
             let id = key.and_then(|key| core.connection(key)).map_or(0, |connection| connection.id.0);
@@ -172,7 +195,7 @@ impl Core {
             core.counts.panics += 1;
             error!(core = core.id.0, "panic in a step of the core");
         }
-        result.ok()
+        (result.ok(), ended)
     }
 
     /// Ends a connection whose session can no longer be trusted.
@@ -270,8 +293,13 @@ impl Core {
 
     /// Deals with what the session has to say, until it wants more bytes or the budget is used up.
     pub(crate) fn drive(&mut self, key: ConnectionKey) -> Driven {
-        let mut budget = OUTPUTS_PER_TURN;
         let now = self.now();
+        self.drive_at(key, now)
+    }
+
+    /// Like [`Core::drive`], for a caller that knows the time.
+    pub(crate) fn drive_at(&mut self, key: ConnectionKey, now: Instant) -> Driven {
+        let mut budget = OUTPUTS_PER_TURN;
         while let Some(connection) = self.connection(key).filter(|connection| connection.is_open()) {
             if budget == 0 {
                 self.settle(key);

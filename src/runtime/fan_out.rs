@@ -1,7 +1,7 @@
 //! Fan-out: what a turn has for players leaves as one batch of sends, made by one task a core.
 //!
 //! A player's own writer would be woken twice a send, once to make it and once for what came of it. Here nobody is: the task stands
-//! behind all that was ready in its turn, makes a send for each player whose writer rests, and the thread parks once for all of them.
+//! behind all that was ready in its turn (and a tick does its own writes, see [`super::polling`]), makes a send for each player whose writer rests, and the thread parks once for all of them.
 //! What the kernel takes at once, which is nearly everything, has come back by then; a send that waits for its peer is left to
 //! the player's writer, so a slow reader holds nobody up.
 //! # Invariant
@@ -13,6 +13,7 @@ use super::connection::{ConnectionKey, Writing};
 use super::core::{Core, CoreRef};
 use super::op::{self, Sending};
 use super::signal::Signal;
+use crate::session::Instant;
 
 /// Sends that leave together: half of the ring's entries, so that a batch is one system call.
 const SENDS_PER_BATCH: usize = 512;
@@ -21,33 +22,54 @@ const SENDS_PER_BATCH: usize = 512;
 #[derive(Debug, Default)]
 pub(crate) struct FanOut {
     ready: Vec<ConnectionKey>,
+    /// When the first of them became so.
+    since: Instant,
     /// Raised when somebody is.
     begun: Signal,
 }
 
-/// Writes for all that are ready, turn by turn.
+/// Lists that a writing task uses again and again.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    keys: Vec<ConnectionKey>,
+    sends: Vec<(ConnectionKey, Sending)>,
+}
+
+/// Writes for all that become ready, turn by turn. While the core polls, its ticks come first.
 pub(crate) async fn write(core: CoreRef) {
     let begun = core.borrow().fan_out.begun.clone();
-    let mut keys = Vec::new();
-    let mut sends = Vec::new();
+    let mut scratch = Scratch::default();
     loop {
         begun.raised().await;
-        std::mem::swap(&mut core.borrow_mut().fan_out.ready, &mut keys);
-        while !keys.is_empty() {
-            let from = keys.len().saturating_sub(SENDS_PER_BATCH);
-            for key in keys.drain(from..) {
-                if let Some(Some(sending)) = Core::guarded(&core, key, |core| core.begin_fan_out(key)) {
-                    sends.push((key, sending));
-                }
-            }
-            if sends.is_empty() {
-                continue;
-            }
-            // It stands behind the sends: once it is through, whatever the kernel did at once has come back.
-            let _ = tokio_uring::no_op().await;
-            for (key, sending) in sends.drain(..) {
-                Core::guarded(&core, key, |core| core.end_fan_out(key, sending));
-            }
+        write_ready(&core, &mut scratch).await;
+    }
+}
+
+/// Writes for all that are ready now.
+pub(crate) async fn write_ready(core: &CoreRef, scratch: &mut Scratch) {
+    let Scratch { keys, sends } = scratch;
+    let since = {
+        let mut core = core.borrow_mut();
+        std::mem::swap(&mut core.fan_out.ready, keys);
+        core.fan_out.since
+    };
+    while !keys.is_empty() {
+        let mut began = core.borrow().now();
+        let from = keys.len().saturating_sub(SENDS_PER_BATCH);
+        for key in keys.drain(from..) {
+            let (sending, ended) =
+                Core::guarded_from(core, key, began, |core| core.begin_fan_out(key, began, since));
+            sends.extend(sending.flatten().map(|sending| (key, sending)));
+            began = ended;
+        }
+        if sends.is_empty() {
+            continue;
+        }
+        // It stands behind the sends: once it is through, whatever the kernel did at once has come back.
+        let _ = tokio_uring::no_op().await;
+        let mut began = core.borrow().now();
+        for (key, sending) in sends.drain(..) {
+            began = Core::guarded_from(core, key, began, |core| core.end_fan_out(key, began, sending)).1;
         }
     }
 }
@@ -57,26 +79,31 @@ impl Core {
     pub(crate) fn on_ready(&mut self, key: ConnectionKey) {
         let Some(connection) = self.connection(key) else { return };
         // A writer that is at work looks again by itself.
-        if matches!(connection.writing, Writing::Rests(_)) {
-            self.fan_out.ready.push(key);
+        if !matches!(connection.writing, Writing::Rests(_)) {
+            return;
+        }
+        if self.fan_out.ready.is_empty() {
+            self.fan_out.since = self.now();
             self.fan_out.begun.raise();
         }
+        self.fan_out.ready.push(key);
     }
 
-    fn begin_fan_out(&mut self, key: ConnectionKey) -> Option<Sending> {
+    fn begin_fan_out(&mut self, key: ConnectionKey, now: Instant, since: Instant) -> Option<Sending> {
         let mut batch = self.connection(key)?.writing.begin()?;
-        self.gather(key, &mut batch);
+        self.gather(key, now, &mut batch);
         let connection = self.connection(key)?;
         if batch.is_empty() {
             connection.writing = Writing::Rests(batch);
             return None;
         }
+        batch.note_framed(since);
         Some(op::send(connection.socket.clone(), batch))
     }
 
-    fn end_fan_out(&mut self, key: ConnectionKey, mut sending: Sending) {
+    fn end_fan_out(&mut self, key: ConnectionKey, now: Instant, mut sending: Sending) {
         match sending.outcome() {
-            Some((result, batch)) => self.on_sent(key, result, batch),
+            Some((result, batch)) => self.on_sent(key, now, result, batch),
             None => {
                 if let Some(connection) = self.connection(key) {
                     connection.writing = Writing::Waits(sending);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::histogram::Histograms;
 use super::inbox::{Ask, ToCore};
-use super::latency::Latencies;
 use super::observe::{ConnectionId, ConnectionInfo, PublishedCounts, StreamInfo};
 use super::shared::Shared;
 use crate::hub::CoreId;
@@ -62,12 +62,12 @@ impl Handle {
         &self.shared.published[core].counts
     }
 
-    /// A core's latencies, as its last sweep published them.
+    /// A core's histograms, as its last sweep published them.
     ///
     /// # Panics
     /// When there is no such core.
-    pub fn latencies(&self, core: usize) -> Latencies {
-        *self.shared.published[core].latencies.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn histograms(&self, core: usize) -> Histograms {
+        *self.shared.published[core].histograms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A core's labelled counters: (family, label, count).

@@ -9,6 +9,7 @@
 mod accepting;
 mod affinity;
 mod answers;
+mod cadence;
 mod clock;
 mod connection;
 mod core;
@@ -17,8 +18,8 @@ pub mod engine;
 mod entropy;
 mod fan_out;
 pub mod handle;
+pub mod histogram;
 mod inbox;
-pub mod latency;
 pub(crate) mod listener;
 mod moving;
 mod names;

@@ -182,6 +182,8 @@ core_counters! {
     counter receives;
     /// Sends completed.
     counter sends;
+    /// Armed receives that came back: each has woken the core for one connection.
+    counter wakeups;
     /// 1 while the core polls its publishers, 0 while it waits to be woken.
     gauge polling;
     /// Times that the core changed between the two.
@@ -190,9 +192,11 @@ core_counters! {
     counter polls;
     /// Visits that found nothing.
     counter polls_empty;
+    /// Ticks that each latency budget is divided into.
+    gauge tick_phases;
     /// Ticks.
     counter ticks;
-    /// Ticks whose work took longer than the latency budget.
+    /// Ticks whose work was not done when the next one was due.
     counter tick_overruns;
     /// Wake-ups sent to other cores.
     counter wakeups_sent;

@@ -1,26 +1,33 @@
 //! Polling when busy: past a rate of wake-ups a core visits its publishers on a tick instead of waiting for each.
 //!
 //! The kernel's work for a wake-up (poll arming, task work, scheduling) costs more than the receive itself, as network cards' drivers
-//! know. On a busy core each publisher's reader hands its buffer to the core and rests; one task a core then submits a receive that
-//! does not wait for every publisher, takes the results in order, and repeats those that filled their buffer: one system call a tick.
+//! know. On a busy core each publisher's reader hands its buffer to the core and rests; one task a core then submits receives that
+//! do not wait, takes the results in order, and repeats those that filled their buffer.
+//! # Ticks
+//! Each publisher is visited once in a latency budget, and what came of it is written to players before the next tick. When that is
+//! more work than [`TICK_WORK`], the budget is divided into ticks and the publishers among them: so the last of a tick waits for the
+//! work of few others, and the far ends see no burst. When it is less, they are together again, since a tick costs some system calls.
+//! # Whom a tick visits
+//! A publisher that has something at one visit in [`SLOW`] is cheaper to wait for than to visit: it gets an armed receive until it is
+//! faster than one in [`FAST`].
 //! # Changing over
-//! Each publisher follows when its armed receive next comes back, and goes back to an armed receive when the core is quiet again or
-//! after [`EMPTY_VISITS_MAX`] visits that found nothing. No receive is ever cancelled for it, and never are two in flight on one socket.
+//! Each publisher follows when its armed receive next comes back, and goes back to an armed receive when the core is quiet again,
+//! when it is slow or has fallen silent. No receive is ever cancelled for it, and never are two in
+//! flight on one socket.
 //! # Bounds
-//! A message waits for at most the latency budget, which is the tick. A tick repeats full receives [`ROUNDS_MAX`] times at most.
+//! A message waits for at most the latency budget and the work of one tick. A tick repeats full receives [`ROUNDS_MAX`] times at most.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tracing::{debug, info};
 
 use super::connection::{Activity, ConnectionKey, Phase};
-use super::core::{Core, CoreRef};
+use super::core::{Core, CoreRef, Driven};
+use super::op::Receiving;
 use super::signal::Signal;
-use super::{op, reading, socket};
+use super::{fan_out, op, reading, socket};
 use crate::session::Instant;
 
 /// Wake-ups and writes a second from which on a core polls. Below, waking costs a few percent of a core at most, and its latency is
@@ -30,10 +37,25 @@ const BUSY_PER_SECOND: u64 = 2_000;
 const QUIET_PER_SECOND: u64 = BUSY_PER_SECOND / 2;
 /// A mode stays for so long at least.
 const DWELL_MIN: Duration = Duration::from_secs(1);
-/// Visits in a row that find nothing, after which a publisher waits for an armed receive again.
-const EMPTY_VISITS_MAX: u8 = 16;
+/// Ticks that a latency budget is divided into, of a millisecond at least.
+const PHASES_MAX: u32 = 5;
+/// Work of one tick above which there should be more of them.
+const TICK_WORK: Duration = Duration::from_millis(2);
+/// There are fewer again when each would be this share of [`TICK_WORK`] then: less than all, so that the number does not swing.
+const TICK_WORK_SPARE: f64 = 0.7;
+/// Weight of the newest latency budget in the work that is expected of the next.
+const NEWEST_SHARE: f64 = 0.1;
+/// An armed receive costs about as much as five visits that find nothing: with pauses of more latency budgets than this between
+/// what comes, a publisher is waited for...
+const SLOW: u32 = 5;
+/// ... until its pauses are shorter than this many.
+const FAST: u32 = 4;
+/// One that has been silent for so many latency budgets is waited for, whatever its pauses were.
+const SILENT: u32 = 16;
 /// Times that one tick repeats the receives that filled their buffers: a peer that sends faster gets its next turn at the next tick.
 const ROUNDS_MAX: usize = 4;
+/// Receives that leave together: their connections and buffers are still in the cache when the bytes are there.
+const RECEIVES_PER_BATCH: usize = 128;
 
 /// How a core waits for its publishers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,16 +68,72 @@ pub(crate) enum Mode {
 }
 
 /// A core's polling.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Polling {
     pub(crate) mode: Mode,
     mode_since: Instant,
     /// Work counted at the last decision: wake-ups and writes.
     work_before: u64,
-    /// Whom the next tick visits; who has left since is passed over.
-    visited: Vec<ConnectionKey>,
+    budget: Duration,
+    /// Whom each tick of a latency budget visits; who has left since is passed over.
+    phases: Vec<Vec<ConnectionKey>>,
+    /// Seconds of work in one latency budget, smoothed.
+    work_s: f64,
+    /// Seconds of work since the current one began.
+    budget_work_s: f64,
     /// Raised when polling begins.
     begun: Signal,
+}
+
+impl Polling {
+    /// Of a core that is quiet yet.
+    pub(crate) fn new(budget: Duration) -> Self {
+        Self {
+            mode: Mode::Wake,
+            mode_since: Instant::default(),
+            work_before: 0,
+            budget,
+            phases: vec![Vec::new()],
+            work_s: 0.0,
+            budget_work_s: 0.0,
+            begun: Signal::default(),
+        }
+    }
+
+    /// From one tick to the next.
+    fn period(&self) -> Duration {
+        self.budget / u32::try_from(self.phases.len()).unwrap_or(1)
+    }
+
+    /// Adds a publisher to the tick that has the fewest.
+    fn join(&mut self, key: ConnectionKey) {
+        if let Some(fewest) = self.phases.iter_mut().min_by_key(|phase| phase.len()) {
+            fewest.push(key);
+        }
+    }
+
+    /// A tick has done so much work; after the last one of a latency budget the number of ticks follows the work.
+    fn on_work(&mut self, phase: usize, work: Duration) {
+        self.budget_work_s += work.as_secs_f64();
+        if phase + 1 < self.phases.len() {
+            return;
+        }
+        self.work_s += NEWEST_SHARE * (std::mem::take(&mut self.budget_work_s) - self.work_s);
+        let wanted = phases_for(self.phases.len(), self.work_s, self.budget);
+        if wanted != self.phases.len() {
+            let all: Vec<_> = self.phases.drain(..).flatten().collect();
+            self.phases.resize_with(wanted, Vec::new);
+            all.into_iter().for_each(|key| self.join(key));
+        }
+    }
+}
+
+/// How many ticks a latency budget should have for `work_s` seconds of work in it, when there are so many now.
+fn phases_for(now: usize, work_s: f64, budget: Duration) -> usize {
+    let most = u32::try_from(budget.as_millis()).unwrap_or(u32::MAX).clamp(1, PHASES_MAX) as usize;
+    let with = |each_s: f64| ((work_s / each_s).ceil() as usize).clamp(1, most);
+    let each_s = TICK_WORK.as_secs_f64();
+    now.clamp(with(each_s), with(each_s * TICK_WORK_SPARE))
 }
 
 /// A publisher's receive while the core polls it.
@@ -63,7 +141,6 @@ pub(crate) struct Polling {
 pub(crate) struct Polled {
     /// `None` while the kernel has it.
     buffer: Option<BytesMut>,
-    empty_visits: u8,
     /// Nothing more can come: the reader is to end.
     ended: bool,
 }
@@ -76,22 +153,34 @@ pub(crate) enum Resumed {
     Rests(Signal),
 }
 
+/// How a visit ended.
+enum Visited {
+    /// Nothing, or nothing more, was there.
+    Done,
+    /// The buffer was filled: there may be more.
+    Filled,
+    /// The session has more to say than fits one turn.
+    Yields,
+}
+
 impl Core {
     /// Whether this connection's next receive is the tick's.
-    pub(crate) fn is_to_be_polled(&self, key: ConnectionKey) -> bool {
+    pub(crate) fn is_to_be_polled(&self, now: Instant, key: ConnectionKey) -> bool {
+        let budget = self.polling.budget;
         self.polling.mode == Mode::Poll
             && self.connection_ref(key).is_some_and(|connection| {
                 connection.phase == Phase::Open
                     && matches!(connection.activity, Activity::Publishing { .. })
                     && connection.session.wants_bytes()
-                    && !connection.reading.rests_armed
+                    && connection.reading.cadence.pause() < budget * FAST
+                    && connection.reading.cadence.since(now) < budget * SILENT
             })
     }
 
     /// Takes over the reader's buffer; the reader rests on the signal that comes back.
     pub(crate) fn poll_from_now(&mut self, key: ConnectionKey, buffer: BytesMut) -> Option<Signal> {
         let connection = self.connection(key)?;
-        connection.reading.polled = Some(Polled { buffer: Some(buffer), empty_visits: 0, ended: false });
+        connection.reading.polled = Some(Polled { buffer: Some(buffer), ended: false });
         // The largest mark: nobody waits on this socket, and the kernel then acknowledges at once instead of at the next visit, which
         // would add the tick to the encoder's round trip.
         match socket::largest_receive_mark(&connection.socket) {
@@ -100,7 +189,7 @@ impl Core {
         }
         let signal = connection.resume_reading.clone();
         if !std::mem::replace(&mut connection.reading.is_listed, true) {
-            self.polling.visited.push(key);
+            self.polling.join(key);
         }
         Some(signal)
     }
@@ -127,9 +216,8 @@ impl Core {
         if now - self.polling.mode_since < DWELL_MIN {
             return;
         }
-        let has_budget = !self.shared.settings.latency_budget.is_zero();
         let mode = match self.polling.mode {
-            Mode::Wake if has_budget && per_second > BUSY_PER_SECOND => Mode::Poll,
+            Mode::Wake if !self.polling.budget.is_zero() && per_second > BUSY_PER_SECOND => Mode::Poll,
             Mode::Poll if per_second < QUIET_PER_SECOND => Mode::Wake,
             mode => mode,
         };
@@ -148,24 +236,32 @@ impl Core {
 
     /// Sends every resting reader back to its armed receive.
     fn wake_polled(&mut self) {
-        for key in std::mem::take(&mut self.polling.visited) {
-            if let Some(connection) = self.connection(key) {
-                connection.reading.is_listed = false;
-                connection.resume_reading.raise();
+        for mut phase in std::mem::replace(&mut self.polling.phases, vec![Vec::new()]) {
+            for key in phase.drain(..) {
+                if let Some(connection) = self.connection(key) {
+                    connection.reading.is_listed = false;
+                    connection.resume_reading.raise();
+                }
             }
         }
     }
 
-    /// Takes the buffer of the next publisher to visit out of its place.
-    fn begin_visit(&mut self, key: ConnectionKey) -> Option<(Rc<OwnedFd>, BytesMut)> {
+    /// Submits the receive of a visit, unless the publisher has left.
+    fn begin_visit(&mut self, key: ConnectionKey) -> Option<Receiving> {
         let connection = self.connection(key)?;
         let mut buffer = connection.reading.polled.as_mut()?.buffer.take()?;
         reading::make_room(&mut buffer, connection.reading.buffer_bytes);
-        Some((connection.socket.clone(), buffer))
+        Some(op::recv_now(connection.socket.clone(), buffer))
     }
 
-    /// Takes what a visit brought; true when its buffer was filled, so that there may be more.
-    fn end_visit(&mut self, key: ConnectionKey, result: io::Result<usize>, mut buffer: BytesMut) -> bool {
+    /// Takes what a visit brought, and deals with it.
+    fn end_visit(
+        &mut self,
+        now: Instant,
+        key: ConnectionKey,
+        result: io::Result<usize>,
+        mut buffer: BytesMut,
+    ) -> Visited {
         self.counts.polls += 1;
         let is_empty = matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
         let is_full = result.is_ok() && buffer.len() == buffer.capacity();
@@ -174,108 +270,192 @@ impl Core {
             self.counts.polls_empty += 1;
             true
         } else {
-            self.on_received(key, result, &mut buffer)
+            self.on_received(now, key, result, &mut buffer)
         };
-        let is_polling = self.polling.mode == Mode::Poll;
-        let Some(connection) = self.connection(key) else { return false };
-        let is_open = connection.is_open() && matches!(connection.activity, Activity::Publishing { .. });
-        let Some(polled) = connection.reading.polled.as_mut() else { return false };
+        let budget = self.polling.budget;
+        let Some(connection) = self.connection(key) else { return Visited::Done };
+        let reading = &mut connection.reading;
+        let Some(polled) = reading.polled.as_mut() else { return Visited::Done };
         polled.buffer = Some(buffer);
         polled.ended = !more;
-        polled.empty_visits = if is_empty { polled.empty_visits.saturating_add(1) } else { 0 };
-        let rests_armed = polled.empty_visits >= EMPTY_VISITS_MAX;
-        connection.reading.rests_armed = rests_armed;
-        let stays = more && is_open && is_polling && !rests_armed && connection.session.wants_bytes();
+        let is_slow = is_empty
+            && (reading.cadence.pause() > budget * SLOW || reading.cadence.since(now) > budget * SILENT);
+        if is_slow || !more {
+            connection.resume_reading.raise();
+        }
+        if is_empty {
+            return Visited::Done;
+        }
+        match self.drive_at(key, now) {
+            Driven::Yield => Visited::Yields,
+            Driven::Done if self.after_visit(key) && more && !is_slow && is_full => Visited::Filled,
+            Driven::Done => Visited::Done,
+        }
+    }
+
+    /// What has to follow what a visit brought: the publisher may have stopped or be over its bound, or the core be quiet again. Whether
+    /// it goes on to be polled.
+    fn after_visit(&mut self, key: ConnectionKey) -> bool {
+        let is_polling = self.polling.mode == Mode::Poll;
+        let Some(connection) = self.connection(key) else { return false };
+        let stays = is_polling
+            && connection.is_open()
+            && matches!(connection.activity, Activity::Publishing { .. })
+            && connection.session.wants_bytes();
         if !stays {
             connection.resume_reading.raise();
         }
-        stays && is_full
+        stays
     }
 
-    /// What has to follow a visit: the publisher may have stopped or be over its bound by what it sent.
-    fn after_visit(&mut self, key: ConnectionKey) {
-        let Some(connection) = self.connection(key) else { return };
-        let is_publishing =
-            connection.is_open() && matches!(connection.activity, Activity::Publishing { .. });
-        if !is_publishing || !connection.session.wants_bytes() {
-            connection.resume_reading.raise();
+    /// Whom this tick visits: all of its phase that still rest. The others are forgotten.
+    fn visits(&mut self, phase: usize, visited: &mut Vec<ConnectionKey>) {
+        let mut phases = std::mem::take(&mut self.polling.phases);
+        if let Some(members) = phases.get_mut(phase) {
+            members.retain(|key| {
+                self.connection(*key).is_some_and(|connection| {
+                    connection.reading.is_listed = connection.reading.polled.is_some();
+                    connection.reading.is_listed
+                })
+            });
+            visited.clone_from(members);
         }
+        self.polling.phases = phases;
     }
 
-    fn on_ticked(&mut self, began: Instant) {
+    fn on_ticked(&mut self, phase: usize, due: Instant, began: Instant) {
         let took = self.now() - began;
-        self.latencies.tick.record(took);
+        self.histograms.tick.record(took);
+        self.histograms.tick_late.record(began - due);
         self.counts.ticks += 1;
-    }
-
-    /// Whom this tick visits: all that still rest. The others are forgotten.
-    fn visits(&mut self) -> Vec<ConnectionKey> {
-        let mut visited = std::mem::take(&mut self.polling.visited);
-        visited.retain(|key| {
-            self.connection(*key).is_some_and(|connection| {
-                connection.reading.is_listed = connection.reading.polled.is_some();
-                connection.reading.is_listed
-            })
-        });
-        self.polling.visited.clone_from(&visited);
-        visited
+        self.polling.on_work(phase, took);
+        self.counts.tick_phases = self.polling.phases.len() as u64;
     }
 }
 
-/// The core's tick: rests while the core wakes, visits all polled publishers each latency budget while it polls.
+/// The core's ticks: none while the core wakes.
 pub(crate) async fn tick(core: CoreRef) {
-    let (begun, period) = {
-        let core = core.borrow();
-        (core.polling.begun.clone(), core.shared.settings.latency_budget)
-    };
+    let begun = core.borrow().polling.begun.clone();
+    let mut lists = Lists::default();
     loop {
         begun.raised().await;
-        let mut next = tokio::time::Instant::now() + period;
+        let mut due = core.borrow().now();
+        let mut phase = 0;
         while core.borrow().polling.mode == Mode::Poll {
-            tokio::time::sleep_until(next).await;
-            let began = core.borrow().now();
-            visit_all(&core).await;
-            core.borrow_mut().on_ticked(began);
-            next += period;
-            let now = tokio::time::Instant::now();
-            if next < now {
-                // The work of a tick took longer than a tick: the next one begins at once, and none is made up for.
+            let (now, period, phases) = {
+                let core = core.borrow();
+                (core.now(), core.polling.period(), core.polling.phases.len())
+            };
+            due = due + period;
+            if now < due {
+                op::sleep(due - now).await;
+            } else {
+                // The work before took longer than a tick: this one begins at once, and none is made up for.
                 core.borrow_mut().counts.tick_overruns += 1;
-                next = now;
+                due = now;
+                // With nobody to visit nothing else would wait, and submissions leave only when something does.
+                let _ = tokio_uring::no_op().await;
             }
+            phase = (phase + 1) % phases;
+            let began = core.borrow().now();
+            core.borrow_mut().visits(phase, &mut lists.visited);
+            visit_all(&core, &mut lists).await;
+            fan_out::write_ready(&core, &mut lists.writes).await;
+            core.borrow_mut().on_ticked(phase, due, began);
         }
     }
 }
 
-async fn visit_all(core: &CoreRef) {
-    let mut keys = core.borrow_mut().visits();
+/// Lists that the ticks use again and again.
+#[derive(Default)]
+struct Lists {
+    visited: Vec<ConnectionKey>,
+    filled: Vec<ConnectionKey>,
+    receives: Vec<(ConnectionKey, Receiving)>,
+    writes: fan_out::Scratch,
+}
+
+/// Visits, and visits again those that had more than their buffers hold.
+async fn visit_all(core: &CoreRef, lists: &mut Lists) {
+    let Lists { visited, filled, receives, .. } = lists;
     for _ in 0..ROUNDS_MAX {
-        let mut receives = Vec::with_capacity(keys.len());
-        for key in keys.drain(..) {
-            let Some(Some((socket, buffer))) = Core::guarded(core, key, |core| core.begin_visit(key)) else {
-                continue;
-            };
-            receives.push((key, op::recv_now(socket, buffer)));
+        for keys in visited.chunks(RECEIVES_PER_BATCH) {
+            visit(core, keys, receives, filled).await;
         }
-        // All of them leave with the first wait, and none of them waits for bytes.
-        for (key, receive) in receives {
-            let (result, buffer) = receive.await;
-            if Core::guarded(core, key, |core| core.end_visit(key, result, buffer)) == Some(true) {
-                keys.push(key);
-            }
-            reading::drive(core, key).await;
-            Core::guarded(core, key, |core| {
-                core.on_framed(key);
-                core.after_visit(key);
-            });
-        }
-        if keys.is_empty() {
+        std::mem::swap(visited, filled);
+        filled.clear();
+        if visited.is_empty() {
             break;
         }
+    }
+}
+
+async fn visit(
+    core: &CoreRef,
+    keys: &[ConnectionKey],
+    receives: &mut Vec<(ConnectionKey, Receiving)>,
+    filled: &mut Vec<ConnectionKey>,
+) {
+    Core::caught(core, None, |core| {
+        receives.extend(keys.iter().filter_map(|key| Some((*key, core.begin_visit(*key)?))));
+    });
+    let mut began = core.borrow().now();
+    // All of them leave with the first wait, and none of them waits for bytes.
+    for (key, mut receive) in receives.drain(..) {
+        let (result, buffer) = match receive.outcome() {
+            Some(outcome) => outcome,
+            None => {
+                let outcome = receive.await;
+                began = core.borrow().now();
+                outcome
+            }
+        };
+        let (visited, ended) =
+            Core::guarded_from(core, key, began, |core| core.end_visit(began, key, result, buffer));
+        let yielded = matches!(visited, Some(Visited::Yields));
+        if yielded {
+            reading::drive(core, key).await;
+            Core::guarded(core, key, |core| core.after_visit(key));
+        } else if matches!(visited, Some(Visited::Filled)) {
+            filled.push(key);
+        }
+        let mut core = core.borrow_mut();
+        core.on_framed(ended, key);
+        began = if yielded { core.now() } else { ended };
     }
 }
 
 fn per_second(count: u64, elapsed: Duration) -> u64 {
     let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX).max(1);
     count.saturating_mul(1_000_000) / micros
+}
+
+/// Tests of what is decided; the ticks themselves are shown by `tests/polling.rs`.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The number of ticks follows the work and does not swing at a border.
+    #[test]
+    fn ticks_follow_the_work() {
+        let budget = Duration::from_millis(10);
+        let mut phases = 1;
+        for (work_ms, expected) in [
+            (1.9, 1),
+            (2.1, 2),
+            (1.9, 2),
+            (1.5, 2),
+            (1.3, 1),
+            (9.0, 5),
+            (50.0, 5),
+            (7.9, 5),
+            (5.5, 4),
+            (0.1, 1),
+        ] {
+            phases = phases_for(phases, work_ms / 1e3, budget);
+            assert_eq!(phases, expected, "{work_ms} ms");
+        }
+        assert_eq!(phases_for(1, 0.01, Duration::from_millis(3)), 3, "a tick is a millisecond at least");
+        assert_eq!(phases_for(1, 0.01, Duration::from_millis(1)), 1);
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! # Buffers
 //! Each receive appends to a buffer that the operation owns meanwhile; what arrived is split off and frozen, so that payloads are
-//! slices of it. A buffer is used until less than [`SPARE_BYTES_MIN`] is left of it: what frames pin is then nearly all frames.
+//! slices of it. A buffer begins anew when nobody keeps any of it, and is used until less than [`SPARE_BYTES_MIN`] is left of it
+//! otherwise: what frames pin is then nearly all frames.
 //! # Receive mark
 //! `SO_RCVLOWAT` follows what the current message lacks, but never more than about [`MARK_TIME`] of the stream, so that interleaved
 //! audio does not wait; nothing incomplete wakes the core. The sweep lowers a mark that was armed too long ago.
@@ -15,13 +16,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tracing::debug;
 
-use super::connection::{Activity, Connection, ConnectionKey, LINGER_BYTES_MAX, Phase};
+use super::connection::{Activity, Connection, ConnectionKey, LINGER_BYTES_MAX, Phase, Reading};
 use super::core::{Core, CoreRef, Driven};
+use super::observe::Role;
 use super::op;
 use super::polling::Resumed;
 use super::signal::Signal;
 use super::socket;
-use crate::session::CloseReason;
+use crate::session::{CloseReason, Instant};
 
 /// Buffer of an idle or new connection, bytes.
 pub(crate) const BUFFER_BYTES_MIN: usize = 2 * 1024;
@@ -33,6 +35,10 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 const SPARE_BYTES_MIN: usize = 512;
 /// A receive waits for at most so much of a stream's time before it comes back.
 const MARK_TIME: Duration = Duration::from_millis(20);
+/// What a receive that filled a whole buffer weighs against one that did not, and the sum at which the buffer grows: a stream whose key
+/// frames alone are larger than its buffer keeps it.
+const FILLED_WEIGHT: u8 = 8;
+const FILLED_MAX: u8 = 4 * FILLED_WEIGHT;
 /// Below this many bytes, about one segment, a mark saves no wake-up.
 const MARK_BYTES_MIN: u32 = 1400;
 
@@ -59,9 +65,15 @@ pub(crate) async fn read(core: CoreRef, key: ConnectionKey) {
             NextRead::Receive(socket) => {
                 let (result, filled) = op::recv(socket, std::mem::take(&mut buffer)).await;
                 buffer = filled;
-                let more = Core::guarded(&core, key, |core| core.on_received(key, result, &mut buffer));
+                let more = Core::guarded(&core, key, |core| {
+                    core.counts.wakeups += 1;
+                    let now = core.now();
+                    core.on_received(now, key, result, &mut buffer)
+                });
                 may_go_on = more == Some(true) && drive(&core, key).await;
-                core.borrow_mut().on_framed(key);
+                let mut core = core.borrow_mut();
+                let now = core.now();
+                core.on_framed(now, key);
             }
             NextRead::Pause(signal) => {
                 signal.raised().await;
@@ -97,9 +109,11 @@ async fn rest(core: &CoreRef, key: ConnectionKey, buffer: &mut BytesMut) -> bool
     }
 }
 
-/// Takes a new buffer when little is left of this one.
+/// Makes sure that the next receive has room.
 pub(crate) fn make_room(buffer: &mut BytesMut, buffer_bytes: usize) {
-    if buffer.capacity() - buffer.len() < SPARE_BYTES_MIN {
+    let spare = buffer.capacity() - buffer.len();
+    // When nobody keeps what was read, the buffer begins anew: it is warm, and the next message will not be cut at its end.
+    if spare < buffer_bytes && !buffer.try_reclaim(buffer_bytes) && spare < SPARE_BYTES_MIN {
         *buffer = BytesMut::with_capacity(buffer_bytes);
     }
 }
@@ -118,10 +132,28 @@ pub(crate) async fn drive(core: &CoreRef, key: ConnectionKey) -> bool {
     }
 }
 
+impl Reading {
+    /// Follows the stream: how often something comes, and how large a buffer it wants.
+    fn on_bytes(&mut self, now: Instant, received: usize) {
+        self.received_at = Some(now);
+        self.cadence.on_come(now);
+        // The rest of a used buffer is filled by any stream; a whole one only by a stream that wants more.
+        if received < self.buffer_bytes {
+            self.filled = self.filled.saturating_sub(1);
+        } else if (BUFFER_BYTES_PUBLISHER..BUFFER_BYTES_MAX).contains(&self.buffer_bytes) {
+            self.filled += FILLED_WEIGHT;
+            if self.filled >= FILLED_MAX {
+                self.filled = 0;
+                self.buffer_bytes *= 2;
+            }
+        }
+    }
+}
+
 impl Core {
     fn next_read(&mut self, key: ConnectionKey, buffer: &mut BytesMut) -> NextRead {
         let now = self.now();
-        if self.is_to_be_polled(key) {
+        if self.is_to_be_polled(now, key) {
             return NextRead::Polled;
         }
         let Some(connection) = self.connection(key) else { return NextRead::End };
@@ -140,7 +172,6 @@ impl Core {
         }
         make_room(buffer, connection.reading.buffer_bytes);
         set_mark(connection);
-        connection.reading.rests_armed = false;
         connection.reading.armed_at = Some(now);
         NextRead::Receive(connection.socket.clone())
     }
@@ -148,11 +179,11 @@ impl Core {
     /// Takes what a receive brought. False when nothing more can come.
     pub(crate) fn on_received(
         &mut self,
+        now: Instant,
         key: ConnectionKey,
         result: io::Result<usize>,
         buffer: &mut BytesMut,
     ) -> bool {
-        let now = self.now();
         self.counts.receives += 1;
         let Some(connection) = self.connection(key) else { return false };
         connection.reading.armed_at = None;
@@ -161,7 +192,7 @@ impl Core {
                 match connection.phase {
                     Phase::Open if connection.is_open() => {
                         connection.session.handle_eof(now);
-                        self.drive(key);
+                        self.drive_at(key, now);
                     }
                     // The peer sends no more, but may still read why: the writer ends it.
                     Phase::Flushing { .. } => {}
@@ -177,18 +208,11 @@ impl Core {
             }
             Ok(received) => received,
         };
-        // The rest of a used buffer is filled by any stream; a whole one only by a stream that wants more.
-        let filled = received >= connection.reading.buffer_bytes;
         let bytes = buffer.split().freeze();
+        let is_publisher = connection.role == Role::Publisher;
         connection.totals.bytes_in += received as u64;
         if connection.phase == Phase::Open {
-            if filled
-                && connection.reading.buffer_bytes < BUFFER_BYTES_MAX
-                && connection.session.is_publishing()
-            {
-                connection.reading.buffer_bytes *= 2;
-            }
-            connection.reading.received_at = Some(now);
+            connection.reading.on_bytes(now, received);
             connection.session.handle_bytes(now, bytes);
         } else {
             connection.lingered_bytes += received as u64;
@@ -197,17 +221,19 @@ impl Core {
             }
         }
         self.counts.bytes_in += received as u64;
+        if is_publisher {
+            self.histograms.receive.record_bytes(received);
+        }
         true
     }
 
     /// What the last receive brought is framed and queued.
-    pub(crate) fn on_framed(&mut self, key: ConnectionKey) {
-        let now = self.now();
+    pub(crate) fn on_framed(&mut self, now: Instant, key: ConnectionKey) {
         let Some(connection) = self.connection(key) else { return };
         if let Some(received_at) = connection.reading.received_at.take()
             && matches!(connection.activity, Activity::Publishing { .. })
         {
-            self.latencies.read_to_framed.record(now - received_at);
+            self.histograms.read_to_framed.record(now - received_at);
         }
     }
 

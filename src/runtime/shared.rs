@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::directory::Directory;
+use super::histogram::Histograms;
 use super::inbox::Inboxes;
-use super::latency::Latencies;
 use super::names::NameHasher;
 use super::observe::{ConnectionId, PublishedCounts};
 use super::prefixes::Prefixes;
@@ -60,7 +60,7 @@ impl Drop for OpenCore {
 pub(crate) struct Published {
     pub(crate) counts: PublishedCounts,
     pub(crate) labelled: Mutex<Labelled>,
-    pub(crate) latencies: Mutex<Latencies>,
+    pub(crate) histograms: Mutex<Histograms>,
     /// When the core last swept, microseconds of the engine's clock: a stalled core shows here.
     pub(crate) swept_at: AtomicU64,
 }

@@ -162,7 +162,7 @@ impl Core {
         self.counts.sweeps += 1;
         let published = &self.shared.published[usize::from(self.id.0)];
         published.counts.publish(&self.counts);
-        *published.latencies.lock().unwrap_or_else(PoisonError::into_inner) = self.latencies;
+        *published.histograms.lock().unwrap_or_else(PoisonError::into_inner) = self.histograms;
         published.swept_at.store(now.as_micros(), Ordering::Relaxed);
         if std::mem::take(&mut self.labelled_changed) {
             *published.labelled.lock().unwrap_or_else(PoisonError::into_inner) = self.labelled.clone();

@@ -35,7 +35,10 @@ pub(crate) async fn write(core: CoreRef, key: ConnectionKey) {
         match next.unwrap_or(NextWrite::End) {
             NextWrite::Send(sending) => {
                 let (result, batch) = sending.await;
-                Core::guarded(&core, key, |core| core.on_sent(key, result, batch));
+                Core::guarded(&core, key, |core| {
+                    let now = core.now();
+                    core.on_sent(key, now, result, batch);
+                });
             }
             NextWrite::Wait(signal) => signal.raised().await,
             NextWrite::End => break,
@@ -57,7 +60,8 @@ impl Core {
             connection.writing = Writing::Rests(batch);
             return NextWrite::End;
         }
-        self.gather(key, &mut batch);
+        let now = self.now();
+        self.gather(key, now, &mut batch);
         let Some(connection) = self.connection(key) else { return NextWrite::End };
         if !batch.is_empty() {
             return NextWrite::Send(op::send(connection.socket.clone(), batch));
@@ -80,7 +84,7 @@ impl Core {
     }
 
     /// Takes what waits for the peer, as much as fits one write: answers, then frames.
-    pub(crate) fn gather(&mut self, key: ConnectionKey, batch: &mut SendBatch) {
+    pub(crate) fn gather(&mut self, key: ConnectionKey, now: Instant, batch: &mut SendBatch) {
         let Some(connection) = self.connection(key) else { return };
         let mut slices = 0;
         while batch.bytes() < WRITE_BYTES_MAX && slices < SLICES_MAX {
@@ -90,7 +94,7 @@ impl Core {
             slices += 1;
         }
         if connection.phase == Phase::Open && matches!(connection.activity, Activity::Playing(_)) {
-            self.gather_frames(key, batch, slices);
+            self.gather_frames(key, now, batch, slices);
         }
     }
 
@@ -108,8 +112,7 @@ impl Core {
     }
 
     /// Takes what the hub has queued for each message stream that plays.
-    fn gather_frames(&mut self, key: ConnectionKey, batch: &mut SendBatch, mut slices: usize) {
-        let now = self.now();
+    fn gather_frames(&mut self, key: ConnectionKey, now: Instant, batch: &mut SendBatch, mut slices: usize) {
         let mut queued = std::mem::take(&mut self.queued);
         let mut nth = 0;
         while let Some((subscriber, stream_id, since)) = self.nth_playing(key, nth) {
@@ -169,13 +172,16 @@ impl Core {
     pub(crate) fn on_sent(
         &mut self,
         key: ConnectionKey,
+        now: Instant,
         result: io::Result<usize>,
         mut batch: Box<SendBatch>,
     ) {
         self.counts.sends += 1;
-        let now = self.now();
+        if let Some(framed) = batch.framed() {
+            self.histograms.framed_to_written.record(now - framed);
+        }
         if let Some(arrived) = batch.oldest_live() {
-            self.latencies.read_to_written.record(now - arrived);
+            self.histograms.read_to_written.record(now - arrived);
         }
         let (expected, written) = (batch.bytes(), *result.as_ref().unwrap_or(&0));
         batch.clear();

@@ -10,13 +10,18 @@
 pub(crate) mod accept;
 pub(crate) mod recv;
 pub(crate) mod send;
+pub(crate) mod timeout;
 
 pub(crate) use accept::accept;
-pub(crate) use recv::{recv, recv_now};
+pub(crate) use recv::{Receiving, recv, recv_now};
 pub(crate) use send::{SendBatch, Sending, send};
+pub(crate) use timeout::sleep;
 
 use std::cell::Cell;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
 use io_uring::cqueue;
 
@@ -42,6 +47,15 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         IN_FLIGHT.set(IN_FLIGHT.get() - 1);
+    }
+}
+
+/// What came of an operation, if the kernel is through with it; nobody is woken for it later.
+fn outcome<T>(operation: impl Future<Output = T> + Unpin) -> Option<T> {
+    let mut operation = operation;
+    match Pin::new(&mut operation).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(outcome) => Some(outcome),
+        Poll::Pending => None,
     }
 }
 

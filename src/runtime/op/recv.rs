@@ -3,11 +3,13 @@
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use io_uring::{cqueue, opcode, types};
-use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
+use tokio_uring::{InFlightOneshot, OneshotOutputTransform, UnsubmittedOneshot};
 
 use super::InFlight;
 
@@ -35,35 +37,43 @@ impl OneshotOutputTransform for Append {
     }
 }
 
+/// A receive that the kernel has, or will have when the thread parks.
+pub(crate) struct Receiving(InFlightOneshot<Owned, Append>);
+
+impl Receiving {
+    /// What came of it, if the kernel is through with it; nobody is woken later.
+    pub(crate) fn outcome(&mut self) -> Option<(io::Result<usize>, BytesMut)> {
+        super::outcome(self)
+    }
+}
+
+impl Future for Receiving {
+    type Output = (io::Result<usize>, BytesMut);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
 /// Receives into the buffer's spare capacity; the bytes it holds already stay.
 ///
 /// The buffer must have spare capacity: a read without room returns 0, which looks like the end of the stream. `Ok(0)` is the end of
 /// the stream; an error is the socket's. The buffer comes back either way.
-pub(crate) fn recv(
-    socket: Rc<OwnedFd>,
-    buffer: BytesMut,
-) -> impl Future<Output = (io::Result<usize>, BytesMut)> {
+pub(crate) fn recv(socket: Rc<OwnedFd>, buffer: BytesMut) -> Receiving {
     submit(socket, buffer, 0)
 }
 
 /// Like [`recv`], but does not wait for bytes: without any it is `WouldBlock`.
-pub(crate) fn recv_now(
-    socket: Rc<OwnedFd>,
-    buffer: BytesMut,
-) -> impl Future<Output = (io::Result<usize>, BytesMut)> {
+pub(crate) fn recv_now(socket: Rc<OwnedFd>, buffer: BytesMut) -> Receiving {
     submit(socket, buffer, libc::MSG_DONTWAIT)
 }
 
-fn submit(
-    socket: Rc<OwnedFd>,
-    mut buffer: BytesMut,
-    flags: libc::c_int,
-) -> impl Future<Output = (io::Result<usize>, BytesMut)> {
+fn submit(socket: Rc<OwnedFd>, mut buffer: BytesMut, flags: libc::c_int) -> Receiving {
     let spare = buffer.spare_capacity_mut();
     debug_assert!(!spare.is_empty(), "a receive without room looks like the end of the stream");
     let len = u32::try_from(spare.len()).unwrap_or(u32::MAX);
     let entry =
         opcode::Recv::new(types::Fd(socket.as_raw_fd()), spare.as_mut_ptr().cast(), len).flags(flags).build();
     let owned = Owned { _socket: socket, buffer, _in_flight: InFlight::new() };
-    UnsubmittedOneshot::new(owned, Append, entry).submit()
+    Receiving(UnsubmittedOneshot::new(owned, Append, entry).submit())
 }

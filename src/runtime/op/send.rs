@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use io_uring::{cqueue, opcode, types};
@@ -33,6 +33,7 @@ pub(crate) struct SendBatch {
     items: Vec<Item>,
     bytes: usize,
     oldest_live: Option<Instant>,
+    framed: Option<Instant>,
     slices: Vec<libc::iovec>,
     header: libc::msghdr,
 }
@@ -49,7 +50,14 @@ impl SendBatch {
     pub(crate) fn new() -> Box<Self> {
         // SAFETY: all zeroes is a valid `msghdr`: no name, no slices, no control data.
         let header = unsafe { std::mem::zeroed() };
-        Box::new(Self { items: Vec::new(), bytes: 0, oldest_live: None, slices: Vec::new(), header })
+        Box::new(Self {
+            items: Vec::new(),
+            bytes: 0,
+            oldest_live: None,
+            framed: None,
+            slices: Vec::new(),
+            header,
+        })
     }
 
     /// Whether there is nothing to write.
@@ -65,6 +73,16 @@ impl SendBatch {
     /// A live frame in it was received then.
     pub(crate) fn note_live(&mut self, arrived: Instant) {
         self.oldest_live = Some(self.oldest_live.map_or(arrived, |oldest| oldest.min(arrived)));
+    }
+
+    /// When the first frame of the turn that it is written in was framed, if it is the fan-out's.
+    pub(crate) fn framed(&self) -> Option<Instant> {
+        self.framed
+    }
+
+    /// See [`Self::framed`].
+    pub(crate) fn note_framed(&mut self, at: Instant) {
+        self.framed = Some(at);
     }
 
     /// Bytes to write.
@@ -101,6 +119,7 @@ impl SendBatch {
         self.slices.clear();
         self.bytes = 0;
         self.oldest_live = None;
+        self.framed = None;
         self.items.shrink_to(SLICES_KEPT);
         self.slices.shrink_to(SLICES_KEPT);
     }
@@ -132,10 +151,7 @@ pub(crate) struct Sending(InFlightOneshot<Owned, Sent>);
 impl Sending {
     /// What came of it, if the kernel is through with it; nobody is woken later.
     pub(crate) fn outcome(&mut self) -> Option<(io::Result<usize>, Box<SendBatch>)> {
-        match Pin::new(self).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(outcome) => Some(outcome),
-            Poll::Pending => None,
-        }
+        super::outcome(self)
     }
 }
 
