@@ -1,4 +1,4 @@
-//! What a publisher without readers costs in allocations a media message, from the receive to the end of `Hub::ingest`. The goal is two.
+//! What a publisher without readers costs in allocations a media message, from the receive to the end of `Hub::ingest`. The bound is two.
 //! The read buffer's share is counted, as the runtime splits and freezes it: one buffer and its reference count for what fits in.
 #![cfg(feature = "engine")]
 
@@ -204,44 +204,24 @@ fn steady(chunk_size: u32, pace: Pace, gop_cache: bool) -> (u64, u64) {
     (allocations, link.messages)
 }
 
-/// Asserts the bound for both settings of the GOP cache, which may not make a difference.
-fn assert_at_most(chunk_size: u32, pace: Pace, bound: f64) {
-    let [(allocations, messages), cached] = [false, true].map(|cache| steady(chunk_size, pace, cache));
-    assert_eq!(messages, 20 * 75);
-    assert!(
-        cached.0.abs_diff(allocations) <= 20,
-        "the GOP cache allocates: {cached:?} against {allocations}"
-    );
-    let each = allocations as f64 / messages as f64;
-    println!("{pace:?}, chunks of {chunk_size}: {each:.2} allocations a message");
-    assert!(
-        each <= bound,
-        "{pace:?}, chunks of {chunk_size}: {each:.2} allocations a message, at most {bound}"
-    );
-    assert!(each >= 1.0, "each frame is one allocation: the counter does not count");
-}
-
-/// Each message is there when it is due, as a local or fast sender has it.
+/// At most two, with and without the GOP cache, which may not make a difference. What counts beside the frame's own: 0.6 for the read
+/// buffers of 16 kB, the list of a picture's slices when they are more than two, and a share of the block that short pieces are copied to.
 #[test]
-fn a_message_that_comes_at_once_costs_at_most_two() {
-    assert_at_most(60_000, Pace::Message, 2.0);
-    assert_at_most(4096, Pace::Message, 2.0);
-}
-
-/// Over two still, and held where they are: a picture that comes in many pieces grows its list of slices (and the list of the buffers
-/// behind them) from two places by doubling, and chunks of 128 bytes grow the buffer that they are gathered in, since a declared length
-/// reserves nothing.
-#[test]
-fn a_message_that_comes_in_pieces_costs_no_more_than_now() {
-    for (chunk_size, pace, bound) in [
-        (60_000, Pace::Tick, 2.5),
-        (60_000, Pace::Segment, 3.6),
-        (4096, Pace::Tick, 3.2),
-        (4096, Pace::Segment, 4.4),
-        (128, Pace::Message, 5.9),
-        (128, Pace::Tick, 6.4),
-        (128, Pace::Segment, 6.5),
-    ] {
-        assert_at_most(chunk_size, pace, bound);
+fn a_media_message_costs_at_most_two_however_it_comes() {
+    for chunk_size in [60_000, 4096, 128] {
+        for pace in [Pace::Message, Pace::Tick, Pace::Segment] {
+            let case = format!("{pace:?}, chunks of {chunk_size}");
+            let [(allocations, messages), (cached, _)] =
+                [false, true].map(|cache| steady(chunk_size, pace, cache));
+            assert_eq!(messages, 20 * 75);
+            assert!(
+                cached.abs_diff(allocations) <= 20,
+                "{case}: {cached} allocations with the GOP cache, {allocations} without"
+            );
+            let each = allocations.max(cached) as f64 / messages as f64;
+            println!("{case}: {each:.3} allocations a message");
+            assert!(each <= 2.0, "{case}: {each:.3} allocations a message");
+            assert!(each >= 1.0, "each frame is one allocation: the counter does not count");
+        }
     }
 }

@@ -217,8 +217,9 @@ impl From<Bytes> for Payload {
 
 impl FromIterator<Bytes> for Payload {
     fn from_iter<I: IntoIterator<Item = Bytes>>(slices: I) -> Self {
-        let mut payload = Self::new();
-        slices.into_iter().for_each(|slice| payload.push(slice));
+        let slices = slices.into_iter();
+        let mut payload = Self { slices: SmallVec::with_capacity(slices.size_hint().0), len: 0 };
+        slices.for_each(|slice| payload.push(slice));
         payload
     }
 }

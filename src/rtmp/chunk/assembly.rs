@@ -1,18 +1,22 @@
 //! One message while its chunks come in.
 //!
 //! A *piece* is what one read buffer holds of one chunk. A long piece stays where it is and becomes a slice
-//! of the payload; short ones that follow each other are copied together into one buffer of their own.
+//! of the payload; short ones that follow each other are copied together.
 //! # Bounds
-//! The declared length reserves nothing: the buffer of the short pieces at most doubles, and never grows over
-//! what the message can still need. A slice costs its place in the list (36 bytes) beside its bytes: less
-//! than a tenth, since shorter pieces than [`GATHER_BYTES_MAX`] get none.
+//! The declared length reserves nothing. Copies go to the reader's block while no other message has it
+//! (`scratch.rs`), else to a buffer that at most doubles and never grows over what the message can still need.
+//! A slice costs its place in the list (32 bytes) beside its bytes: less than a tenth, since shorter pieces
+//! than [`GATHER_BYTES_MAX`] get none, but for the last one of a message.
 
 use alloc::vec::Vec;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use super::retained::{Retained, RunKey};
+use super::{
+    retained::{Retained, RunKey},
+    scratch::{BLOCK_BYTES, Scratch},
+};
 use crate::rtmp::Payload;
 
 /// Pieces of a message up to this length are copied together instead of sliced, bytes. A message that is
@@ -39,21 +43,25 @@ pub const GATHER_BYTES_MAX: usize = 512;
 
 #[derive(Debug)]
 pub(super) struct Assembly {
-    payload: Payload,
-    gathered: Vec<u8>,
-    /// Capacity of what was copied: `gathered`, and what of it is in `payload` already.
+    slices: Vec<Bytes>,
+    /// The copies that no slice is made of yet, and room for more.
+    gathered: BytesMut,
+    /// Whether `gathered` is the reader's block.
+    has_block: bool,
+    /// What was copied: its bytes where it went to the block, else its memory.
     copied_bytes: usize,
-    /// One for each slice of `payload` that was not copied.
-    runs: SmallVec<[RunKey; 4]>,
+    /// The runs that the slices keep, each once for those that follow each other.
+    runs: SmallVec<[RunKey; 8]>,
     left: usize,
     wire_bytes: u32,
 }
 
 impl Assembly {
-    pub(super) fn new(length: usize) -> Self {
+    pub(super) fn new(length: usize, scratch: &mut Scratch) -> Self {
         Self {
-            payload: Payload::new(),
-            gathered: Vec::new(),
+            slices: scratch.take_list(),
+            gathered: BytesMut::new(),
+            has_block: false,
             copied_bytes: 0,
             runs: SmallVec::new(),
             left: length,
@@ -66,10 +74,9 @@ impl Assembly {
         self.left
     }
 
-    /// Whether a piece of `len` bytes is to be copied: it is short, and not the whole message.
+    /// Whether a piece of `len` bytes is to be copied: it is short, and not the last after a slice or nothing.
     pub(super) fn gathers(&self, len: usize, gather_bytes_max: usize) -> bool {
-        let nothing_yet = self.payload.is_empty() && self.gathered.is_empty();
-        len <= gather_bytes_max && !(nothing_yet && len == self.left)
+        len <= gather_bytes_max && !(len == self.left && self.gathered.is_empty())
     }
 
     /// Counts input that belongs to this message.
@@ -77,18 +84,22 @@ impl Assembly {
         self.wire_bytes = self.wire_bytes.saturating_add(count as u32);
     }
 
-    /// Copies a piece; gives the bytes by which the copies grew in memory.
-    pub(super) fn gather(&mut self, piece: &[u8]) -> usize {
+    /// Copies a piece; gives the bytes by which the copies grew.
+    pub(super) fn gather(&mut self, piece: &[u8], scratch: &mut Scratch) -> usize {
+        if self.gathered.capacity() == 0
+            && let Some(block) = scratch.lend_block()
+        {
+            self.has_block = true;
+            self.gathered = block;
+        }
         let before = self.gathered.capacity();
         if before - self.gathered.len() < piece.len() {
-            let needed = self.gathered.len() + piece.len();
-            let useful = self.gathered.len() + self.left.max(piece.len());
-            let capacity = needed.max(2 * before).min(useful);
-            self.gathered.reserve_exact(capacity - self.gathered.len());
+            self.make_room(piece.len(), scratch);
         }
         self.gathered.extend_from_slice(piece);
         self.left -= piece.len();
-        let grown = self.gathered.capacity() - before;
+        scratch.on_copied(piece.len());
+        let grown = if self.has_block { piece.len() } else { self.gathered.capacity() - before };
         self.copied_bytes += grown;
         grown
     }
@@ -97,21 +108,58 @@ impl Assembly {
     pub(super) fn slice(&mut self, piece: Bytes, run: Option<RunKey>) {
         self.seal_gathered();
         self.left -= piece.len();
-        self.payload.push(piece);
+        self.slices.push(piece);
         self.runs.extend(run);
     }
 
-    /// Lets go of what was held; gives the payload so far, the input that it took, and what its copies count.
-    pub(super) fn finish(mut self, retained: &mut Retained) -> (Payload, u32, usize) {
+    /// The run that the last slice keeps.
+    pub(super) fn last_run(&self) -> Option<RunKey> {
+        self.runs.last().copied()
+    }
+
+    /// Lets go of what was held, and gives back what was borrowed; gives the payload so far, the input that it
+    /// took, and what its copies count.
+    pub(super) fn finish(mut self, retained: &mut Retained, scratch: &mut Scratch) -> (Payload, u32, usize) {
         self.seal_gathered();
+        if self.has_block {
+            scratch.return_block(self.gathered);
+        }
         self.runs.drain(..).for_each(|run| retained.release(run));
-        (self.payload, self.wire_bytes, self.copied_bytes)
+        let payload = self.slices.drain(..).collect();
+        scratch.return_list(self.slices);
+        (payload, self.wire_bytes, self.copied_bytes)
+    }
+
+    fn make_room(&mut self, piece_bytes: usize, scratch: &Scratch) {
+        let len = self.gathered.len();
+        let needed = len + piece_bytes;
+        let useful = len + self.left.max(piece_bytes);
+        let doubled = (2 * self.gathered.capacity()).min(useful);
+        let capacity = match self.has_block {
+            true if scratch.block_bytes() == BLOCK_BYTES && len >= GATHER_BYTES_MAX => {
+                // Worth a slice: the message goes on in the next block.
+                self.seal_gathered();
+                BLOCK_BYTES
+            }
+            true => scratch.block_bytes().max(doubled.min(BLOCK_BYTES)).max(needed),
+            false => doubled.max(needed),
+        };
+        let mut roomier = BytesMut::with_capacity(capacity);
+        roomier.extend_from_slice(&self.gathered);
+        self.gathered = roomier;
     }
 
     fn seal_gathered(&mut self) {
-        if !self.gathered.is_empty() {
-            self.payload.push(Bytes::from(core::mem::take(&mut self.gathered)));
+        if self.gathered.is_empty() {
+            return;
         }
+        // Parting a block makes it count those who share it, which allocates; one without a rest need not.
+        let has_rest = self.gathered.len() < self.gathered.capacity();
+        let sealed = match self.has_block && has_rest {
+            true => self.gathered.split(),
+            false => core::mem::take(&mut self.gathered),
+        };
+        self.slices.push(sealed.freeze());
     }
 }
 
@@ -123,26 +171,53 @@ mod tests {
     /// takes.
     #[test]
     fn gathering_reserves_by_what_has_arrived() {
-        let mut assembly = Assembly::new(1000);
+        let scratch = &mut Scratch::default();
+        let _block = scratch.lend_block();
+        let mut assembly = Assembly::new(1000, scratch);
         let mut counted = 0;
         for arrived in 1..=1000 {
-            counted += assembly.gather(&[7]);
+            counted += assembly.gather(&[7], scratch);
             assert_eq!(counted, assembly.gathered.capacity());
             assert!(counted < 2 * arrived + 8, "{counted} bytes reserved for {arrived}");
         }
         assert_eq!(counted, 1000);
-        let (payload, _, copied_bytes) = assembly.finish(&mut Retained::default());
+        let (payload, _, copied_bytes) = assembly.finish(&mut Retained::default(), scratch);
         assert_eq!((payload.slices().len(), payload.len(), copied_bytes), (1, 1000, 1000));
+    }
+
+    /// The first messages of a session take what they need, later ones share a block; none is copied twice
+    /// then, and a long one is parted where a block ends.
+    #[test]
+    fn a_block_grows_with_what_was_copied_and_is_shared() {
+        let scratch = &mut Scratch::default();
+        let mut copied = 0;
+        let mut last_end = None;
+        let mut shared = 0;
+        for _ in 0..100 {
+            let mut assembly = Assembly::new(3000, scratch);
+            while assembly.left() > 0 {
+                copied += assembly.gather(&[7; 100], scratch);
+                assert!(assembly.gathered.capacity() <= (2 * copied + 200).min(BLOCK_BYTES));
+            }
+            let (payload, _, copied_bytes) = assembly.finish(&mut Retained::default(), scratch);
+            assert_eq!((payload.len(), copied_bytes), (3000, 3000));
+            assert!(payload.slices().len() <= 2);
+            let start = payload.slices()[0].as_ptr();
+            shared += usize::from(last_end == Some(start));
+            last_end = payload.slices().last().map(|slice| slice.as_ptr_range().end);
+        }
+        assert!(shared >= 80, "{shared} of 100 messages follow the one before");
     }
 
     #[test]
     fn short_pieces_between_slices_keep_their_place() {
-        let mut assembly = Assembly::new(9);
-        assembly.gather(b"ab");
-        assembly.gather(b"c");
+        let scratch = &mut Scratch::default();
+        let mut assembly = Assembly::new(9, scratch);
+        assembly.gather(b"ab", scratch);
+        assembly.gather(b"c", scratch);
         assembly.slice(Bytes::from_static(b"def"), None);
-        assembly.gather(b"ghi");
-        let (payload, ..) = assembly.finish(&mut Retained::default());
+        assembly.gather(b"ghi", scratch);
+        let (payload, ..) = assembly.finish(&mut Retained::default(), scratch);
         assert_eq!(payload.slices(), [&b"abc"[..], b"def", b"ghi"]);
     }
 }

@@ -111,11 +111,14 @@ impl Input {
         }
     }
 
-    /// Like [`Self::take`], for a message that is not finished by it: its run is held until it is released.
-    pub(super) fn take_held(&mut self, count: usize) -> Option<(Bytes, RunKey)> {
-        let run = self.queue.front()?.1;
-        self.retained.hold(run);
-        Some((self.take(count), run))
+    /// Like [`Self::take`], for a message that is not finished by it: its run is held until it is released. No
+    /// run is given when it is `held` already.
+    pub(super) fn take_held(&mut self, count: usize, held: Option<RunKey>) -> (Bytes, Option<RunKey>) {
+        let run = self.queue.front().map(|(_, run)| *run).filter(|run| Some(*run) != held);
+        if let Some(run) = run {
+            self.retained.hold(run);
+        }
+        (self.take(count), run)
     }
 
     fn pop_front(&mut self) -> Option<Bytes> {

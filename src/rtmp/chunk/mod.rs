@@ -9,6 +9,7 @@ mod header;
 mod input;
 mod reader;
 mod retained;
+mod scratch;
 mod stream;
 mod wire;
 mod writer;

@@ -4,13 +4,13 @@
 //! it, and polls messages out.
 //! # Invariant
 //! A payload is the list of slices that it arrived in: nothing is copied, except that pieces of a message up
-//! to [`GATHER_BYTES_MAX`] are gathered into one buffer of their own. A chunk header is taken off the input
-//! only when it is whole, so wherever the bytes are split, nothing of it need be remembered.
+//! to [`GATHER_BYTES_MAX`] are gathered (`scratch.rs` says where). A chunk header is taken off the input only
+//! when it is whole, so wherever the bytes are split, nothing of it need be remembered.
 //! # Bounds
 //! A message by `message_bytes_max`, refused at its header; distinct chunk streams by `chunk_streams_max`;
 //! unfinished messages together by `reassembly_bytes_max`, in bytes that they keep from being freed
-//! (`retained.rs`). Input that is not parsed yet is the caller's to bound, by
-//! [`ChunkReader::unparsed_bytes`]. The work for each byte is bounded by counting tiny chunks
+//! (`retained.rs`), and two blocks beside (`scratch.rs`). Input that is not parsed yet is the caller's to
+//! bound, by [`ChunkReader::unparsed_bytes`]. The work for each byte is bounded by counting tiny chunks
 //! ([`ReaderCounters::tiny_chunks`]), which the session limits by time.
 //! # Errors
 //! Every error is the peer's fault, and final: everything held is dropped and each later poll gives the same
@@ -23,6 +23,7 @@ use super::{
     assembly::{Assembly, GATHER_BYTES_MAX},
     header::{ChunkHeader, EXTENDED_BYTES, HEADER_BYTES_MAX, MessageFields},
     input::Input,
+    scratch::Scratch,
     stream::{ChunkStreams, Extended},
 };
 use crate::rtmp::{Control, Limits, Message, MessageHeader, Payload, PeerMisbehaved, message::type_id};
@@ -42,10 +43,11 @@ pub struct ChunkReader {
     gather_bytes_max: usize,
     input: Input,
     streams: ChunkStreams,
+    scratch: Scratch,
     /// The chunk whose header is read and whose payload is not.
     open: Option<OpenChunk>,
     chunk_size: u32,
-    /// Memory that the copies of unfinished messages take.
+    /// What the copies of unfinished messages count.
     copied_bytes: usize,
     /// Input that belonged to no message: the next one's `wire_bytes` counts it. An aborted message's counts
     /// with the Abort that ended it.
@@ -108,6 +110,7 @@ impl ChunkReader {
             gather_bytes_max: GATHER_BYTES_MAX,
             input: Input::default(),
             streams: ChunkStreams::new(limits.chunk_streams_max),
+            scratch: Scratch::default(),
             open: None,
             chunk_size: CHUNK_SIZE_DEFAULT,
             copied_bytes: 0,
@@ -164,7 +167,8 @@ impl ChunkReader {
     }
 
     /// Bytes of memory that the reader keeps from being freed: the buffers that hold unparsed input or slices
-    /// of unfinished messages, whole, and what was copied out of others.
+    /// of unfinished messages, whole, and what was copied out of others. The block for short pieces is not
+    /// counted beside the bytes that unfinished messages have in it.
     pub fn retained_bytes(&self) -> usize {
         self.input.retained.retained_bytes() + self.copied_bytes
     }
@@ -253,7 +257,7 @@ impl ChunkReader {
             }
         }
         let length = stream.length();
-        let assembly = stream.assembly.get_or_insert_with(|| Assembly::new(length));
+        let assembly = stream.assembly.get_or_insert_with(|| Assembly::new(length, &mut self.scratch));
         assembly.add_wire_bytes(header_bytes);
         let left = assembly.left().min(self.chunk_size as usize);
         self.open = Some(OpenChunk { id, left });
@@ -273,13 +277,14 @@ impl ChunkReader {
                 return Ok(Step::NeedBytes);
             }
             if assembly.gathers(len, self.gather_bytes_max) {
-                self.copied_bytes += assembly.gather(&self.input.front()[..len]);
+                self.copied_bytes += assembly.gather(&self.input.front()[..len], &mut self.scratch);
                 self.counters.gathered_bytes += len as u64;
                 self.input.advance(len);
             } else if len == assembly.left() {
                 assembly.slice(self.input.take(len), None);
-            } else if let Some((piece, run)) = self.input.take_held(len) {
-                assembly.slice(piece, Some(run));
+            } else {
+                let (piece, run) = self.input.take_held(len, assembly.last_run());
+                assembly.slice(piece, run);
             }
             assembly.add_wire_bytes(len);
             open.left -= len;
@@ -289,7 +294,8 @@ impl ChunkReader {
         }
         let header = stream.header();
         let Some(assembly) = stream.assembly.take() else { return Ok(Step::Continue) };
-        let (payload, wire_bytes, copied_bytes) = assembly.finish(&mut self.input.retained);
+        let (payload, wire_bytes, copied_bytes) =
+            assembly.finish(&mut self.input.retained, &mut self.scratch);
         self.copied_bytes -= copied_bytes;
         self.on_message(header, payload, wire_bytes).map(Step::Message)
     }
@@ -325,7 +331,7 @@ impl ChunkReader {
             .and_then(|id| self.streams.find(id))
             .and_then(|stream| stream.assembly.take());
         if let Some(assembly) = unfinished {
-            let (_, wire_bytes, copied_bytes) = assembly.finish(&mut self.input.retained);
+            let (_, wire_bytes, copied_bytes) = assembly.finish(&mut self.input.retained, &mut self.scratch);
             self.copied_bytes -= copied_bytes;
             self.unclaimed_bytes = self.unclaimed_bytes.saturating_add(wire_bytes);
             self.counters.aborted += 1;
@@ -346,6 +352,7 @@ impl ChunkReader {
         self.open = None;
         self.streams.clear();
         self.input = Input::default();
+        self.scratch = Scratch::default();
         self.copied_bytes = 0;
     }
 }
