@@ -3,6 +3,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`cli`], [`run`] | the command line, and one run of it |
+//! | [`input`] | what can be known before any load starts |
+//! | [`gather`] | the run's own thread |
 //! | [`plan`], [`worker`] | what is to happen, and a thread that does it |
 //! | [`publisher`], [`player`], [`connection`] | the peers, over the engine's own client session |
 //! | [`persona`] | peers that mean no good |
@@ -16,6 +18,8 @@
 pub mod cli;
 pub mod clock;
 pub mod connection;
+pub mod gather;
+pub mod input;
 pub mod live;
 pub mod media;
 pub mod pace;
