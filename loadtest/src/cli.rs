@@ -15,6 +15,18 @@ use crate::report::Threshold;
 #[command(
     version,
     after_help = "Open loop: each message is due at a time that depends on nothing the server does, and its latency counts from there.\n\
+                  \n\
+                  Personas (--persona NAME=SHARE, SHARE from 0 to 1; the rest is steady; times in seconds):\n  \
+                  slow-link:RATE        reads and writes at most RATE bits a second: slow-link:500k=0.1\n  \
+                  stalling:S            a player that reads for S, stops reading for S, and so on\n  \
+                  reconnecting:S        cuts its connection without a word every S, each at another time, and comes back at once\n  \
+                  storm:S               the same, all of the share at one moment\n  \
+                  churning:STAY/AWAY    leaves as it should STAY after it was accepted, and returns AWAY later; 0/0 for sessions a second\n  \
+                  one-byte              a publisher that writes one byte at a time\n  \
+                  publish.NAME=SHARE and play.NAME=SHARE take only publishers, or only players, of these.\n  \
+                  half-open, garbage, wrong-key[:QUERY]   come beside the load: half a handshake, bytes without meaning, and a publish\n  \
+                  \u{20}                      of a name that nobody uses with QUERY for its query, which should be refused\n\
+                  \n\
                   Exit codes: 0 done, 1 a condition of --fail-if held or the server died while it ran, 2 nothing could be started."
 )]
 pub struct CommandLine {
@@ -97,8 +109,8 @@ pub struct Load {
     /// CPUs to pin them to, in turn: 1,2 or 4-7
     #[arg(long, value_name = "LIST", value_parser = cpus)]
     pub cpus: Option<Cpus>,
-    /// Hostile peers beside the load, as a share of its connections: garbage=0.05, half-open=0.1; repeatable
-    #[arg(long, value_name = "NAME=SHARE")]
+    /// How a share of the peers behaves, as storm:10=0.1; repeatable, see below
+    #[arg(long, value_name = "NAME[:PARAMETER]=SHARE")]
     pub persona: Vec<Share>,
     /// Where connections come from, in turn, for more than one address has ports for: 127.0.0.2-127.0.0.20 or a,b
     #[arg(long, value_name = "LIST", value_parser = sources)]

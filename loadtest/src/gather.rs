@@ -82,15 +82,20 @@ impl Gathering<'_> {
             }
             let publishing = self.plan.publishing.load(Ordering::Relaxed);
             if now >= until_us {
-                if publishing == 0 || now >= until_us + BACKLOG_US_MAX {
+                let late = now >= until_us + BACKLOG_US_MAX;
+                if publishing == 0 || late {
                     let quiet_from_us = *quiet_from_us.get_or_insert(now);
-                    if now >= quiet_from_us + LINGER_US {
+                    // A server that stands still at the end owes what it was sent.
+                    let lacking = self.plan.lacking.load(Ordering::Relaxed);
+                    if now >= quiet_from_us + LINGER_US && (lacking == 0 || late) {
+                        self.read_memory();
                         return;
                     }
                 }
             } else if self.is_server_gone() {
                 self.server_died = true;
                 self.end = self.end.or_else(|| self.reading());
+                self.read_memory();
                 return;
             }
             let next_us = [from_us, until_us].into_iter().filter(|at_us| *at_us > now).min();
@@ -124,10 +129,20 @@ impl Gathering<'_> {
         Some(Reading {
             at_us: now_us(),
             usage,
-            pss_bytes: process::pss_bytes(pid),
+            pss_bytes: None,
             connections: self.plan.open.load(Ordering::Relaxed),
-            publishers: self.plan.publishing.load(Ordering::Relaxed),
+            publishers: self.plan.publishers.load(Ordering::Relaxed),
         })
+    }
+
+    /// Adds memory to the last reading. The kernel holds the server's address space while it counts, so this waits until
+    /// nothing is measured any more; all connections are still there.
+    fn read_memory(&mut self) {
+        if let (Some(end), Some(pid)) = (&mut self.end, self.pid) {
+            end.pss_bytes = process::pss_bytes(pid);
+            end.connections = self.plan.open.load(Ordering::Relaxed);
+            end.publishers = self.plan.publishers.load(Ordering::Relaxed);
+        }
     }
 
     fn on_tick(&mut self, tick: Tick) {

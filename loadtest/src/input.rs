@@ -48,6 +48,9 @@ pub enum BadInput {
     /// The process is gone.
     #[error("--server-pid: there is no process {0}")]
     Pid(u32),
+    /// Shares that nobody can play.
+    #[error("--persona: {0}")]
+    Persona(#[from] crate::persona::BadCast),
     /// Too few descriptors.
     #[error("{wanted} connections need {needed} open files and the limit is {limit}: ulimit -n {needed}")]
     Files {

@@ -16,7 +16,7 @@ use crate::cli::Load;
 use crate::clock::{machine, now_us};
 use crate::gather::Gathering;
 use crate::input::{BadInput, media, pin, ports_per_source, raise_file_limit, resolve};
-use crate::persona::Persona;
+use crate::persona::Cast;
 use crate::plan::{Part, Plan};
 use crate::process;
 use crate::report::{PersonaShare, Run, RunFacts, ServerUse, Setting, Validity, without_secrets};
@@ -70,12 +70,10 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         );
     }
     let peers = u64::from(publishers) + u64::from(players);
-    let hostile: Vec<_> = load
-        .persona
-        .iter()
-        .flat_map(|share| std::iter::repeat_n(share.persona, (peers as f64 * share.share).round() as usize))
-        .collect();
-    let connections = peers + hostile.len() as u64;
+    // Before anything is made for each of them.
+    raise_file_limit(peers)?;
+    let cast = Cast::new(&load.persona, publishers, players, load.seed)?;
+    let connections = peers + cast.extras.len() as u64;
     raise_file_limit(connections)?;
     let idle = match load.server_pid {
         Some(pid) => Some((pid, process::usage(pid).ok_or(BadInput::Pid(pid))?, process::pss_bytes(pid))),
@@ -95,7 +93,7 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     }
 
     let started_us = now_us() + LEAD_US;
-    let parts = parts(publishers, players, streams, &hostile, load.ramp, started_us);
+    let parts = parts(&cast, streams, load.ramp, started_us);
     let opened_us = parts.last().map_or(started_us, |part| part.open_us);
     let from_us = opened_us + load.warmup.as_micros() as u64;
     let plan = Arc::new(Plan {
@@ -109,8 +107,11 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         from_us,
         until_us: from_us + load.duration.as_micros() as u64,
         sent: (0..streams).map(|_| AtomicU64::new(0)).collect(),
+        shares: cast.shares.clone(),
         open: AtomicU64::new(0),
+        publishers: AtomicU64::new(0),
         publishing: AtomicU64::new(0),
+        lacking: AtomicU64::new(0),
         ended: AtomicU64::new(0),
         stop: AtomicBool::new(false),
     });
@@ -185,12 +186,13 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
             personas: load
                 .persona
                 .iter()
-                .map(|share| PersonaShare { name: share.persona.name().to_owned(), share: share.share })
+                .map(|share| PersonaShare { name: share.label(), share: share.share })
                 .collect(),
             threads: u32::from(load.threads),
             cpus: load.cpus.as_ref().map(|cpus| cpus.0.clone()).unwrap_or_default(),
             sources: sources.iter().map(IpAddr::to_string).collect(),
         },
+        personas: personas(&cast),
         valid,
         duration_s: ended_us.saturating_sub(plan.from_us) as f64 / 1e6,
         opening_s: (opened_us - started_us) as f64 / 1e6,
@@ -204,30 +206,39 @@ fn end_of_measurement(plan: &Plan, sampled_us: Option<u64>) -> u64 {
     sampled_us.unwrap_or_else(now_us).min(plan.until_us)
 }
 
-/// Publishers first, then players, then those that mean no good.
-fn parts(
-    publishers: u32,
-    players: u32,
-    streams: u32,
-    hostile: &[Persona],
-    ramp: f64,
-    started_us: u64,
-) -> Vec<Part> {
-    let roles = (0..publishers)
-        .map(|stream| (Role::Publish, stream))
-        .chain((0..players).map(|player| (Role::Play, player % streams)));
-    let open_us = |number: u32| match ramp {
-        0.0 => started_us,
-        ramp => started_us + (f64::from(number) / ramp * 1e6) as u64,
-    };
-    let peers = roles.map(|(role, stream)| (role, stream, None));
-    let hostile = hostile.iter().map(|persona| (Role::Publish, 0, Some(*persona)));
+/// Kinds of peers with how many there are; none where all are steady.
+fn personas(cast: &Cast) -> Vec<(String, u64)> {
+    let all = cast.shares.iter().enumerate().map(|(at, share)| (share.label(), cast.count(at)));
+    if cast.shares.len() > 1 { all.collect() } else { Vec::new() }
+}
+
+/// Publishers first, then players, then those beside the load.
+fn parts(cast: &Cast, streams: u32, ramp: f64, started_us: u64) -> Vec<Part> {
+    let publishers = (0..streams)
+        .zip(&cast.publishers)
+        .map(|(stream, casting)| (Role::Publish, stream, *casting, casting.persona));
+    let players = (0..).zip(&cast.players).map(|(player, casting)| {
+        let stream: u32 = player % streams;
+        let charged = match casting.persona {
+            // A stream of another process is as steady as it can be.
+            0 => cast.publishers.get(stream as usize).map_or(0, |publisher| publisher.persona),
+            own => own,
+        };
+        (Role::Play, stream, *casting, charged)
+    });
+    let extras = (streams..)
+        .zip(&cast.extras)
+        .map(|(stream, casting)| (Role::Publish, stream, *casting, casting.persona));
     (0..)
-        .zip(peers.chain(hostile))
-        .map(|(number, (role, stream, persona))| Part {
-            open_us: open_us(number),
+        .zip(publishers.chain(players).chain(extras))
+        .map(|(number, (role, stream, casting, charged))| Part {
+            open_us: match ramp {
+                0.0 => started_us,
+                ramp => started_us + (f64::from(number) / ramp * 1e6) as u64,
+            },
             role,
-            persona,
+            casting,
+            charged,
             stream,
             number,
         })
