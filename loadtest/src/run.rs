@@ -167,7 +167,12 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         ));
     }
     if server_died {
-        valid.spoil("the server went away before the end");
+        // A server that says no to everybody is there, and yet nothing was measured.
+        let accepted = total.counts.publishes_accepted + total.counts.plays_accepted;
+        valid.spoil(match accepted {
+            0 => "no publish and no play was accepted",
+            _ => "the server went away before the end",
+        });
     }
     let facts = RunFacts {
         started_at_unix_ms,
