@@ -10,6 +10,19 @@ use crate::pace::Pace;
 use crate::persona::Share;
 use crate::report::Threshold;
 
+/// Behind the options of what makes a load.
+const PERSONAS: &str = "\
+Personas (--persona NAME=SHARE, SHARE from 0 to 1; the rest is steady; times in seconds):
+  slow-link:RATE       reads and writes at most RATE bits a second: slow-link:500k=0.1
+  stalling:S           a player that reads for S, stops reading for S, and so on; takes no publishers
+  reconnecting:S       cuts its connection without a goodbye every S, each at another time, and comes back at once
+  storm:S              the same, all of the share at one moment
+  churning:STAY/AWAY   says goodbye STAY after it was accepted and returns AWAY later; 0/0 for sessions a second
+  one-byte             a publisher that writes one byte at a time; takes no players
+publish.NAME=SHARE and play.NAME=SHARE take only publishers, or only players, of these. Beside the load come:
+  half-open, garbage   half a handshake, and bytes without meaning
+  wrong-key:QUERY      a publish of a name that nobody uses, with QUERY for the URL's query: it should be refused";
+
 /// Load for RTMP servers, and what they make of it.
 #[derive(Debug, Parser)]
 #[command(
@@ -27,10 +40,13 @@ pub struct CommandLine {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Publish only
+    #[command(after_help = PERSONAS)]
     Publish(Load),
     /// Play only what another process publishes
+    #[command(after_help = PERSONAS)]
     Play(Load),
     /// Publish, and play what is published
+    #[command(after_help = PERSONAS)]
     Mixed(Load),
     /// Put runs side by side, with their ratios to the first
     Compare {
@@ -97,8 +113,8 @@ pub struct Load {
     /// CPUs to pin them to, in turn: 1,2 or 4-7
     #[arg(long, value_name = "LIST", value_parser = cpus)]
     pub cpus: Option<Cpus>,
-    /// Hostile peers beside the load, as a share of its connections: garbage=0.05, half-open=0.1; repeatable
-    #[arg(long, value_name = "NAME=SHARE")]
+    /// How a share of the peers behaves, as storm:10=0.1; repeatable, see below
+    #[arg(long, value_name = "NAME[:PARAMETER]=SHARE")]
     pub persona: Vec<Share>,
     /// Where connections come from, in turn, for more than one address has ports for: 127.0.0.2-127.0.0.20 or a,b
     #[arg(long, value_name = "LIST", value_parser = sources)]
@@ -210,6 +226,17 @@ mod tests {
             assert!(sources(wrong).is_err(), "{wrong}");
         }
         assert!(cpus("").is_err() && cpus("3-1").is_err() && cpus("9999").is_err());
+    }
+
+    /// Each name that is taken is in the help, and the examples in it are.
+    #[test]
+    fn the_help_tells_the_personas() {
+        for name in
+            "slow-link stalling reconnecting storm churning one-byte half-open garbage wrong-key".split(' ')
+        {
+            assert!(PERSONAS.contains(name), "{name}");
+        }
+        assert!("slow-link:500k=0.1".parse::<Share>().is_ok() && "storm:10=0.1".parse::<Share>().is_ok());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use inrush::rtmp::handshake::{Entropy, PACKET_BYTES};
 use inrush::session::{
     ClientCloseReason, ClientEvent, ClientOutput, ClientSession, ClientSettings, Instant, Role,
@@ -20,12 +20,15 @@ use inrush::session::{
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::clock::now_us;
+use crate::link::{Link, sleep_until_us};
 use crate::report::{Recorder, Stage};
 
 /// S0, S1 and S2.
 const HANDSHAKE_BYTES: u64 = 1 + 2 * PACKET_BYTES as u64;
 /// Longest wait for a TCP connection, and from there to the accepted publish or play.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a server may take to close after a goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
 /// Spare capacity of the thread's buffer before each read.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -56,6 +59,21 @@ pub struct Target {
     pub source: Option<IpAddr>,
     /// What the session says.
     pub settings: ClientSettings,
+    /// What may pass when.
+    pub link: Link,
+    /// Number of the persona, to count for.
+    pub persona: usize,
+}
+
+/// What became of what waits to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// Nothing waits any more.
+    All,
+    /// The socket is full.
+    Full,
+    /// The link lets nothing through until then, µs.
+    Until(u64),
 }
 
 /// One connection.
@@ -63,6 +81,7 @@ pub struct Connection {
     socket: Rc<TcpStream>,
     session: ClientSession,
     role: Role,
+    link: Link,
     unsent: BytesMut,
     received: u64,
     began_us: u64,
@@ -73,21 +92,29 @@ pub struct Connection {
 
 impl Connection {
     /// Connects and says what must be said until the server has accepted the publish or play. What came after that is still to be
-    /// taken with [`Self::next_event`].
+    /// taken with [`Self::next_event`]. `again` tells whether the same peer had one before.
     pub async fn open(
         target: Target,
+        again: bool,
         recorder: &std::cell::RefCell<Recorder>,
         buffer: &std::cell::RefCell<BytesMut>,
     ) -> Result<Self, Failure> {
         let connecting_us = now_us();
-        let connecting = tokio::time::timeout(PATIENCE, connect(target.address, target.source));
+        let connecting = tokio::time::timeout(PATIENCE, connect(target.address, target.source, target.link));
         let socket = match connecting.await {
             Ok(socket) => socket.map_err(|error| Failure::io(Stage::TcpConnect, &error))?,
             Err(_) => return Err(Failure::io(Stage::TcpConnect, &io::ErrorKind::TimedOut.into())),
         };
         let began_us = now_us();
-        recorder.borrow_mut().tcp_connect(began_us - connecting_us);
-        recorder.borrow_mut().counts.connections_opened += 1;
+        {
+            let mut recorder = recorder.borrow_mut();
+            recorder.tcp_connect(began_us - connecting_us);
+            recorder.counts.connections_opened += 1;
+            recorder.counts.reconnects += u64::from(again);
+            let counts = &mut recorder.persona(target.persona).counts;
+            counts.opened += 1;
+            counts.reconnects += u64::from(again);
+        }
         let role = target.settings.role;
         let entropy = Entropy { time_ms: 0, random: [(began_us & 0xff) as u8; PACKET_BYTES - 8] };
         let session = ClientSession::new(Instant::from_micros(began_us), target.settings, Box::new(entropy));
@@ -95,6 +122,7 @@ impl Connection {
             socket: Rc::new(socket),
             session,
             role,
+            link: target.link,
             unsent: BytesMut::new(),
             received: 0,
             began_us,
@@ -129,15 +157,27 @@ impl Connection {
             if self.asked_us.is_none() && self.session.stream_id().is_some() {
                 self.asked_us = Some(now_us());
             }
-            if !self.flush()? {
-                self.socket.writable().await.map_err(|error| Failure::io(self.stage(), &error))?;
-                continue;
+            match self.flush()? {
+                Flushed::All => {}
+                Flushed::Full => {
+                    self.socket.writable().await.map_err(|error| Failure::io(self.stage(), &error))?;
+                    continue;
+                }
+                Flushed::Until(at_us) => {
+                    sleep_until_us(at_us).await;
+                    continue;
+                }
+            }
+            if let Err(at_us) = self.link.may_read(now_us()) {
+                sleep_until_us(at_us).await;
             }
             self.socket.readable().await.map_err(|error| Failure::io(self.stage(), &error))?;
             let before = self.received;
             self.read(&mut buffer.borrow_mut())?;
             recorder.borrow_mut().bytes_out += self.received - before;
-            if before < HANDSHAKE_BYTES && self.received >= HANDSHAKE_BYTES {
+            // What a narrow link adds is not the server's.
+            let free = self.link == Link::Free;
+            if free && before < HANDSHAKE_BYTES && self.received >= HANDSHAKE_BYTES {
                 recorder.borrow_mut().handshake(now_us() - self.began_us);
             }
         }
@@ -174,17 +214,25 @@ impl Connection {
         self.ready_us.unwrap_or(0)
     }
 
-    /// Reads once, what there is; how many bytes.
+    /// The link, to ask when it lets something through.
+    pub fn link(&self) -> Link {
+        self.link
+    }
+
+    /// Reads once, what there is and the link lets through; how many bytes.
     pub fn read(&mut self, buffer: &mut BytesMut) -> Result<usize, Failure> {
+        let now_us = now_us();
+        let Ok(bytes_max) = self.link.may_read(now_us) else { return Ok(0) };
         buffer.reserve(READ_BYTES);
-        let now = Instant::from_micros(now_us());
-        match self.socket.try_read_buf(buffer) {
+        let now = Instant::from_micros(now_us);
+        match self.socket.try_read_buf(&mut buffer.limit(bytes_max.min(READ_BYTES))) {
             Ok(0) => {
                 self.session.handle_eof(now);
                 Ok(0)
             }
             Ok(read) => {
                 self.received += read as u64;
+                self.link.on_read(read, now_us);
                 self.session.handle_bytes(now, buffer.split().freeze());
                 Ok(read)
             }
@@ -221,17 +269,70 @@ impl Connection {
         Ok(None)
     }
 
-    /// Writes what waits, as much as the socket takes; whether nothing waits any more.
-    pub fn flush(&mut self) -> Result<bool, Failure> {
+    /// Writes what waits, as much as socket and link take.
+    pub fn flush(&mut self) -> Result<Flushed, Failure> {
+        let mut written = 0;
         while !self.unsent.is_empty() {
-            match self.socket.try_write(&self.unsent) {
-                Ok(written) => self.unsent.advance(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            let now_us = if self.link == Link::Free { 0 } else { now_us() };
+            let bytes_max = match self.link.may_write(written, now_us) {
+                Ok(bytes_max) => bytes_max.min(self.unsent.len()),
+                Err(at_us) => return Ok(Flushed::Until(at_us)),
+            };
+            match self.socket.try_write(&self.unsent[..bytes_max]) {
+                Ok(bytes) => {
+                    self.unsent.advance(bytes);
+                    self.link.on_written(bytes, now_us);
+                    written += bytes;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Full),
                 Err(error) => return Err(Failure::io(self.stage(), &error)),
             }
         }
         self.unsent = BytesMut::new();
-        Ok(true)
+        Ok(Flushed::All)
+    }
+
+    /// Leaves in good order: says so, and waits until the server has closed its side. The socket is not to be in the middle of
+    /// a message.
+    pub async fn leave(mut self) -> Result<(), Failure> {
+        self.session.stop(Instant::from_micros(now_us()));
+        let leaving = async {
+            // The session tells its own end here, which is no failure.
+            let _ = self.next_event();
+            loop {
+                match self.flush()? {
+                    Flushed::All => break,
+                    Flushed::Full => {
+                        self.socket.writable().await.map_err(|error| Failure::io(Stage::Media, &error))?;
+                    }
+                    Flushed::Until(at_us) => sleep_until_us(at_us).await,
+                }
+            }
+            shut_down(&self.socket).map_err(|error| Failure::io(Stage::Media, &error))?;
+            let mut buffer = [0; 4096];
+            loop {
+                let read = match self.socket.try_read(&mut buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.socket.readable().await.map(|()| 1)
+                    }
+                    read => read,
+                };
+                match read {
+                    Ok(0) => return Ok(()),
+                    Ok(_) => {}
+                    // We are through with each other either way.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+                    Err(error) => return Err(Failure::io(Stage::Media, &error)),
+                }
+            }
+        };
+        match tokio::time::timeout(GOODBYE, leaving).await {
+            Ok(result) => result,
+            Err(_) => {
+                let kind = "not closed after a goodbye".to_owned();
+                Err(Failure { stage: Stage::Media, kind, refused: false })
+            }
+        }
     }
 
     /// Bytes that wait.
@@ -241,8 +342,12 @@ impl Connection {
 }
 
 /// Connects, with nothing said yet.
-pub async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+pub async fn connect(address: SocketAddr, source: Option<IpAddr>, link: Link) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Some(bytes) = link.receive_bytes() {
+        // Before connecting, since the window's scale is agreed on there.
+        socket.set_recv_buffer_size(bytes)?;
+    }
     if let Some(source) = source {
         // Otherwise the port would be taken for all destinations, before the one is known.
         choose_port_at_connect(&socket)?;
@@ -251,6 +356,31 @@ pub async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<
     let socket = socket.connect(address).await?;
     socket.set_nodelay(true)?;
     Ok(socket)
+}
+
+/// Says that nothing more comes from us.
+fn shut_down(socket: &TcpStream) -> io::Result<()> {
+    // SAFETY: the descriptor is open; no pointers.
+    let result = unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The kernel's smoothed round-trip time of a connection, µs; `None` where it does not tell.
+pub fn rtt_us(socket: &TcpStream) -> Option<u64> {
+    // SAFETY: `tcp_info` is plain numbers, for which all zero is valid.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the descriptor is open; the kernel writes at most `length` bytes to `info`, which outlives the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    };
+    (result == 0 && info.tcpi_rtt > 0).then_some(u64::from(info.tcpi_rtt))
 }
 
 fn choose_port_at_connect(socket: &TcpSocket) -> io::Result<()> {

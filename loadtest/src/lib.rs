@@ -3,9 +3,12 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`cli`], [`run`] | the command line, and one run of it |
+//! | [`input`] | what can be known before any load starts |
+//! | [`gather`] | the run's own thread |
 //! | [`plan`], [`worker`] | what is to happen, and a thread that does it |
-//! | [`publisher`], [`player`], [`connection`] | the peers, over the engine's own client session |
-//! | [`persona`] | peers that mean no good |
+//! | [`peer`], [`publisher`], [`player`] | the peers, over the engine's own client session |
+//! | [`connection`], [`link`] | their sockets, and what a narrow link lets through |
+//! | [`persona`], [`hostile`] | how peers behave, and those that mean no good |
 //! | [`schedule`], [`pace`] | when each message is due |
 //! | [`media`] | what is sent: synthetic or a file, and the stamp in each message |
 //! | [`sequence`] | loss, duplication and order |
@@ -16,9 +19,14 @@
 pub mod cli;
 pub mod clock;
 pub mod connection;
+pub mod gather;
+pub mod hostile;
+pub mod input;
+pub mod link;
 pub mod live;
 pub mod media;
 pub mod pace;
+pub mod peer;
 pub mod persona;
 pub mod plan;
 pub mod player;

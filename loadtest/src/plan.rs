@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use inrush::session::{ClientSettings, ClientUrl, Role};
 
 use crate::connection::Target;
-use crate::persona::Persona;
+use crate::link::Link;
+use crate::persona::{Casting, Persona, Share};
 use crate::schedule::Timetable;
 
 /// One connection to be made.
@@ -17,9 +18,11 @@ pub struct Part {
     pub open_us: u64,
     /// As what.
     pub role: Role,
-    /// As what instead, if it means no good.
-    pub persona: Option<Persona>,
-    /// Number of its stream.
+    /// How it behaves.
+    pub casting: Casting,
+    /// Number of the persona that what it sees is charged to: its own, or that of the stream's publisher if it is steady.
+    pub charged: usize,
+    /// Number of its stream; of those beside the load, one that nobody publishes.
     pub stream: u32,
     /// Number among all connections.
     pub number: u32,
@@ -47,11 +50,17 @@ pub struct Plan {
     pub until_us: u64,
     /// Messages sent, of each stream.
     pub sent: Vec<AtomicU64>,
-    /// Connections that are open.
+    /// What there is to play; the first is steady.
+    pub shares: Vec<Share>,
+    /// Connections that publish or play.
     pub open: AtomicU64,
-    /// Publishers among them that have something to send yet.
+    /// Publishers among them.
+    pub publishers: AtomicU64,
+    /// Publishers that have something to send yet.
     pub publishing: AtomicU64,
-    /// Connections that ended or failed.
+    /// Steady players that lack messages which were sent.
+    pub lacking: AtomicU64,
+    /// Peers that ended or failed and do not come back.
     pub ended: AtomicU64,
     /// Told to all threads: end now.
     pub stop: AtomicBool,
@@ -68,16 +77,48 @@ impl Plan {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// How this part behaves.
+    pub fn persona(&self, part: &Part) -> &Persona {
+        &self.shares[part.casting.persona].persona
+    }
+
     /// What the connection of this part connects to, and what it says.
     pub fn target(&self, part: &Part) -> Target {
-        let url = ClientUrl::parse(&self.url.replace("{i}", &part.stream.to_string()))
-            .expect("a number in the place of {i} leaves a URL a URL, and it was one");
+        let persona = self.persona(part);
+        let url = match persona {
+            Persona::WrongKey { query } => with_query(&self.url, part.stream, query),
+            _ => self.url.replace("{i}", &part.stream.to_string()),
+        };
+        let url =
+            ClientUrl::parse(&url).expect("a number in the place of {i} leaves a URL a URL, and it was one");
         let mut settings = ClientSettings::new(url, part.role);
         settings.chunk_size_out = self.chunk_size;
         let source = match self.sources.len() {
             0 => None,
             count => Some(self.sources[part.number as usize % count]),
         };
-        Target { address: self.address, source, settings }
+        let (link, persona) = (Link::of(persona), part.casting.persona);
+        Target { address: self.address, source, settings, link, persona }
+    }
+}
+
+/// The URL of a stream with another query, and a name of its own.
+fn with_query(url: &str, stream: u32, query: &str) -> String {
+    let base = url.split('?').next().unwrap_or_default();
+    let named = match base.replace("{i}", &stream.to_string()) {
+        same if same == base => format!("{base}-{stream}"),
+        named => named,
+    };
+    if query.is_empty() { named } else { format!("{named}?{query}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_key_goes_to_a_name_of_its_own() {
+        assert_eq!(with_query("rtmp://h/live/s{i}?key=right", 7, "key=wrong"), "rtmp://h/live/s7?key=wrong");
+        assert_eq!(with_query("rtmp://h/live/s?key=right", 7, ""), "rtmp://h/live/s-7");
     }
 }

@@ -12,15 +12,22 @@ use crate::sequence::{Arrival, Sequence};
 pub struct Watch {
     sequence: Sequence,
     stream: u32,
+    /// Number of the persona that it is charged to.
+    charged: usize,
     asked_us: u64,
     ready_us: u64,
     last_us: Option<u64>,
 }
 
 impl Watch {
-    /// Of a player that asked for this stream and was let in.
-    pub fn new(stream: u32, asked_us: u64, ready_us: u64) -> Self {
-        Self { stream, asked_us, ready_us, ..Self::default() }
+    /// Of a player that asked for this stream and was let in; what it sees is charged to that persona.
+    pub fn new(stream: u32, charged: usize, asked_us: u64, ready_us: u64) -> Self {
+        Self { stream, charged, asked_us, ready_us, ..Self::default() }
+    }
+
+    /// Whether it counts for the run, rather than for a persona.
+    fn is_steady(&self) -> bool {
+        self.charged == 0
     }
 
     /// A message was read.
@@ -29,10 +36,19 @@ impl Watch {
             return;
         }
         let last_us = self.last_us.replace(now_us);
+        // Where all are steady, nothing is told twice.
+        let tells = plan.shares.len() > 1;
         match last_us {
-            None => recorder.first_frame(now_us.saturating_sub(self.asked_us)),
-            Some(last_us) if plan.is_measured(now_us) => recorder.gap(now_us - last_us),
-            Some(_) => {}
+            None if self.is_steady() => recorder.first_frame(now_us.saturating_sub(self.asked_us)),
+            Some(last_us) if plan.is_measured(now_us) => {
+                if self.is_steady() {
+                    recorder.gap(now_us - last_us);
+                }
+                if tells {
+                    recorder.persona(self.charged).gap(now_us - last_us);
+                }
+            }
+            _ => {}
         }
         let (tag, filled) = message.payload.prefix::<6>();
         if Carrier::of(message.type_id, &tag[..filled]).is_none() {
@@ -41,7 +57,8 @@ impl Watch {
         let Some(stamp) = Stamp::read(message.type_id, &message.payload) else {
             if plan.is_measured(now_us) {
                 recorder.counts.received += 1;
-                recorder.counts.unstamped += 1;
+                recorder.persona(self.charged).counts.received += 1;
+                recorder.counts.unstamped += u64::from(self.is_steady());
             }
             return;
         };
@@ -52,23 +69,55 @@ impl Watch {
             return;
         }
         recorder.counts.received += 1;
-        match arrival {
-            Arrival::Next { missing } => recorder.counts.lost += missing,
-            Arrival::Reordered => {
-                recorder.counts.reordered += 1;
-                recorder.counts.lost = recorder.counts.lost.saturating_sub(1);
+        recorder.persona(self.charged).counts.received += 1;
+        if self.is_steady() {
+            match arrival {
+                Arrival::Next { missing } => recorder.counts.lost += missing,
+                Arrival::Reordered => {
+                    recorder.counts.reordered += 1;
+                    recorder.recovered += 1;
+                }
+                Arrival::Duplicate => recorder.counts.duplicated += 1,
             }
-            Arrival::Duplicate => recorder.counts.duplicated += 1,
+        }
+        let persona = recorder.persona(self.charged);
+        match arrival {
+            Arrival::Next { missing } => persona.counts.missing += missing,
+            Arrival::Reordered => {
+                persona.counts.reordered += 1;
+                persona.recovered += 1;
+            }
+            Arrival::Duplicate => persona.counts.duplicated += 1,
         }
         // What was sent before this player came waited for it in the server's cache.
         if same_clock && stamp.due_us >= self.ready_us {
-            recorder.e2e(now_us.saturating_sub(stamp.due_us));
+            let e2e_us = now_us.saturating_sub(stamp.due_us);
+            if self.is_steady() {
+                recorder.e2e(e2e_us);
+            }
+            if tells {
+                recorder.persona(self.charged).e2e(e2e_us);
+            }
         }
+    }
+
+    /// How many messages were sent after the last one that came.
+    fn missing_at_end(&self, plan: &Plan) -> u64 {
+        let sent = plan.sent[self.stream as usize].load(std::sync::atomic::Ordering::Relaxed);
+        self.sequence.missing_at_end(sent)
+    }
+
+    /// Whether it counts for the run and something that was sent has not come yet.
+    pub fn lacks(&self, plan: &Plan) -> bool {
+        self.is_steady() && self.missing_at_end(plan) > 0
     }
 
     /// Counts what was sent after the last message that came.
     pub fn on_end(&self, plan: &Plan, recorder: &mut Recorder) {
-        let sent = plan.sent[self.stream as usize].load(std::sync::atomic::Ordering::Relaxed);
-        recorder.counts.lost += self.sequence.missing_at_end(sent);
+        let missing = self.missing_at_end(plan);
+        if self.is_steady() {
+            recorder.counts.lost += missing;
+        }
+        recorder.persona(self.charged).counts.missing += missing;
     }
 }

@@ -4,19 +4,22 @@
 //! a full socket the publisher stays where it is in its schedule. What it writes late carries the time at which it was due.
 
 use std::io::IoSlice;
+use std::sync::atomic::Ordering;
 
 use inrush::rtmp::Payload;
+use inrush::rtmp::chunk::WireHeaders;
 use smallvec::SmallVec;
 
 use crate::clock::now_us;
-use crate::connection::{Connection, Failure};
+use crate::connection::{Connection, Failure, Flushed};
 use crate::media::stamp::Stamp;
-use crate::plan::Plan;
+use crate::plan::{Part, Plan};
 use crate::report::{Recorder, Stage};
 use crate::schedule::Schedule;
 
-/// Slices a write takes at most.
-const SLICES: usize = 64;
+/// Slices and messages that a write takes at most.
+const SLICES: usize = 128;
+const BATCH: usize = 32;
 /// How long after a full socket it is tried again. Until the kernel has room, trying costs no system call.
 const RETRY_US: u64 = 1_000;
 
@@ -25,12 +28,20 @@ pub struct Publisher {
     connection: Connection,
     schedule: Schedule,
     stream: u32,
+    /// Number of the persona.
+    persona: usize,
+    /// Sequence number of the schedule's first message: a publisher that came back goes on counting.
+    first: u64,
     /// The message that is being sent.
     index: u64,
     /// Bytes of it, headers included, that are written.
     offset: usize,
-    /// The socket was full, and what is due has not been written since.
+    /// All of it waits in the connection, whose link is narrow.
+    staged: bool,
+    /// The socket was full, or the link, and what is due has not been written since.
     behind: bool,
+    /// It has reached the plan's end.
+    done: bool,
 }
 
 impl Publisher {
@@ -38,7 +49,7 @@ impl Publisher {
     pub fn new(
         mut connection: Connection,
         schedule: Schedule,
-        stream: u32,
+        part: &Part,
         plan: &Plan,
     ) -> Result<Self, Failure> {
         let now = inrush::session::Instant::from_micros(now_us());
@@ -49,7 +60,18 @@ impl Publisher {
                 .send_media_type(now, header.type_id, plan.timestamp_start_ms, &payload)
                 .map_err(|error| misuse(&error))?;
         }
-        let mut publisher = Self { connection, schedule, stream, index: 0, offset: 0, behind: false };
+        let mut publisher = Self {
+            connection,
+            schedule,
+            stream: part.stream,
+            persona: part.casting.persona,
+            first: plan.sent[part.stream as usize].load(Ordering::Relaxed),
+            index: 0,
+            offset: 0,
+            staged: false,
+            behind: false,
+            done: false,
+        };
         publisher.drain()?;
         Ok(publisher)
     }
@@ -76,21 +98,39 @@ impl Publisher {
 
     /// Writes what is due; when to come again. `None` when the plan's end is reached.
     pub fn write(&mut self, plan: &Plan, recorder: &mut Recorder) -> Result<Option<u64>, Failure> {
+        let next_us = if self.connection.link().writes_freely() {
+            self.write_freely(plan, recorder)?
+        } else {
+            self.write_narrowly(plan, recorder)?
+        };
+        self.done = next_us.is_none();
+        Ok(next_us)
+    }
+
+    /// Whether [`Self::write`] has nothing to do any more.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn write_freely(&mut self, plan: &Plan, recorder: &mut Recorder) -> Result<Option<u64>, Failure> {
         loop {
             let due_us = self.schedule.due_us(self.index);
             if self.offset == 0 {
                 if due_us >= plan.until_us {
                     return Ok(None);
                 }
-                if self.connection.unsent() > 0 && !self.connection.flush()? {
+                if self.connection.unsent() > 0 && self.connection.flush()? != Flushed::All {
                     self.behind = true;
                     return Ok(Some(now_us() + RETRY_US));
                 }
             }
             let now = now_us();
-            let part =
-                if now >= due_us { None } else { Some(self.schedule.part_due(self.index, now).unwrap_or(0)) };
-            match self.write_part(part, due_us, plan)? {
+            let wrote = if now >= due_us {
+                self.write_due(now, plan, recorder)?
+            } else {
+                self.write_part(self.schedule.part_due(self.index, now).unwrap_or(0), due_us, plan, recorder)?
+            };
+            match wrote {
                 Wrote::NotDue => {
                     self.behind = false;
                     return Ok(Some(self.schedule.next_due_us(self.index, self.offset)));
@@ -99,52 +139,71 @@ impl Publisher {
                     self.behind = true;
                     return Ok(Some(now + RETRY_US));
                 }
-                Wrote::Some { bytes, whole } => {
-                    recorder.bytes_in += bytes as u64;
-                    if whole {
-                        if plan.is_measured(due_us) {
-                            recorder.counts.due += 1;
-                            recorder.counts.sent += 1;
-                            if !self.behind {
-                                recorder.generator_late(now.saturating_sub(due_us));
-                            }
-                        }
-                        (self.index, self.offset) = (self.index + 1, 0);
-                        plan.sent[self.stream as usize]
-                            .store(self.index, std::sync::atomic::Ordering::Relaxed);
-                    }
-                }
+                Wrote::Some => {}
             }
         }
     }
 
-    /// Writes the message up to `part` bytes, or to its end.
-    fn write_part(&mut self, part: Option<usize>, due_us: u64, plan: &Plan) -> Result<Wrote, Failure> {
-        if part.is_some_and(|part| part <= self.offset) {
+    /// Writes as much of what is due as the socket takes at once, several messages if they are late or come in bursts.
+    fn write_due(&mut self, now: u64, plan: &Plan, recorder: &mut Recorder) -> Result<Wrote, Failure> {
+        let mut batch = SmallVec::<[Framed; 2]>::new();
+        for index in self.index.. {
+            let due_us = self.schedule.due_us(index);
+            let due = due_us <= now && due_us < plan.until_us;
+            // The first is due, and may be of a message that was begun.
+            if batch.len() == BATCH || !due && !batch.is_empty() {
+                break;
+            }
+            batch.push(self.frame(index, due_us, plan)?);
+        }
+        let mut slices = SmallVec::<[IoSlice<'_>; SLICES]>::new();
+        let mut skip = self.offset;
+        for framed in &batch {
+            framed.headers.for_each_slice(&framed.payload, |slice| {
+                let skipped = skip.min(slice.len());
+                skip -= skipped;
+                if skipped < slice.len() && slices.len() < SLICES {
+                    slices.push(IoSlice::new(&slice[skipped..]));
+                }
+            });
+        }
+        let mut written = match self.write_slices(&slices)? {
+            None => return Ok(Wrote::Full),
+            Some(bytes) => bytes,
+        };
+        recorder.bytes_in += written as u64;
+        for framed in &batch {
+            let left = framed.headers.wire_len() - self.offset;
+            if written < left {
+                self.offset += written;
+                break;
+            }
+            written -= left;
+            self.on_sent(framed.due_us, now, plan, recorder);
+        }
+        Ok(Wrote::Some)
+    }
+
+    /// Writes the message up to `part` bytes.
+    fn write_part(
+        &mut self,
+        part: usize,
+        due_us: u64,
+        plan: &Plan,
+        recorder: &mut Recorder,
+    ) -> Result<Wrote, Failure> {
+        if part <= self.offset {
             return Ok(Wrote::NotDue);
         }
-        let message = self.schedule.message(self.index);
-        let stamp = Stamp { machine: plan.machine, stream: self.stream, sequence: self.index, due_us };
-        let head = match message.carrier {
-            Some(carrier) => stamp.behind(&message.head, carrier),
-            None => message.head.clone(),
-        };
-        let payload: Payload = [head, message.body.clone()].into_iter().collect();
-        let timestamp = plan.timestamp_start_ms.wrapping_add(self.schedule.media_ms(self.index) as u32);
-        let type_id = message.type_id;
-        let headers = self
-            .connection
-            .session()
-            .wire_headers(type_id, timestamp, payload.len())
-            .map_err(|error| misuse(&error))?;
-        let length = headers.wire_len();
-        let end = part.map_or(length, |part| part.min(length));
+        let framed = self.frame(self.index, due_us, plan)?;
+        let length = framed.headers.wire_len();
+        let end = part.min(length);
         if end <= self.offset {
             return Ok(Wrote::NotDue);
         }
         let mut slices = SmallVec::<[IoSlice<'_>; SLICES]>::new();
         let (mut skip, mut left) = (self.offset, end - self.offset);
-        headers.for_each_slice(&payload, |slice| {
+        framed.headers.for_each_slice(&framed.payload, |slice| {
             let skipped = skip.min(slice.len());
             skip -= skipped;
             let wanted = left.min(slice.len() - skipped);
@@ -153,16 +212,108 @@ impl Publisher {
                 left -= wanted;
             }
         });
-        match self.connection.socket().try_write_vectored(&slices) {
-            Ok(bytes) => {
-                self.offset += bytes;
-                Ok(Wrote::Some { bytes, whole: self.offset == length })
+        let Some(bytes) = self.write_slices(&slices)? else { return Ok(Wrote::Full) };
+        recorder.bytes_in += bytes as u64;
+        self.offset += bytes;
+        if self.offset == length {
+            self.on_sent(due_us, due_us, plan, recorder);
+        }
+        Ok(Wrote::Some)
+    }
+
+    /// Writes through a link that takes less than a socket, message by message.
+    fn write_narrowly(&mut self, plan: &Plan, recorder: &mut Recorder) -> Result<Option<u64>, Failure> {
+        loop {
+            let before = self.connection.unsent();
+            let flushed = self.connection.flush()?;
+            recorder.bytes_in += (before - self.connection.unsent()) as u64;
+            let now = now_us();
+            match flushed {
+                Flushed::All => {}
+                Flushed::Full => {
+                    self.behind = true;
+                    return Ok(Some(now + RETRY_US));
+                }
+                Flushed::Until(at_us) => {
+                    // A slow link is late by itself, and has no end when the others have.
+                    self.behind |= at_us > now;
+                    return Ok((at_us <= now || now < plan.until_us).then_some(at_us));
+                }
             }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(Wrote::Full),
+            if self.staged {
+                self.staged = false;
+                self.count_sent(plan, recorder, self.schedule.due_us(self.index));
+                self.index += 1;
+            }
+            let due_us = self.schedule.due_us(self.index);
+            if due_us >= plan.until_us {
+                return Ok(None);
+            }
+            if now < due_us {
+                self.behind = false;
+                return Ok(Some(due_us));
+            }
+            if plan.is_measured(due_us) && !self.behind {
+                recorder.generator_late(now - due_us);
+            }
+            let framed = self.frame(self.index, due_us, plan)?;
+            let now = inrush::session::Instant::from_micros(now);
+            self.connection
+                .session()
+                .send_media_type(now, framed.type_id, framed.timestamp, &framed.payload)
+                .map_err(|error| misuse(&error))?;
+            while self.connection.next_event()?.is_some() {}
+            self.staged = true;
+        }
+    }
+
+    /// A message with its stamp and its headers.
+    fn frame(&mut self, index: u64, due_us: u64, plan: &Plan) -> Result<Framed, Failure> {
+        let message = self.schedule.message(index);
+        let sequence = self.first + index;
+        let stamp = Stamp { machine: plan.machine, stream: self.stream, sequence, due_us };
+        let head = match message.carrier {
+            Some(carrier) => stamp.behind(&message.head, carrier),
+            None => message.head.clone(),
+        };
+        let payload: Payload = [head, message.body.clone()].into_iter().collect();
+        let timestamp = plan.timestamp_start_ms.wrapping_add(self.schedule.media_ms(index) as u32);
+        let type_id = message.type_id;
+        let headers = self
+            .connection
+            .session()
+            .wire_headers(type_id, timestamp, payload.len())
+            .map_err(|error| misuse(&error))?;
+        Ok(Framed { due_us, type_id, timestamp, headers, payload })
+    }
+
+    /// How many bytes the socket took; `None` when it is full.
+    fn write_slices(&self, slices: &[IoSlice<'_>]) -> Result<Option<usize>, Failure> {
+        match self.connection.socket().try_write_vectored(slices) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => {
                 Err(Failure { stage: Stage::Media, kind: error.kind().to_string(), refused: false })
             }
         }
+    }
+
+    /// The last byte of the message was written.
+    fn on_sent(&mut self, due_us: u64, now: u64, plan: &Plan, recorder: &mut Recorder) {
+        self.count_sent(plan, recorder, due_us);
+        if plan.is_measured(due_us) && !self.behind {
+            recorder.generator_late(now.saturating_sub(due_us));
+        }
+        (self.index, self.offset) = (self.index + 1, 0);
+    }
+
+    fn count_sent(&self, plan: &Plan, recorder: &mut Recorder, due_us: u64) {
+        if plan.is_measured(due_us) {
+            recorder.counts.due += 1;
+            recorder.counts.sent += 1;
+            recorder.persona(self.persona).counts.sent += 1;
+        }
+        plan.sent[self.stream as usize].store(self.first + self.index + 1, Ordering::Relaxed);
     }
 
     /// Counts what was due and will not be sent any more.
@@ -186,16 +337,30 @@ impl Publisher {
         }
     }
 
+    /// The connection, for a goodbye; `None` in the middle of a message, where none can be said.
+    pub fn into_connection(self) -> Option<Connection> {
+        (self.offset == 0).then_some(self.connection)
+    }
+
     /// The connection.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 }
 
+/// A message as it is sent.
+struct Framed {
+    due_us: u64,
+    type_id: u8,
+    timestamp: u32,
+    headers: WireHeaders,
+    payload: Payload,
+}
+
 enum Wrote {
     NotDue,
     Full,
-    Some { bytes: usize, whole: bool },
+    Some,
 }
 
 /// The session was closed meanwhile.

@@ -3,43 +3,30 @@
 //! # Errors
 //! [`BadInput`] before any load starts; a server that dies while it runs ends it, and what was measured is in the report.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::channel;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use inrush::session::{ClientUrl, ClientUrlError, Role};
+use inrush::session::{ClientUrl, Role};
 
 use crate::cli::Load;
 use crate::clock::{machine, now_us};
-use crate::live::Live;
-use crate::media::flv::{self, FlvError};
-use crate::media::synthetic::{self, Pattern};
-use crate::persona::Persona;
+use crate::gather::Gathering;
+use crate::input::{BadInput, media, pin, ports_per_source, raise_file_limit, resolve};
+use crate::persona::Cast;
 use crate::plan::{Part, Plan};
-use crate::process::{self, Usage};
-use crate::report::{
-    MediaSetting, PersonaShare, Recorder, Run, RunFacts, Sample, ServerUse, Setting, Validity,
-    without_secrets,
-};
+use crate::process;
+use crate::report::{PersonaShare, Run, RunFacts, ServerUse, Setting, Validity, without_secrets};
 use crate::schedule::Timetable;
-use crate::worker::{self, Tick};
+use crate::worker;
 
-/// How long a TCP connection may take that shows whether there is a server at all.
-const PROBE: Duration = Duration::from_secs(5);
 /// Until the first connection, so that all threads are there.
 const LEAD_US: u64 = 50_000;
-/// How long after the end what is on its way may take.
-const LINGER_US: u64 = 500_000;
-/// How long a publisher may take to write what was due.
-const BACKLOG_US_MAX: u64 = 5_000_000;
 /// A generator whose p99 is later than this tells nothing about a server.
 const LATE_US_MAX: u64 = 10_000;
-/// Descriptors of this process beside its connections.
-const OTHER_FDS: u64 = 64;
 
 /// What is done with streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,66 +37,6 @@ pub enum Mode {
     Play,
     /// `mixed`
     Mixed,
-}
-
-/// Why no load was started.
-#[derive(Debug, thiserror::Error)]
-pub enum BadInput {
-    /// The URL is not RTMP.
-    #[error("--url: {0}")]
-    Url(#[from] ClientUrlError),
-    /// We have no TLS.
-    #[error("--url: rtmps is not supported")]
-    Tls,
-    /// Many streams of one name.
-    #[error("--url: {0} streams need {{i}} in the name, as in rtmp://host/app/name{{i}}")]
-    Pattern(u32),
-    /// The file is no media.
-    #[error("--flv {0}: {1}")]
-    Flv(String, FlvError),
-    /// There is no such host.
-    #[error("{host} has no address: {error}")]
-    Resolve {
-        /// As in the URL.
-        host: String,
-        /// What the resolver says.
-        error: io::Error,
-    },
-    /// Nobody answers.
-    #[error("no server at {0}: {1}")]
-    Connect(SocketAddr, io::Error),
-    /// The process is gone.
-    #[error("--server-pid: there is no process {0}")]
-    Pid(u32),
-    /// Too few descriptors.
-    #[error("{wanted} connections need {needed} open files and the limit is {limit}: ulimit -n {needed}")]
-    Files {
-        /// Connections.
-        wanted: u64,
-        /// Descriptors.
-        needed: u64,
-        /// The hard limit.
-        limit: u64,
-    },
-    /// Too few ports.
-    #[error(
-        "{wanted} connections to one address need as many ports, and there are {ports}: give more --source addresses"
-    )]
-    Ports {
-        /// Connections.
-        wanted: u64,
-        /// Ports of all source addresses.
-        ports: u64,
-    },
-    /// Another family than the server's, or none of this machine's addresses.
-    #[error("--source {0}: {1}")]
-    Source(IpAddr, io::Error),
-    /// A CPU cannot be used.
-    #[error("--cpus: {0}: {1}")]
-    Cpu(u32, io::Error),
-    /// The machine is out of something.
-    #[error("{0}")]
-    Io(#[from] io::Error),
 }
 
 /// What came of a run.
@@ -143,12 +70,10 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         );
     }
     let peers = u64::from(publishers) + u64::from(players);
-    let hostile: Vec<_> = load
-        .persona
-        .iter()
-        .flat_map(|share| std::iter::repeat_n(share.persona, (peers as f64 * share.share).round() as usize))
-        .collect();
-    let connections = peers + hostile.len() as u64;
+    // Before anything is made for each of them.
+    raise_file_limit(peers)?;
+    let cast = Cast::new(&load.persona, publishers, players, load.seed)?;
+    let connections = peers + cast.extras.len() as u64;
     raise_file_limit(connections)?;
     let idle = match load.server_pid {
         Some(pid) => Some((pid, process::usage(pid).ok_or(BadInput::Pid(pid))?, process::pss_bytes(pid))),
@@ -168,7 +93,7 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     }
 
     let started_us = now_us() + LEAD_US;
-    let parts = parts(publishers, players, streams, &hostile, load.ramp, started_us);
+    let parts = parts(&cast, streams, load.ramp, started_us);
     let opened_us = parts.last().map_or(started_us, |part| part.open_us);
     let from_us = opened_us + load.warmup.as_micros() as u64;
     let plan = Arc::new(Plan {
@@ -182,8 +107,11 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         from_us,
         until_us: from_us + load.duration.as_micros() as u64,
         sent: (0..streams).map(|_| AtomicU64::new(0)).collect(),
+        shares: cast.shares.clone(),
         open: AtomicU64::new(0),
+        publishers: AtomicU64::new(0),
         publishing: AtomicU64::new(0),
+        lacking: AtomicU64::new(0),
         ended: AtomicU64::new(0),
         stop: AtomicBool::new(false),
     });
@@ -204,30 +132,15 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     }
     drop(sender);
 
-    let mut watch = Watch {
-        plan: &plan,
-        threads,
-        parts: peers,
-        pid: load.server_pid,
-        total: Recorder::new(),
-        series: Vec::new(),
-        tick: None,
-        last: idle.map(|(_, usage, _)| (now_us(), usage)),
-        begin: None,
-        end: None,
-        rss_bytes_max: 0,
-        server_died: false,
-        live: Live::new(),
-        shown_us: started_us,
-    };
-    watch.until_the_end(&ticks);
+    let mut gathering = Gathering::new(&plan, threads, peers, idle.map(|(pid, usage, _)| (pid, usage)));
+    gathering.until_the_end(&ticks);
     plan.stop.store(true, Ordering::Relaxed);
     for worker in workers {
         worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     }
-    watch.rest(&ticks);
+    gathering.rest(&ticks);
 
-    let Watch { total, series, begin, end, server_died, rss_bytes_max, .. } = watch;
+    let Gathering { total, series, begin, end, server_died, rss_bytes_max, .. } = gathering;
     let server = match (idle, begin, end) {
         (Some((_, idle, idle_pss)), Some(begin), Some(end)) => Some(ServerUse {
             user_s: end.usage.user_s - begin.usage.user_s,
@@ -254,7 +167,12 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         ));
     }
     if server_died {
-        valid.spoil("the server went away before the end");
+        // A server that says no to everybody is there, and yet nothing was measured.
+        let accepted = total.counts.publishes_accepted + total.counts.plays_accepted;
+        valid.spoil(match accepted {
+            0 => "no publish and no play was accepted",
+            _ => "the server went away before the end",
+        });
     }
     let facts = RunFacts {
         started_at_unix_ms,
@@ -273,12 +191,13 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
             personas: load
                 .persona
                 .iter()
-                .map(|share| PersonaShare { name: share.persona.name().to_owned(), share: share.share })
+                .map(|share| PersonaShare { name: share.label(), share: share.share })
                 .collect(),
             threads: u32::from(load.threads),
             cpus: load.cpus.as_ref().map(|cpus| cpus.0.clone()).unwrap_or_default(),
             sources: sources.iter().map(IpAddr::to_string).collect(),
         },
+        personas: personas(&cast),
         valid,
         duration_s: ended_us.saturating_sub(plan.from_us) as f64 / 1e6,
         opening_s: (opened_us - started_us) as f64 / 1e6,
@@ -292,271 +211,41 @@ fn end_of_measurement(plan: &Plan, sampled_us: Option<u64>) -> u64 {
     sampled_us.unwrap_or_else(now_us).min(plan.until_us)
 }
 
-fn media(load: &Load) -> Result<(crate::media::Media, MediaSetting), BadInput> {
-    let gop_frames = load.gop.unwrap_or(load.fps * 2);
-    let setting = MediaSetting {
-        source: "synthetic".to_owned(),
-        bitrate_bps: load.bitrate,
-        fps: f64::from(load.fps),
-        gop_s: f64::from(gop_frames) / f64::from(load.fps),
-        seed: load.seed,
-    };
-    match &load.flv {
-        None => {
-            let pattern = Pattern { bitrate_bps: load.bitrate, fps: load.fps, gop_frames, seed: load.seed };
-            Ok((synthetic::media(&pattern), setting))
-        }
-        Some(file) => {
-            let name = file.display().to_string();
-            let media = flv::media(file).map_err(|error| BadInput::Flv(name.clone(), error))?;
-            let period_s = f64::from(media.period_ms) / 1e3;
-            let setting = MediaSetting {
-                source: name,
-                bitrate_bps: media.bits_per_second(),
-                fps: media.video_messages() as f64 / period_s,
-                gop_s: period_s / media.key_frames().max(1) as f64,
-                seed: 0,
-            };
-            Ok((media, setting))
-        }
-    }
+/// Kinds of peers with how many there are; none where all are steady.
+fn personas(cast: &Cast) -> Vec<(String, u64)> {
+    let all = cast.shares.iter().enumerate().map(|(at, share)| (share.label(), cast.count(at)));
+    if cast.shares.len() > 1 { all.collect() } else { Vec::new() }
 }
 
-fn resolve(url: &ClientUrl, sources: &[IpAddr]) -> Result<SocketAddr, BadInput> {
-    for source in sources {
-        TcpListener::bind((*source, 0)).map_err(|error| BadInput::Source(*source, error))?;
-    }
-    let unresolved = |error| BadInput::Resolve { host: url.host.clone(), error };
-    let addresses = (url.host.as_str(), url.port).to_socket_addrs().map_err(unresolved)?;
-    let mut failed = None;
-    for address in addresses {
-        if let Some(source) = sources.iter().find(|source| source.is_ipv4() != address.is_ipv4()) {
-            let family = io::Error::other(format!("cannot reach {address} from there"));
-            failed = failed.or(Some(BadInput::Source(*source, family)));
-            continue;
-        }
-        match std::net::TcpStream::connect_timeout(&address, PROBE) {
-            Ok(_) => return Ok(address),
-            Err(error) => failed = failed.or(Some(BadInput::Connect(address, error))),
-        }
-    }
-    Err(failed.unwrap_or_else(|| unresolved(io::ErrorKind::NotFound.into())))
-}
-
-/// Ports that the kernel gives out to connections, for each address they come from.
-fn ports_per_source() -> u64 {
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let mut ends = range.split_ascii_whitespace().map_while(|end| end.parse::<u64>().ok());
-    match (ends.next(), ends.next()) {
-        (Some(first), Some(last)) if first <= last => last - first + 1,
-        _ => 28_232, // the kernel's default
-    }
-}
-
-/// Publishers first, then players, then those that mean no good.
-fn parts(
-    publishers: u32,
-    players: u32,
-    streams: u32,
-    hostile: &[Persona],
-    ramp: f64,
-    started_us: u64,
-) -> Vec<Part> {
-    let roles = (0..publishers)
-        .map(|stream| (Role::Publish, stream))
-        .chain((0..players).map(|player| (Role::Play, player % streams)));
-    let open_us = |number: u32| match ramp {
-        0.0 => started_us,
-        ramp => started_us + (f64::from(number) / ramp * 1e6) as u64,
-    };
-    let peers = roles.map(|(role, stream)| (role, stream, None));
-    let hostile = hostile.iter().map(|persona| (Role::Publish, 0, Some(*persona)));
+/// Publishers first, then players, then those beside the load.
+fn parts(cast: &Cast, streams: u32, ramp: f64, started_us: u64) -> Vec<Part> {
+    let publishers = (0..streams)
+        .zip(&cast.publishers)
+        .map(|(stream, casting)| (Role::Publish, stream, *casting, casting.persona));
+    let players = (0..).zip(&cast.players).map(|(player, casting)| {
+        let stream: u32 = player % streams;
+        let charged = match casting.persona {
+            // A stream of another process is as steady as it can be.
+            0 => cast.publishers.get(stream as usize).map_or(0, |publisher| publisher.persona),
+            own => own,
+        };
+        (Role::Play, stream, *casting, charged)
+    });
+    let extras = (streams..)
+        .zip(&cast.extras)
+        .map(|(stream, casting)| (Role::Publish, stream, *casting, casting.persona));
     (0..)
-        .zip(peers.chain(hostile))
-        .map(|(number, (role, stream, persona))| Part {
-            open_us: open_us(number),
+        .zip(publishers.chain(players).chain(extras))
+        .map(|(number, (role, stream, casting, charged))| Part {
+            open_us: match ramp {
+                0.0 => started_us,
+                ramp => started_us + (f64::from(number) / ramp * 1e6) as u64,
+            },
             role,
-            persona,
+            casting,
+            charged,
             stream,
             number,
         })
         .collect()
-}
-
-fn raise_file_limit(connections: u64) -> Result<(), BadInput> {
-    let needed = connections + OTHER_FDS;
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is valid for the length of the call.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
-        return Err(io::Error::last_os_error().into());
-    }
-    if limit.rlim_cur >= needed {
-        return Ok(());
-    }
-    if limit.rlim_max < needed {
-        return Err(BadInput::Files { wanted: connections, needed, limit: limit.rlim_max });
-    }
-    limit.rlim_cur = limit.rlim_max;
-    // SAFETY: as above.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } != 0 {
-        return Err(io::Error::last_os_error().into());
-    }
-    Ok(())
-}
-
-/// Ties the calling thread to a CPU.
-fn pin(cpu: u32) -> io::Result<()> {
-    // SAFETY: a CPU set is plain bits, all zero is the empty one; `cli` bounds `cpu` below its 1,024; the set outlives the call.
-    let result = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu as usize, &mut set);
-        libc::sched_setaffinity(0, size_of_val(&set), &set)
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// The server at a moment that matters.
-#[derive(Clone, Copy)]
-struct Reading {
-    at_us: u64,
-    usage: Usage,
-    pss_bytes: Option<u64>,
-    connections: u64,
-    publishers: u64,
-}
-
-/// The run's own thread: gathers what the others record, and looks at the server.
-struct Watch<'a> {
-    plan: &'a Plan,
-    threads: usize,
-    parts: u64,
-    pid: Option<u32>,
-    total: Recorder,
-    series: Vec<Sample>,
-    /// What came of the second that is being gathered: its end, from how many threads, what.
-    tick: Option<(u64, usize, Recorder)>,
-    /// The last look at the server's CPU time.
-    last: Option<(u64, Usage)>,
-    begin: Option<Reading>,
-    end: Option<Reading>,
-    rss_bytes_max: u64,
-    server_died: bool,
-    live: Live,
-    /// End of the second that was shown last.
-    shown_us: u64,
-}
-
-impl Watch<'_> {
-    fn until_the_end(&mut self, ticks: &Receiver<Tick>) {
-        let mut quiet_from_us = None;
-        loop {
-            let now = now_us();
-            let (from_us, until_us) = (self.plan.from_us, self.plan.until_us);
-            if self.begin.is_none() && now >= from_us {
-                self.begin = self.reading();
-            }
-            if self.end.is_none() && now >= until_us {
-                self.end = self.reading();
-            }
-            let publishing = self.plan.publishing.load(Ordering::Relaxed);
-            if now >= until_us {
-                if publishing == 0 || now >= until_us + BACKLOG_US_MAX {
-                    let quiet_from_us = *quiet_from_us.get_or_insert(now);
-                    if now >= quiet_from_us + LINGER_US {
-                        return;
-                    }
-                }
-            } else if self.is_server_gone() {
-                self.server_died = true;
-                self.end = self.end.or_else(|| self.reading());
-                return;
-            }
-            let next_us = [from_us, until_us].into_iter().filter(|at_us| *at_us > now).min();
-            let wait_us = next_us.map_or(20_000, |next_us| (next_us - now).min(20_000));
-            match ticks.recv_timeout(Duration::from_micros(wait_us)) {
-                Ok(tick) => self.on_tick(tick),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        }
-    }
-
-    /// What the threads had left when they ended.
-    fn rest(&mut self, ticks: &Receiver<Tick>) {
-        while let Ok(tick) = ticks.try_recv() {
-            self.on_tick(tick);
-        }
-        self.finish_tick();
-    }
-
-    /// The process is gone, or all connections are that there were to be.
-    fn is_server_gone(&self) -> bool {
-        self.pid.is_some_and(|pid| process::usage(pid).is_none())
-            || self.plan.ended.load(Ordering::Relaxed) >= self.parts
-    }
-
-    fn reading(&mut self) -> Option<Reading> {
-        let pid = self.pid?;
-        let usage = process::usage(pid)?;
-        self.rss_bytes_max = self.rss_bytes_max.max(usage.rss_bytes);
-        Some(Reading {
-            at_us: now_us(),
-            usage,
-            pss_bytes: process::pss_bytes(pid),
-            connections: self.plan.open.load(Ordering::Relaxed),
-            publishers: self.plan.publishing.load(Ordering::Relaxed),
-        })
-    }
-
-    fn on_tick(&mut self, tick: Tick) {
-        match &mut self.tick {
-            Some((end_us, threads, recorder)) if *end_us == tick.end_us && *threads < self.threads => {
-                recorder.merge(&tick.recorder);
-                *threads += 1;
-            }
-            _ => {
-                self.finish_tick();
-                self.tick = Some((tick.end_us, 1, tick.recorder));
-            }
-        }
-        if self.tick.as_ref().is_some_and(|(_, threads, _)| *threads == self.threads) {
-            self.finish_tick();
-        }
-    }
-
-    /// A second is complete, or as complete as it gets.
-    fn finish_tick(&mut self) {
-        let Some((end_us, _, mut recorder)) = self.tick.take() else { return };
-        let now = now_us();
-        let used = self.pid.and_then(process::usage);
-        let cpu_share = match (used, self.last) {
-            (Some(used), Some((last_us, last))) if now > last_us => {
-                let cpu_s = used.user_s + used.system_s - last.user_s - last.system_s;
-                Some(cpu_s * 1e6 / (now - last_us) as f64)
-            }
-            _ => None,
-        };
-        self.last = used.map(|used| (now, used));
-        if let Some(used) = used {
-            self.rss_bytes_max = self.rss_bytes_max.max(used.rss_bytes);
-        }
-        let sample = Sample {
-            t_s: (end_us as f64 - self.plan.from_us as f64) / 1e6,
-            bytes_in: recorder.bytes_in,
-            bytes_out: recorder.bytes_out,
-            cpu_share,
-            rss_bytes: used.map(|used| used.rss_bytes),
-            e2e_p99_us: recorder.e2e_p99_us(),
-            connections: self.plan.open.load(Ordering::Relaxed),
-        };
-        let interval = Duration::from_micros(end_us.saturating_sub(self.shown_us));
-        self.live.show(&sample, interval, &self.total.counts);
-        self.shown_us = end_us;
-        self.series.push(sample);
-        // Bytes are those of the measurement only; whatever else was recorded knows that of itself.
-        if end_us <= self.plan.from_us || end_us > self.plan.until_us {
-            (recorder.bytes_in, recorder.bytes_out) = (0, 0);
-        }
-        self.total.merge(&recorder);
-    }
 }

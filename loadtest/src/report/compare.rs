@@ -28,6 +28,8 @@ const FIGURES: &[&str] = &[
     "e2e.max",
     "gap.p99",
     "generator_late.p99",
+    "rtt.p50",
+    "rtt.p99",
     "sent",
     "received",
     "lost",
@@ -39,11 +41,13 @@ const FIGURES: &[&str] = &[
     "mbit_per_second_in",
     "mbit_per_second_out",
     "connections_per_second",
+    "sessions_per_second",
     "user_s",
     "system_s",
     "cpu_share",
     "cpu_s_per_gb_in",
     "cpu_s_per_gb_out",
+    "cpu_us_per_session",
     "rss_bytes",
     "pss_bytes",
     "per_connection_bytes",
@@ -194,6 +198,8 @@ e2e.p999                10.0 ms  10.0 ms  1.00x
 e2e.max                 10.0 ms  10.0 ms  1.00x
 gap.p99                 33.0 ms  33.0 ms  1.00x
 generator_late.p99        99 µs    99 µs  1.00x
+rtt.p50                  110 µs   110 µs  1.00x
+rtt.p99                  300 µs   300 µs  1.00x
 sent                        102      102  1.00x
 received                    100      100  1.00x
 lost                          2        0
@@ -205,11 +211,13 @@ errors                        5        5  1.00x
 mbit_per_second_in        4,000    4,000  1.00x
 mbit_per_second_out       2,000    2,000  1.00x
 connections_per_second        4        4  1.00x
+sessions_per_second           1        1  1.00x
 user_s                  0.500 s  0.500 s  1.00x
 system_s                 1.50 s   1.50 s  1.00x
 cpu_share                 0.500    0.500  1.00x
 cpu_s_per_gb_in          1.00 s  0.500 s  0.50x
 cpu_s_per_gb_out         2.00 s   2.00 s  1.00x
+cpu_us_per_session       500 ms   500 ms  1.00x
 rss_bytes               34.0 MB  34.0 MB  1.00x
 pss_bytes               33.0 MB        -
 per_connection_bytes    1.50 MB  1.50 MB  1.00x

@@ -23,6 +23,16 @@ pub(super) fn run() -> Run {
         plays_accepted: 1,
         ..Counts::default()
     };
+    for us in [100, 110, 300] {
+        recorder.rtt(us);
+    }
+    recorder.sessions = 4;
+    let stalling = recorder.persona(1);
+    stalling.counts =
+        PersonaCounts { opened: 1, accepted: 1, received: 50, missing: 7, ..PersonaCounts::default() };
+    stalling.e2e(2_000_000);
+    stalling.gap(1_000_000);
+    stalling.error(Stage::Media, "closed by <the> server");
     recorder.bytes_in = 2_000_000_000;
     recorder.bytes_out = 1_000_000_000;
     for _ in 0..3 {
@@ -64,6 +74,7 @@ pub(super) fn run() -> Run {
             cpus: vec![1],
             sources: Vec::new(),
         },
+        personas: vec![("steady".to_owned(), 1), ("stalling:1".to_owned(), 1)],
         valid: Validity::default(),
         duration_s: 4.0,
         opening_s: 0.5,

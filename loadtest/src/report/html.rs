@@ -12,7 +12,7 @@ use super::plot::{Line, Plot, Scale};
 use super::summary;
 
 /// Distributions of media, drawn together.
-const MEDIA: [&str; 3] = ["e2e", "gap", "generator_late"];
+const MEDIA: [&str; 4] = ["e2e", "gap", "generator_late", "rtt"];
 
 /// Distributions of getting connected, drawn together.
 const CONNECTING: [&str; 5] =
@@ -67,6 +67,7 @@ pub fn page(run: &Run, verdicts: &[(String, bool)]) -> String {
         .map(|errors| (errors.stage.name(), format!("{} × {}", number(errors.count as f64), errors.kind)))
         .collect();
     table(&mut page, "Errors", &errors);
+    table(&mut page, "Personas", &summary::personas(run));
     table(&mut page, "Throughput", &summary::throughput(run));
     table(&mut page, "Server", &summary::server(run));
     table(&mut page, "Setting", &summary::setting(&run.setting));
@@ -248,8 +249,8 @@ mod tests {
         let page = page(&fixture::run(), &[]);
         let plots: Vec<_> = page.match_indices("<figure>").collect();
         assert_eq!(plots.len(), 7);
-        // e2e, gap, generator_late; tcp_connect, handshake, publish_accepted; in, out; and one each.
-        assert_eq!(page.matches("<polyline").count(), 3 + 3 + 2 + 4);
+        // e2e, gap, generator_late, rtt; tcp_connect, handshake, publish_accepted; in, out; and one each.
+        assert_eq!(page.matches("<polyline").count(), 4 + 3 + 2 + 4);
         assert!(!page.contains("NaN") && !page.contains("inf\""), "{page}");
     }
 
@@ -259,7 +260,7 @@ mod tests {
         run.setting.url = "rtmp://<script>'\"&".to_owned();
         run.valid.spoil("<b>");
         let page = page(&run, &[("failed: <i>".to_owned(), true)]);
-        for tag in ["<script", "<b>r", "<li><b>", "<i>", "<refused>"] {
+        for tag in ["<script", "<b>r", "<li><b>", "<i>", "<refused>", "<the>"] {
             assert!(!page.contains(tag), "{tag}");
         }
         assert!(page.contains("<title>mixed rtmp://&lt;script&gt;&#39;&quot;&amp;</title>"));

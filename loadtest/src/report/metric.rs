@@ -1,14 +1,14 @@
 //! A figure of a run by its name, as `--fail-if` and `compare` use it.
 //!
 //! Names are the paths in the JSON, with or without the section in front: `e2e.p99` is `latencies.e2e.p99`, `lost` is
-//! `counts.lost`. Any percentile can be asked for: `p99.95`, or without the point, `p9995`. `errors` and `errors.STAGE` are sums.
+//! `counts.lost`, `personas.storm.lost` the sum over all personas of that kind. Any percentile can be asked for: `p99.95`, or without the point, `p9995`. `errors` and `errors.STAGE` are sums.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::model::{Counts, Latencies, Run, ServerCost, Stage, Throughput};
+use super::model::{Counts, Latencies, PersonaCounts, Run, ServerCost, Stage, Throughput};
 
 /// The stages of [`Metric`] `errors.STAGE`.
 const STAGES: [Stage; 6] =
@@ -41,6 +41,7 @@ enum Source {
     Throughput(String),
     Server(String),
     Errors(Option<Stage>),
+    Persona(String, String),
     Duration,
 }
 
@@ -84,9 +85,13 @@ impl Metric {
     /// What it is measured in.
     pub fn unit(&self) -> Unit {
         match &self.source {
-            Source::Latency(_, Statistic::Count) | Source::Count(_) | Source::Errors(_) => Unit::Number,
+            Source::Latency(_, Statistic::Count)
+            | Source::Count(_)
+            | Source::Errors(_)
+            | Source::Persona(..) => Unit::Number,
             Source::Latency(..) => Unit::Microseconds,
             Source::Duration => Unit::Seconds,
+            Source::Server(key) if key.starts_with("cpu_us_") => Unit::Microseconds,
             Source::Throughput(key) if key.starts_with("bytes_") => Unit::Bytes,
             Source::Server(key) if key.ends_with("_bytes") => Unit::Bytes,
             Source::Server(key) if key.ends_with("_s") || key.starts_with("cpu_s_") => Unit::Seconds,
@@ -124,6 +129,13 @@ impl Metric {
                     .map(|errors| errors.count as f64)
                     .sum(),
             ),
+            Source::Persona(kind, key) => {
+                let of_kind = run.personas.iter().filter(|persona| persona.kind() == kind);
+                of_kind
+                    .filter_map(|persona| persona.counts.named().into_iter().find(|(name, _)| name == key))
+                    .map(|(_, count)| count as f64)
+                    .reduce(|sum, count| sum + count)
+            }
             Source::Duration => Some(run.duration_s),
         }
     }
@@ -143,6 +155,12 @@ fn keys(section: Value) -> Vec<String> {
         Value::Object(fields) => fields.into_iter().map(|(key, _)| key).collect(),
         _ => Vec::new(),
     }
+}
+
+/// `personas.KIND.COUNT`.
+fn persona<'a>(head: &str, tail: Option<&'a str>) -> Option<(&'a str, &'a str)> {
+    let (kind, key) = tail.filter(|_| head == "personas")?.split_once('.')?;
+    PersonaCounts::default().named().iter().any(|(name, _)| *name == key).then_some((kind, key))
 }
 
 /// The names of all figures, distributions without their statistics.
@@ -187,10 +205,12 @@ impl FromStr for Metric {
                 STAGES.into_iter().find(|stage| head == "errors" && tail == Some(stage.name()))
             {
                 Source::Errors(Some(stage))
+            } else if let Some((kind, key)) = persona(head, tail) {
+                Source::Persona(kind.to_owned(), key.to_owned())
             } else {
                 let latencies = latencies.into_iter().map(|name| format!("{name}.p99"));
                 let known: Vec<_> = latencies.chain(counts).chain(throughput).chain(server).collect();
-                let known = format!("{}, duration_s, errors", known.join(", "));
+                let known = format!("{}, duration_s, errors, personas.NAME.lost", known.join(", "));
                 return Err(UnknownMetric::Name { name: name.to_owned(), known });
             };
         Ok(Self { name: name.to_owned(), source })
@@ -336,6 +356,14 @@ mod tests {
         assert_eq!(value("errors"), Some(5.0));
         assert_eq!(value("errors.handshake"), Some(3.0));
         assert_eq!(value("errors.play"), Some(0.0));
+    }
+
+    #[test]
+    fn a_persona_is_named_by_its_kind() {
+        assert_eq!(value("personas.stalling.missing"), Some(7.0));
+        assert_eq!(value("personas.storm.missing"), None);
+        assert!("personas.stalling.nothing".parse::<Metric>().is_err());
+        assert!("personas.stalling".parse::<Metric>().is_err());
     }
 
     #[test]

@@ -19,8 +19,8 @@ mod threshold;
 pub use histogram::{Bucket, HIGHEST_US, Histogram};
 pub use metric::{Metric, Unit, UnknownMetric};
 pub use model::{
-    Counts, Latencies, MediaSetting, PersonaShare, ReadError, Run, Sample, ServerCost, Setting, Stage,
-    StageErrors, Throughput, VERSION, Validity, without_secrets,
+    Counts, Latencies, MediaSetting, PersonaCounts, PersonaResult, PersonaShare, ReadError, Run, Sample,
+    ServerCost, Setting, Stage, StageErrors, Throughput, VERSION, Validity, without_secrets,
 };
 pub use recorder::{Recorder, RunFacts, ServerUse};
 pub use threshold::{BadThreshold, Threshold, Verdict};

@@ -30,8 +30,11 @@ pub struct Run {
     pub latencies: Latencies,
     /// What happened how often.
     pub counts: Counts,
-    /// What failed, by stage and kind.
+    /// What failed for steady peers, by stage and kind.
     pub errors: Vec<StageErrors>,
+    /// What each kind of peers made of it; empty when all are steady.
+    #[serde(default)]
+    pub personas: Vec<PersonaResult>,
     /// How much was moved.
     pub throughput: Throughput,
     /// What it cost the server; absent without `--server-pid`.
@@ -95,7 +98,7 @@ pub struct MediaSetting {
 /// How many of the peers are of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PersonaShare {
-    /// `steady`, `slow`, `stalling`, …
+    /// As on the command line, without secrets.
     pub name: String,
     /// Its share, 0 to 1.
     pub share: f64,
@@ -144,11 +147,13 @@ pub struct Latencies {
     pub gap: Histogram,
     /// A message's due time to the moment at which the harness wrote it: what the harness itself adds.
     pub generator_late: Histogram,
+    /// Publishers' smoothed round-trip time (`tcpi_rtt` of `TCP_INFO`), about once a second each.
+    pub rtt: Histogram,
 }
 
 impl Latencies {
     /// Each distribution with its name, in the order of a connection's life.
-    pub fn named(&self) -> [(&'static str, &Histogram); 8] {
+    pub fn named(&self) -> [(&'static str, &Histogram); 9] {
         [
             ("tcp_connect", &self.tcp_connect),
             ("handshake", &self.handshake),
@@ -158,6 +163,7 @@ impl Latencies {
             ("e2e", &self.e2e),
             ("gap", &self.gap),
             ("generator_late", &self.generator_late),
+            ("rtt", &self.rtt),
         ]
     }
 
@@ -167,17 +173,17 @@ impl Latencies {
     }
 }
 
-/// Declares [`Counts`] with what must not forget a field.
+/// Declares a struct of counts with what must not forget a field.
 macro_rules! counts {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What happened how often.
+    ($(#[$about:meta])* $counts:ident: $($(#[$doc:meta])* $name:ident,)*) => {
+        $(#[$about])*
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(default)]
-        pub struct Counts {
+        pub struct $counts {
             $($(#[$doc])* pub $name: u64,)*
         }
 
-        impl Counts {
+        impl $counts {
             /// Adds another thread's.
             pub fn merge(&mut self, other: &Self) {
                 $(self.$name = self.$name.saturating_add(other.$name);)*
@@ -192,6 +198,9 @@ macro_rules! counts {
 }
 
 counts! {
+    /// What happened how often. Failures, and what is wrong with messages, are those of steady peers: the others' are in
+    /// [`PersonaCounts`].
+    Counts:
     /// Media messages that fell due while measured.
     due,
     /// Media messages that publishers wrote.
@@ -224,6 +233,64 @@ counts! {
     plays_refused,
     /// Connections of hostile personas that the server ended, as it should.
     hostile_ended,
+}
+
+counts! {
+    /// What happened to the peers of one kind how often.
+    PersonaCounts:
+    /// Connections opened.
+    opened,
+    /// `publish` and `play` requests accepted.
+    accepted,
+    /// `publish` and `play` requests refused.
+    refused,
+    /// Connections that failed before they published or played, those refused among them.
+    failed,
+    /// Connections that ended although they were to go on.
+    lost,
+    /// Connections opened again.
+    reconnects,
+    /// Connections of hostile peers that the server ended, as it should.
+    ended,
+    /// Media messages that its publishers wrote.
+    sent,
+    /// Media messages read by its players, and by steady players of its publishers.
+    received,
+    /// Of these streams, messages missing between two that a player read.
+    missing,
+    /// Of these streams, messages that a player read again.
+    duplicated,
+    /// Of these streams, messages that a player read after a later one.
+    reordered,
+}
+
+/// What the peers of one kind made of the run.
+///
+/// A message is charged to the player's persona, or to its publisher's where the player is steady.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PersonaResult {
+    /// As on the command line, without secrets: `steady`, `stalling:2`, …
+    pub name: String,
+    /// Peers that are of this kind.
+    pub peers: u64,
+    /// What happened how often.
+    #[serde(flatten)]
+    pub counts: PersonaCounts,
+    /// A message's due time to its last byte at a player, microseconds.
+    pub e2e: Histogram,
+    /// From one message to the next at a player, microseconds.
+    pub gap: Histogram,
+    /// What failed, by stage and kind.
+    pub errors: Vec<StageErrors>,
+}
+
+impl PersonaResult {
+    /// The name without its parameter, and without `publish.` or `play.`.
+    pub fn kind(&self) -> &str {
+        let name = self.name.split(':').next().unwrap_or_default();
+        name.strip_prefix("publish.").or(name.strip_prefix("play.")).unwrap_or(name)
+    }
 }
 
 /// Where in a connection's life something failed.
@@ -289,8 +356,10 @@ pub struct Throughput {
     pub messages_per_second_in: f64,
     /// Media messages a second read from the server.
     pub messages_per_second_out: f64,
-    /// Connections opened a second, from the first to the last.
+    /// Connections opened a second, from the first to the last; without those opened again.
     pub connections_per_second: f64,
+    /// Publish and play requests accepted a second.
+    pub sessions_per_second: f64,
 }
 
 /// What the run cost the server's process.
@@ -307,6 +376,8 @@ pub struct ServerCost {
     pub cpu_s_per_gb_in: Option<f64>,
     /// CPU seconds for each GB out; absent when nothing came out.
     pub cpu_s_per_gb_out: Option<f64>,
+    /// CPU microseconds for each publish and play accepted while measured; absent when none was.
+    pub cpu_us_per_session: Option<f64>,
     /// Resident memory at its highest.
     pub rss_bytes: u64,
     /// Proportional memory (PSS) at the end of the measurement; absent when the kernel does not let us read it.
@@ -369,7 +440,8 @@ impl Run {
             return Err(ReadError::Version(version));
         }
         let run: Self = serde_json::from_str(text)?;
-        for (name, histogram) in run.latencies.named() {
+        let personas = run.personas.iter().flat_map(|persona| [("e2e", &persona.e2e), ("gap", &persona.gap)]);
+        for (name, histogram) in run.latencies.named().into_iter().chain(personas) {
             histogram.check().map_err(|what| ReadError::Histogram { name, what })?;
         }
         Ok(run)
@@ -427,7 +499,7 @@ mod tests {
         let keys = |pointer: &str| -> Vec<String> {
             json.pointer(pointer).unwrap().as_object().unwrap().keys().cloned().collect()
         };
-        let mut top: Vec<_> = "version tool started_at_unix_ms setting valid duration_s latencies counts errors throughput server series"
+        let mut top: Vec<_> = "version tool started_at_unix_ms setting valid duration_s latencies counts errors personas throughput server series"
             .split(' ')
             .collect();
         top.sort_unstable();
@@ -456,9 +528,18 @@ mod tests {
         let (top, json) = readme.split_once("## The JSON").unwrap();
         assert!(!top.is_empty());
         let run: serde_json::Value = serde_json::from_str(&fixture::run().to_json()).unwrap();
-        for pointer in
-            ["", "/latencies", "/latencies/e2e", "/counts", "/errors/0", "/server", "/series/0", "/valid"]
-        {
+        for pointer in [
+            "",
+            "/latencies",
+            "/latencies/e2e",
+            "/counts",
+            "/errors/0",
+            "/personas/0",
+            "/throughput",
+            "/server",
+            "/series/0",
+            "/valid",
+        ] {
             for key in run.pointer(pointer).unwrap().as_object().unwrap().keys() {
                 assert!(
                     json.contains(&format!("`{key}`")) || json.contains(&format!("`{key}[]`")),

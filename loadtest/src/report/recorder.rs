@@ -11,7 +11,8 @@ use hdrhistogram::Histogram as Hdr;
 
 use super::histogram::{HIGHEST_US, Histogram, empty};
 use super::model::{
-    Counts, Latencies, Run, Sample, ServerCost, Setting, Stage, StageErrors, Throughput, VERSION, Validity,
+    Counts, Latencies, PersonaCounts, PersonaResult, Run, Sample, ServerCost, Setting, Stage, StageErrors,
+    Throughput, VERSION, Validity,
 };
 
 /// Kinds of errors that are told apart in a stage.
@@ -33,14 +34,36 @@ pub struct Recorder {
     e2e: Hdr<u64>,
     gap: Hdr<u64>,
     generator_late: Hdr<u64>,
+    rtt: Hdr<u64>,
     /// What happened how often.
     pub counts: Counts,
     /// Bytes written to the server.
     pub bytes_in: u64,
     /// Bytes read from the server.
     pub bytes_out: u64,
-    errors: BTreeMap<(Stage, String), u64>,
+    /// Publish and play requests accepted while measured.
+    pub sessions: u64,
+    /// Messages counted as lost, here or in an earlier recorder, that came after all.
+    pub recovered: u64,
+    errors: Errors,
+    personas: Vec<PersonaRecorder>,
 }
+
+/// The same of one kind of peers.
+#[derive(Clone, Debug)]
+pub struct PersonaRecorder {
+    /// What happened how often.
+    pub counts: PersonaCounts,
+    /// As [`Recorder::recovered`].
+    pub recovered: u64,
+    e2e: Hdr<u64>,
+    gap: Hdr<u64>,
+    errors: Errors,
+}
+
+/// How often which failure was, with bounded kinds.
+#[derive(Clone, Debug, Default)]
+struct Errors(BTreeMap<(Stage, String), u64>);
 
 /// Declares a method that records for each histogram, and what walks over all of them.
 macro_rules! latencies {
@@ -53,7 +76,10 @@ macro_rules! latencies {
                     counts: Counts::default(),
                     bytes_in: 0,
                     bytes_out: 0,
-                    errors: BTreeMap::new(),
+                    sessions: 0,
+                    recovered: 0,
+                    errors: Errors::default(),
+                    personas: Vec::new(),
                 }
             }
 
@@ -90,6 +116,8 @@ latencies! {
     gap,
     /// Records how long after its due time the harness wrote a message.
     generator_late,
+    /// Records a publisher's round-trip time.
+    rtt,
 }
 
 impl Default for Recorder {
@@ -105,6 +133,8 @@ pub struct RunFacts {
     pub started_at_unix_ms: u64,
     /// What was asked for.
     pub setting: Setting,
+    /// Kinds of peers in the order of their numbers, each with how many there are; empty when all are steady.
+    pub personas: Vec<(String, u64)>,
     /// Whether the figures may be believed.
     pub valid: Validity,
     /// How long was measured, seconds.
@@ -137,17 +167,18 @@ pub struct ServerUse {
 }
 
 impl Recorder {
-    /// Counts a failure. `kind` is the error's text; what is too long of it is cut, and what a terminal would obey is replaced.
+    /// Counts a failure of a steady peer. `kind` is the error's text; what is too long of it is cut, and what a terminal would
+    /// obey is replaced.
     pub fn error(&mut self, stage: Stage, kind: &str) {
-        let shown = |char: char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char };
-        self.errors_of(stage, kind.chars().take(KIND_CHARS).map(shown).collect(), 1);
+        self.errors.count(stage, kind);
     }
 
-    fn errors_of(&mut self, stage: Stage, kind: String, count: u64) {
-        let known = self.errors.contains_key(&(stage, kind.clone()));
-        let full = self.errors.keys().filter(|(at, _)| *at == stage).count() >= KINDS;
-        let kind = if known || !full { kind } else { "other".to_owned() };
-        *self.errors.entry((stage, kind)).or_default() += count;
+    /// The part of one kind of peers, by its number in the run's cast.
+    pub fn persona(&mut self, number: usize) -> &mut PersonaRecorder {
+        if self.personas.len() <= number {
+            self.personas.resize_with(number + 1, PersonaRecorder::default);
+        }
+        &mut self.personas[number]
     }
 
     /// Adds what another one holds.
@@ -156,8 +187,11 @@ impl Recorder {
         self.counts.merge(&other.counts);
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
-        for ((stage, kind), count) in &other.errors {
-            self.errors_of(*stage, kind.clone(), *count);
+        self.sessions += other.sessions;
+        self.recovered += other.recovered;
+        self.errors.merge(&other.errors);
+        for (number, persona) in other.personas.iter().enumerate() {
+            self.persona(number).merge(persona);
         }
     }
 
@@ -178,7 +212,10 @@ impl Recorder {
 
     /// Makes the run of it.
     pub fn into_run(self, facts: RunFacts) -> Run {
-        let RunFacts { started_at_unix_ms, setting, valid, duration_s, opening_s, server, series } = facts;
+        let RunFacts { started_at_unix_ms, setting, personas, valid, duration_s, opening_s, server, series } =
+            facts;
+        // Those that recorded nothing are there as well.
+        let parts = self.personas.iter().cloned().chain(std::iter::repeat_with(PersonaRecorder::default));
         let gb_in = self.bytes_in as f64 / 1e9;
         let gb_out = self.bytes_out as f64 / 1e9;
         let a_second = |count: f64| if duration_s > 0.0 { count / duration_s } else { 0.0 };
@@ -192,10 +229,11 @@ impl Recorder {
             messages_per_second_in: a_second(self.counts.sent as f64),
             messages_per_second_out: a_second(self.counts.received as f64),
             connections_per_second: if opening_s > 0.0 {
-                self.counts.connections_opened as f64 / opening_s
+                self.counts.connections_opened.saturating_sub(self.counts.reconnects) as f64 / opening_s
             } else {
                 0.0
             },
+            sessions_per_second: a_second(self.sessions as f64),
         };
         let server = server.map(|used| {
             let cpu_s = used.user_s + used.system_s;
@@ -207,6 +245,7 @@ impl Recorder {
                 cpu_share: a_second(cpu_s),
                 cpu_s_per_gb_in: (gb_in > 0.0).then(|| cpu_s / gb_in),
                 cpu_s_per_gb_out: (gb_out > 0.0).then(|| cpu_s / gb_out),
+                cpu_us_per_session: (self.sessions > 0).then(|| cpu_s * 1e6 / self.sessions as f64),
                 rss_bytes: used.rss_bytes,
                 pss_bytes: used.pss_bytes,
                 per_connection_bytes: each(used.connections),
@@ -221,16 +260,85 @@ impl Recorder {
             valid,
             duration_s,
             latencies: self.latencies(),
-            counts: self.counts,
-            errors: self
-                .errors
+            counts: Counts { lost: self.counts.lost.saturating_sub(self.recovered), ..self.counts },
+            errors: self.errors.into_list(),
+            personas: personas
                 .into_iter()
-                .map(|((stage, kind), count)| StageErrors { stage, kind, count })
+                .zip(parts)
+                .map(|((name, peers), part)| part.into_result(name, peers))
                 .collect(),
             throughput,
             server,
             series,
         }
+    }
+}
+
+impl Default for PersonaRecorder {
+    fn default() -> Self {
+        Self {
+            counts: PersonaCounts::default(),
+            recovered: 0,
+            e2e: empty(),
+            gap: empty(),
+            errors: Errors::default(),
+        }
+    }
+}
+
+impl PersonaRecorder {
+    /// Records the time from a message's due time to its last byte at a player.
+    pub fn e2e(&mut self, us: u64) {
+        self.e2e.record(us.min(HIGHEST_US)).expect("a histogram that grows takes any value");
+    }
+
+    /// Records the time from one message to the next at a player.
+    pub fn gap(&mut self, us: u64) {
+        self.gap.record(us.min(HIGHEST_US)).expect("a histogram that grows takes any value");
+    }
+
+    /// Counts a failure, as [`Recorder::error`].
+    pub fn error(&mut self, stage: Stage, kind: &str) {
+        self.errors.count(stage, kind);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.counts.merge(&other.counts);
+        self.recovered += other.recovered;
+        self.e2e.add(&other.e2e).expect("a histogram that grows takes another of its digits");
+        self.gap.add(&other.gap).expect("a histogram that grows takes another of its digits");
+        self.errors.merge(&other.errors);
+    }
+
+    fn into_result(self, name: String, peers: u64) -> PersonaResult {
+        let (e2e, gap) = (Histogram::from(&self.e2e), Histogram::from(&self.gap));
+        let missing = self.counts.missing.saturating_sub(self.recovered);
+        let counts = PersonaCounts { missing, ..self.counts };
+        PersonaResult { name, peers, counts, e2e, gap, errors: self.errors.into_list() }
+    }
+}
+
+impl Errors {
+    fn count(&mut self, stage: Stage, kind: &str) {
+        let shown = |char: char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char };
+        self.add(stage, kind.chars().take(KIND_CHARS).map(shown).collect(), 1);
+    }
+
+    fn add(&mut self, stage: Stage, kind: String, count: u64) {
+        let known = self.0.contains_key(&(stage, kind.clone()));
+        let full = self.0.keys().filter(|(at, _)| *at == stage).count() >= KINDS;
+        let kind = if known || !full { kind } else { "other".to_owned() };
+        *self.0.entry((stage, kind)).or_default() += count;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for ((stage, kind), count) in &other.0 {
+            self.add(*stage, kind.clone(), *count);
+        }
+    }
+
+    fn into_list(self) -> Vec<StageErrors> {
+        self.0.into_iter().map(|((stage, kind), count)| StageErrors { stage, kind, count }).collect()
     }
 }
 
@@ -251,16 +359,33 @@ mod tests {
             recorder.counts.lost += 3;
             recorder.bytes_out += 10;
             recorder.error(Stage::Play, "refused");
+            recorder.persona(2).e2e(9_000);
+            recorder.persona(2).counts.missing += 1;
+            recorder.persona(2).error(Stage::Media, "gone");
         }
         let taken = a.take();
         assert_eq!(a.e2e_p99_us(), None);
         a.merge(&taken);
         a.merge(&b);
-        let (a, both) = (a.into_run(RunFacts::default()), both.into_run(RunFacts::default()));
+        let facts = RunFacts { personas: vec![(String::new(), 1); 3], ..RunFacts::default() };
+        let (a, both) = (a.into_run(facts.clone()), both.into_run(facts));
+        assert_eq!((a.personas[0].counts.missing, a.personas[2].counts.missing), (0, 1));
+        assert_eq!((a.personas[2].e2e.count, a.personas[2].errors.len()), (1, 1));
         assert_eq!(a, both);
         // What is longer than an hour is an hour, within three digits.
         assert!(a.latencies.e2e.max.abs_diff(HIGHEST_US) < HIGHEST_US / 1000);
         assert_eq!(a.latencies.e2e.check(), Ok(()));
+    }
+
+    #[test]
+    fn what_comes_a_second_after_it_was_missed_is_not_lost() {
+        let mut recorder = Recorder::new();
+        recorder.counts.lost += 3;
+        let mut total = recorder.take();
+        recorder.recovered += 2;
+        recorder.persona(0).recovered += 1;
+        total.merge(&recorder);
+        assert_eq!(total.into_run(RunFacts::default()).counts.lost, 1);
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub fn text(run: &Run) -> String {
             .collect();
         section(&mut text, "errors", &rows);
     }
+    if !run.personas.is_empty() {
+        section(&mut text, "personas", &personas(run));
+    }
     section(&mut text, "throughput", &throughput(run));
     if run.server.is_some() {
         section(&mut text, "server", &server(run));
@@ -127,6 +130,28 @@ pub(super) fn counts(run: &Run) -> Vec<(&'static str, String)> {
         .collect()
 }
 
+/// Each kind of peers with what happened to it, and a line for each kind of failure.
+pub(super) fn personas(run: &Run) -> Vec<(&str, String)> {
+    let mut rows = Vec::new();
+    for persona in &run.personas {
+        let mut told = format!("{:>13}", number(persona.peers as f64));
+        for (name, count) in persona.counts.named().into_iter().filter(|(_, count)| *count > 0) {
+            let _ = write!(told, "  {name} {}", number(count as f64));
+        }
+        if persona.e2e.count > 0 {
+            let [p50, p99, max] =
+                [persona.e2e.p50, persona.e2e.p99, persona.e2e.max].map(|us| duration(us as f64));
+            let _ = write!(told, "  e2e p50 {p50}, p99 {p99}, max {max}");
+        }
+        rows.push((persona.name.as_str(), told));
+        for errors in &persona.errors {
+            let (count, stage) = (number(errors.count as f64), errors.stage.name());
+            rows.push(("", format!("{count:>13}  {stage}: {}", errors.kind)));
+        }
+    }
+    rows
+}
+
 /// Rates in and out.
 pub(super) fn throughput(run: &Run) -> Vec<(&'static str, String)> {
     let moved = &run.throughput;
@@ -137,6 +162,7 @@ pub(super) fn throughput(run: &Run) -> Vec<(&'static str, String)> {
         ("in", row(moved.bytes_in, moved.mbit_per_second_in, moved.messages_per_second_in)),
         ("out", row(moved.bytes_out, moved.mbit_per_second_out, moved.messages_per_second_out)),
         ("connections", format!("{:>13}/s", digits(moved.connections_per_second))),
+        ("sessions", format!("{:>13}/s", digits(moved.sessions_per_second))),
     ]
 }
 
@@ -160,6 +186,7 @@ pub(super) fn server(run: &Run) -> Vec<(&'static str, String)> {
     };
     optional("cpu_s_per_gb_in", cost.cpu_s_per_gb_in, &|value| format!("{} s/GB", digits(value)));
     optional("cpu_s_per_gb_out", cost.cpu_s_per_gb_out, &|value| format!("{} s/GB", digits(value)));
+    optional("cpu_us_per_session", cost.cpu_us_per_session, &duration);
     optional("rss_bytes", Some(cost.rss_bytes as f64), &bytes);
     optional("pss_bytes", cost.pss_bytes.map(|pss| pss as f64), &bytes);
     optional("per_connection_bytes", cost.per_connection_bytes, &bytes);
@@ -201,6 +228,7 @@ latencies              count       min       p50       p90       p99     p99.9  
   e2e                    100    100 µs   5.00 ms   9.01 ms   9.90 ms   10.0 ms   10.0 ms
   gap                    100   33.0 ms   33.0 ms   33.0 ms   33.0 ms   33.0 ms   33.0 ms
   generator_late         100      1 µs     50 µs     90 µs     99 µs    100 µs    100 µs
+  rtt                      3    100 µs    110 µs    300 µs    300 µs    300 µs    300 µs
 
 counts
   due                            102
@@ -217,15 +245,22 @@ errors
   handshake                        3  the peer closed
   publish                          2  <refused> & \"gone\"
 
+personas
+  steady                           1
+  stalling:1                       1  opened 1  accepted 1  received 50  missing 7  e2e p50 2.00 s, p99 2.00 s, max 2.00 s
+                                   1  media: closed by <the> server
+
 throughput
   in                         2.00 GB  4000 Mbit/s  25.5 messages/s
   out                        1.00 GB  2000 Mbit/s  25.0 messages/s
   connections                   4.00/s
+  sessions                      1.00/s
 
 server
   cpu                         2.00 s  user 0.500 s, system 1.50 s, 50.0 % of a core
   cpu_s_per_gb_in          1.00 s/GB
   cpu_s_per_gb_out         2.00 s/GB
+  cpu_us_per_session          500 ms
   rss_bytes                  34.0 MB
   pss_bytes                  33.0 MB
   per_connection_bytes       1.50 MB
@@ -247,7 +282,7 @@ server
     fn an_empty_run_has_no_figures_to_show() {
         let text = text(&Run::default());
         assert!(
-            !text.contains("latencies") && !text.contains("server") && !text.contains("errors"),
+            ["latencies", "server", "errors", "personas"].iter().all(|section| !text.contains(section)),
             "{text}"
         );
         assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
