@@ -15,6 +15,8 @@ pub struct Watch {
     asked_us: u64,
     ready_us: u64,
     last_us: Option<u64>,
+    /// Numbers from here on are counted as lost when they are missing.
+    counted_from: Option<u64>,
 }
 
 impl Watch {
@@ -48,16 +50,21 @@ impl Watch {
         let arrival = self.sequence.on_arrival(stamp.sequence);
         // Another machine's clock tells nothing here.
         let same_clock = stamp.machine == plan.machine;
+        // Also one that is not measured itself may have been counted, by a later one that is.
+        let was_counted = self.counted_from.is_some_and(|from| stamp.sequence >= from);
+        if arrival == Arrival::Reordered && was_counted {
+            recorder.found += 1;
+        }
         if !plan.is_measured(if same_clock { stamp.due_us } else { now_us }) {
             return;
         }
         recorder.counts.received += 1;
         match arrival {
-            Arrival::Next { missing } => recorder.counts.lost += missing,
-            Arrival::Reordered => {
-                recorder.counts.reordered += 1;
-                recorder.counts.lost = recorder.counts.lost.saturating_sub(1);
+            Arrival::Next { missing } => {
+                recorder.counts.lost += missing;
+                self.counted_from.get_or_insert(stamp.sequence - missing);
             }
+            Arrival::Reordered => recorder.counts.reordered += 1,
             Arrival::Duplicate => recorder.counts.duplicated += 1,
         }
         // What was sent before this player came waited for it in the server's cache.

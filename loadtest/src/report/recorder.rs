@@ -39,6 +39,9 @@ pub struct Recorder {
     pub bytes_in: u64,
     /// Bytes read from the server.
     pub bytes_out: u64,
+    /// Messages that came after they were counted as lost, maybe by a recorder that was handed over since: settled by
+    /// [`Recorder::merge`].
+    pub found: u64,
     errors: BTreeMap<(Stage, String), u64>,
 }
 
@@ -53,6 +56,7 @@ macro_rules! latencies {
                     counts: Counts::default(),
                     bytes_in: 0,
                     bytes_out: 0,
+                    found: 0,
                     errors: BTreeMap::new(),
                 }
             }
@@ -156,6 +160,10 @@ impl Recorder {
         self.counts.merge(&other.counts);
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
+        self.found += other.found;
+        let settled = self.found.min(self.counts.lost);
+        self.counts.lost -= settled;
+        self.found -= settled;
         for ((stage, kind), count) in &other.errors {
             self.errors_of(*stage, kind.clone(), *count);
         }
@@ -261,6 +269,21 @@ mod tests {
         // What is longer than an hour is an hour, within three digits.
         assert!(a.latencies.e2e.max.abs_diff(HIGHEST_US) < HIGHEST_US / 1000);
         assert_eq!(a.latencies.e2e.check(), Ok(()));
+    }
+
+    /// A message is missed before a hand-over and comes after it, on another thread even.
+    #[test]
+    fn what_was_lost_and_came_is_not_lost() {
+        for lost_first in [true, false] {
+            let (mut before, mut after, mut total) = (Recorder::new(), Recorder::new(), Recorder::new());
+            before.counts.lost = 3;
+            after.found = 2;
+            let order = if lost_first { [&before, &after] } else { [&after, &before] };
+            for recorder in order {
+                total.merge(recorder);
+            }
+            assert_eq!(total.into_run(RunFacts::default()).counts.lost, 1);
+        }
     }
 
     #[test]
