@@ -78,6 +78,14 @@ pub enum BadInput {
     /// Nobody answers.
     #[error("no server at {0}: {1}")]
     Connect(SocketAddr, io::Error),
+    /// Somebody answers and lets nobody in: what a load is to be of does not exist.
+    #[error("the server let in none of {wanted}: {what}")]
+    Refused {
+        /// Connections.
+        wanted: String,
+        /// Where in a connection's life, and what.
+        what: String,
+    },
     /// The process is gone.
     #[error("--server-pid: there is no process {0}")]
     Pid(u32),
@@ -208,6 +216,7 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         plan: &plan,
         threads,
         parts: peers,
+        publishers: u64::from(publishers),
         pid: load.server_pid,
         total: Recorder::new(),
         series: Vec::new(),
@@ -226,6 +235,19 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     }
     watch.rest(&ticks);
+
+    let counts = &watch.total.counts;
+    // Personas may be let in by nobody, and rightly so.
+    if load.persona.is_empty()
+        && (watch.has_no_publisher() || counts.plays_accepted + counts.publishes_accepted == 0)
+    {
+        let wanted = match publishers {
+            0 => format!("{players} players"),
+            _ => format!("{publishers} publishers"),
+        };
+        let what = watch.total.commonest_error().map(|(stage, kind)| format!("{}: {kind}", stage.name()));
+        return Err(BadInput::Refused { wanted, what: what.unwrap_or_else(|| "no answer".to_owned()) });
+    }
 
     let Watch { total, series, begin, end, server_died, rss_bytes_max, .. } = watch;
     let server = match (idle, begin, end) {
@@ -430,6 +452,7 @@ struct Watch<'a> {
     plan: &'a Plan,
     threads: usize,
     parts: u64,
+    publishers: u64,
     pid: Option<u32>,
     total: Recorder,
     series: Vec<Sample>,
@@ -466,6 +489,8 @@ impl Watch<'_> {
                         return;
                     }
                 }
+            } else if self.has_no_publisher() {
+                return;
             } else if self.is_server_gone() {
                 self.server_died = true;
                 self.end = self.end.or_else(|| self.reading());
@@ -493,6 +518,12 @@ impl Watch<'_> {
     fn is_server_gone(&self) -> bool {
         self.pid.is_some_and(|pid| process::usage(pid).is_none())
             || self.plan.ended.load(Ordering::Relaxed) >= self.parts
+    }
+
+    /// All were refused that were to publish.
+    fn has_no_publisher(&self) -> bool {
+        let counts = &self.total.counts;
+        self.publishers > 0 && counts.publishes_accepted == 0 && counts.publishes_refused >= self.publishers
     }
 
     fn reading(&mut self) -> Option<Reading> {

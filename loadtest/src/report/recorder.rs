@@ -184,6 +184,12 @@ impl Recorder {
         (!self.generator_late.is_empty()).then(|| self.generator_late.value_at_percentile(percent))
     }
 
+    /// What failed most often.
+    pub fn commonest_error(&self) -> Option<(Stage, &str)> {
+        let most = self.errors.iter().max_by_key(|(_, count)| **count);
+        most.map(|((stage, kind), _)| (*stage, kind.as_str()))
+    }
+
     /// Makes the run of it.
     pub fn into_run(self, facts: RunFacts) -> Run {
         let RunFacts { started_at_unix_ms, setting, valid, duration_s, opening_s, server, series } = facts;
