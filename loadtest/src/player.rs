@@ -53,7 +53,7 @@ impl Watch {
         // Also one that is not measured itself may have been counted, by a later one that is.
         let was_counted = self.counted_from.is_some_and(|from| stamp.sequence >= from);
         if arrival == Arrival::Reordered && was_counted {
-            recorder.found += 1;
+            recorder.recovered += 1;
         }
         if !plan.is_measured(if same_clock { stamp.due_us } else { now_us }) {
             return;

@@ -41,7 +41,7 @@ pub struct Recorder {
     pub bytes_out: u64,
     /// Messages that came after they were counted as lost, maybe by a recorder that was handed over since: settled by
     /// [`Recorder::merge`].
-    pub found: u64,
+    pub recovered: u64,
     errors: BTreeMap<(Stage, String), u64>,
 }
 
@@ -56,7 +56,7 @@ macro_rules! latencies {
                     counts: Counts::default(),
                     bytes_in: 0,
                     bytes_out: 0,
-                    found: 0,
+                    recovered: 0,
                     errors: BTreeMap::new(),
                 }
             }
@@ -160,10 +160,10 @@ impl Recorder {
         self.counts.merge(&other.counts);
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
-        self.found += other.found;
-        let settled = self.found.min(self.counts.lost);
+        self.recovered += other.recovered;
+        let settled = self.recovered.min(self.counts.lost);
         self.counts.lost -= settled;
-        self.found -= settled;
+        self.recovered -= settled;
         for ((stage, kind), count) in &other.errors {
             self.errors_of(*stage, kind.clone(), *count);
         }
@@ -283,7 +283,7 @@ mod tests {
         for lost_first in [true, false] {
             let (mut before, mut after, mut total) = (Recorder::new(), Recorder::new(), Recorder::new());
             before.counts.lost = 3;
-            after.found = 2;
+            after.recovered = 2;
             let order = if lost_first { [&before, &after] } else { [&after, &before] };
             for recorder in order {
                 total.merge(recorder);
