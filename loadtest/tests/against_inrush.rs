@@ -80,7 +80,7 @@ fn a_server_that_dies_ends_the_run_with_what_was_measured() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(began.elapsed() < Duration::from_secs(15));
     assert!(!run.valid.ok && run.valid.reasons.iter().any(|reason| reason.contains("went away")));
-    assert!(run.counts.received > 0 && run.counts.connections_lost > 0, "{:?}", run.counts);
+    assert!(run.counts.received > 0, "{:?}", run.counts);
     assert!(run.duration_s < 15.0 && run.latencies.e2e.count > 0, "{} s", run.duration_s);
     assert!(String::from_utf8_lossy(&output.stdout).contains("went away"), "{output:?}");
     assert!(page.text().contains("Not valid") && page.text().ends_with("</html>\n"));

@@ -167,7 +167,8 @@ fn a_name_that_is_taken_is_refused() {
     let (output, run) = measure(&[&line[..], &["--duration", "1.5", "--fail-if", "errors>0"]].concat());
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!((run.counts.publishes_accepted, run.counts.publishes_refused), (1, 1));
-    assert!(run.counts.sent > 0 && run.valid.ok);
+    // A busy machine may have made the generator late, but the server was there.
+    assert!(run.counts.sent > 0 && !run.valid.reasons.iter().any(|reason| reason.contains("went away")));
     let refused: Vec<_> =
         run.errors.iter().map(|error| (error.stage, error.kind.as_str(), error.count)).collect();
     assert_eq!(refused, [(Stage::Publish, "NetStream.Publish.BadName", 1)]);
