@@ -60,13 +60,20 @@ pub struct Passed {
     pub due_us: u64,
     /// When the proxy had read it.
     pub read_us: u64,
-    /// When the proxy had written it.
+    /// When the proxy went to write it.
+    pub released_us: u64,
+    /// When it had written it. The reader may have it before, since it can be woken in the midst of a write.
     pub written_us: u64,
 }
 
 impl Passed {
-    /// From its due time to the proxy's write.
+    /// From its due time until the proxy went to write it.
     pub fn latency_us(&self) -> u64 {
+        self.released_us - self.due_us
+    }
+
+    /// From its due time until the proxy had written it.
+    pub fn latency_us_max(&self) -> u64 {
         self.written_us - self.due_us
     }
 }
@@ -208,12 +215,13 @@ impl Shared {
                     }
                 }
             }
+            let released_us = now_us();
             if client.write_all(&out).is_err() {
                 return;
             }
             if let What::Message { trace: Some(trace), .. } = what {
                 let mut deeds = self.deeds.lock().expect("no thread panicked over it");
-                deeds.passed.push(Passed { written_us: now_us(), ..trace.passed });
+                deeds.passed.push(Passed { released_us, written_us: now_us(), ..trace.passed });
                 deeds.repeated += u64::from(trace.is_repeated);
                 deeds.reordered += u64::from(trace.is_reordered);
             }
@@ -285,7 +293,7 @@ impl<F: FnMut(Item) -> bool> Way<'_, F> {
         let players = &self.shared.players;
         let player = *self.player.get_or_insert_with(|| players.fetch_add(1, Ordering::Relaxed));
         let (sequence, due_us) = (stamp.sequence, stamp.due_us);
-        let passed = Passed { player, sequence, due_us, read_us, written_us: 0 };
+        let passed = Passed { player, sequence, due_us, read_us, released_us: 0, written_us: 0 };
         match (self.shared.manners.fate)(player, stamp.sequence) {
             Fate::Pass => self.pass(message, passed, false),
             Fate::Drop => {
