@@ -31,6 +31,7 @@ pub struct Gathering<'a> {
     plan: &'a Plan,
     threads: usize,
     peers: u64,
+    publishers: u64,
     pid: Option<u32>,
     pub(crate) total: Recorder,
     pub(crate) series: Vec<Sample>,
@@ -48,12 +49,19 @@ pub struct Gathering<'a> {
 }
 
 impl Gathering<'_> {
-    /// Of a run of so many threads and peers. `idle` is what the server used before the load.
-    pub fn new(plan: &Plan, threads: usize, peers: u64, idle: Option<(u32, Usage)>) -> Gathering<'_> {
+    /// Of a run of so many threads, peers, and publishers among them. `idle` is what the server used before the load.
+    pub fn new(
+        plan: &Plan,
+        threads: usize,
+        peers: u64,
+        publishers: u64,
+        idle: Option<(u32, Usage)>,
+    ) -> Gathering<'_> {
         Gathering {
             plan,
             threads,
             peers,
+            publishers,
             pid: idle.map(|(pid, _)| pid),
             total: Recorder::new(),
             series: Vec::new(),
@@ -92,6 +100,8 @@ impl Gathering<'_> {
                         return;
                     }
                 }
+            } else if self.has_no_publisher() {
+                return;
             } else if self.is_server_gone() {
                 self.server_died = true;
                 self.end = self.end.or_else(|| self.reading());
@@ -120,6 +130,12 @@ impl Gathering<'_> {
     fn is_server_gone(&self) -> bool {
         self.pid.is_some_and(|pid| process::usage(pid).is_none())
             || self.plan.ended.load(Ordering::Relaxed) >= self.peers
+    }
+
+    /// All were refused that were to publish.
+    pub fn has_no_publisher(&self) -> bool {
+        let counts = &self.total.counts;
+        self.publishers > 0 && counts.publishes_accepted == 0 && counts.publishes_refused >= self.publishers
     }
 
     fn reading(&mut self) -> Option<Reading> {

@@ -45,6 +45,14 @@ pub enum BadInput {
     /// Nobody answers.
     #[error("no server at {0}: {1}")]
     Connect(SocketAddr, io::Error),
+    /// Somebody answers and lets nobody in: what a load is to be of does not exist.
+    #[error("the server let in none of {wanted}: {what}")]
+    Refused {
+        /// Connections.
+        wanted: String,
+        /// Where in a connection's life, and what.
+        what: String,
+    },
     /// The process is gone.
     #[error("--server-pid: there is no process {0}")]
     Pid(u32),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use inrush_loadtest::cli::{Command, CommandLine, Load};
 use inrush_loadtest::report::{Run, compare, hgrm, html, summary};
 use inrush_loadtest::run::{self, Mode};
@@ -17,7 +18,16 @@ const FAILED: u8 = 1;
 const BAD_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
-    let code = match CommandLine::parse().command {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+        Err(error) if error.use_stderr() => {
+            eprintln!("inrush-loadtest: {}", first_paragraph(&error.to_string()));
+            return ExitCode::from(BAD_INPUT);
+        }
+        Err(help) => help.exit(),
+    };
+    let code = match line.command {
         Command::Publish(load) => drive(Mode::Publish, &load),
         Command::Play(load) => drive(Mode::Play, &load),
         Command::Mixed(load) => drive(Mode::Mixed, &load),
@@ -29,7 +39,16 @@ fn main() -> ExitCode {
     }))
 }
 
+/// In one line; what follows are hints.
+fn first_paragraph(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    lines.join(" ").trim_start_matches("error: ").to_owned()
+}
+
 fn drive(mode: Mode, load: &Load) -> Result<u8, (u8, String)> {
+    for file in [&load.json, &load.hgrm, &load.html].into_iter().flatten() {
+        try_to_write(file).map_err(|error| (BAD_INPUT, told_of(file, &error)))?;
+    }
     let outcome = run::run(mode, load).map_err(|error| (BAD_INPUT, error.to_string()))?;
     let run = &outcome.run;
     print!("{}", summary::text(run));
@@ -50,6 +69,13 @@ fn drive(mode: Mode, load: &Load) -> Result<u8, (u8, String)> {
     write(&load.hgrm, &|| hgrm::text(&run.latencies.e2e))?;
     write(&load.html, &|| html::page(run, &verdicts))?;
     Ok(if failed { FAILED } else { 0 })
+}
+
+/// Finds out before the run whether there can be a report after it. Changes nothing.
+fn try_to_write(file: &Path) -> std::io::Result<()> {
+    let is_new = !file.exists();
+    std::fs::OpenOptions::new().append(true).create(true).open(file)?;
+    if is_new { std::fs::remove_file(file) } else { Ok(()) }
 }
 
 fn put_side_by_side(files: &[PathBuf], markdown: bool) -> Result<u8, (u8, String)> {

@@ -17,6 +17,8 @@ pub struct Watch {
     asked_us: u64,
     ready_us: u64,
     last_us: Option<u64>,
+    /// Numbers from here on are counted as lost when they are missing.
+    counted_from: Option<u64>,
 }
 
 impl Watch {
@@ -65,28 +67,31 @@ impl Watch {
         let arrival = self.sequence.on_arrival(stamp.sequence);
         // Another machine's clock tells nothing here.
         let same_clock = stamp.machine == plan.machine;
+        // Also one that is not measured itself may have been counted, by a later one that is.
+        let was_counted = self.counted_from.is_some_and(|from| stamp.sequence >= from);
+        if arrival == Arrival::Reordered && was_counted {
+            recorder.recovered += u64::from(self.is_steady());
+            recorder.persona(self.charged).recovered += 1;
+        }
         if !plan.is_measured(if same_clock { stamp.due_us } else { now_us }) {
             return;
         }
         recorder.counts.received += 1;
-        recorder.persona(self.charged).counts.received += 1;
+        if let Arrival::Next { missing } = arrival {
+            self.counted_from.get_or_insert(stamp.sequence - missing);
+        }
         if self.is_steady() {
             match arrival {
                 Arrival::Next { missing } => recorder.counts.lost += missing,
-                Arrival::Reordered => {
-                    recorder.counts.reordered += 1;
-                    recorder.recovered += 1;
-                }
+                Arrival::Reordered => recorder.counts.reordered += 1,
                 Arrival::Duplicate => recorder.counts.duplicated += 1,
             }
         }
         let persona = recorder.persona(self.charged);
+        persona.counts.received += 1;
         match arrival {
             Arrival::Next { missing } => persona.counts.missing += missing,
-            Arrival::Reordered => {
-                persona.counts.reordered += 1;
-                persona.recovered += 1;
-            }
+            Arrival::Reordered => persona.counts.reordered += 1,
             Arrival::Duplicate => persona.counts.duplicated += 1,
         }
         // What was sent before this player came waited for it in the server's cache.

@@ -132,13 +132,32 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     }
     drop(sender);
 
-    let mut gathering = Gathering::new(&plan, threads, peers, idle.map(|(pid, usage, _)| (pid, usage)));
+    let mut gathering = Gathering::new(
+        &plan,
+        threads,
+        peers,
+        u64::from(publishers),
+        idle.map(|(pid, usage, _)| (pid, usage)),
+    );
     gathering.until_the_end(&ticks);
     plan.stop.store(true, Ordering::Relaxed);
     for worker in workers {
         worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     }
     gathering.rest(&ticks);
+
+    let counts = &gathering.total.counts;
+    // Personas may be let in by nobody, and rightly so.
+    if load.persona.is_empty()
+        && (gathering.has_no_publisher() || counts.plays_accepted + counts.publishes_accepted == 0)
+    {
+        let wanted = match publishers {
+            0 => format!("{players} players"),
+            _ => format!("{publishers} publishers"),
+        };
+        let what = gathering.total.commonest_error().map(|(stage, kind)| format!("{}: {kind}", stage.name()));
+        return Err(BadInput::Refused { wanted, what: what.unwrap_or_else(|| "no answer".to_owned()) });
+    }
 
     let Gathering { total, series, begin, end, server_died, rss_bytes_max, .. } = gathering;
     let server = match (idle, begin, end) {

@@ -1,78 +1,19 @@
 //! Personas at small scale against the engine: each does what it is for, and the steady peers beside it do not notice.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+mod support;
 
 use inrush_loadtest::report::{PersonaResult, Run};
+use support::measure;
+use support::server::Server;
 
-/// `inrush` on a port of its own; killed when dropped.
-struct Server {
-    process: Child,
-    address: String,
-}
-
-impl Server {
-    fn start() -> Self {
-        let mut process = Command::new(inrush())
-            .args(["--rtmp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--cores", "1", "--log", "error"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("start inrush");
-        let output = BufReader::new(process.stdout.take().expect("its output is a pipe"));
-        let address = output
-            .lines()
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_prefix("listening rtmp ").map(|address| address.trim().to_owned()))
-            .expect("inrush says where it listens");
-        Self { process, address }
-    }
-
-    /// Loads it with synthetic media of low rate, and gives the report; the harness has come to its end.
-    #[track_caller]
-    fn load(&self, mode: &str, name: &str, args: &[&str]) -> Run {
-        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.json", std::process::id()));
-        let url = format!("rtmp://{}/live/{name}{{i}}", self.address);
-        let output = Command::new(env!("CARGO_BIN_EXE_inrush-loadtest"))
-            .args([mode, "--url", &url, "--bitrate", "300k", "--gop", "25", "--warmup", "0.5", "--json"])
-            .arg(&file)
-            .args(args)
-            .output()
-            .expect("run the harness");
-        assert!(output.status.success(), "{output:?}");
-        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{error}: {output:?}"));
-        fs::remove_file(&file).expect("remove the report");
-        Run::from_json(&text).expect("a report")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// The engine's binary beside this test's own; built when it is not there.
-fn inrush() -> PathBuf {
-    let harness = Path::new(env!("CARGO_BIN_EXE_inrush-loadtest"));
-    let folder = harness.parent().expect("a binary is in a folder");
-    let inrush = folder.join("inrush");
-    if !inrush.exists() {
-        let profile = match folder.file_name().and_then(|name| name.to_str()) {
-            Some("debug") | None => "dev",
-            Some(name) => name,
-        };
-        let target = folder.parent().expect("a profile's folder is in the target folder");
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--package", "inrush", "--bin", "inrush", "--profile", profile, "--target-dir"])
-            .arg(target)
-            .status()
-            .expect("run cargo");
-        assert!(built.success(), "cargo builds inrush");
-    }
-    inrush
+/// Loads it with synthetic media of low rate, and gives the report; the harness has come to its end.
+#[track_caller]
+fn loaded(server: &Server, mode: &str, name: &str, args: &[&str]) -> Run {
+    let url = server.url(&format!("{name}{{i}}"));
+    let setting = [mode, "--url", &url, "--bitrate", "300k", "--gop", "25", "--warmup", "0.5"];
+    let (output, run) = measure(&[&setting, args].concat());
+    assert!(output.status.success(), "{output:?}");
+    run
 }
 
 #[track_caller]
@@ -91,11 +32,11 @@ fn assert_steady_peers_are_well(run: &Run) {
 
 #[test]
 fn churning_publishers_are_counted_as_sessions() {
-    let server = Server::start();
-    let pid = server.process.id().to_string();
+    let server = Server::inrush();
+    let pid = server.pid();
     let load =
         ["--publishers", "8", "--duration", "1.5", "--persona", "churning:0/0=1", "--server-pid", &pid];
-    let run = server.load("publish", "churning", &load);
+    let run = loaded(&server, "publish", "churning", &load);
     assert_steady_peers_are_well(&run);
     let churning = persona(&run, "churning");
     assert_eq!((churning.peers, churning.counts.sent, run.counts.sent), (8, 0, 0));
@@ -112,9 +53,9 @@ fn churning_publishers_are_counted_as_sessions() {
 
 #[test]
 fn churning_players_leave_as_they_should_and_return() {
-    let server = Server::start();
+    let server = Server::inrush();
     let load = ["--players", "4", "--duration", "1.5", "--persona", "play.churning:0.2/0.1=0.5"];
-    let run = server.load("mixed", "leaving", &load);
+    let run = loaded(&server, "mixed", "leaving", &load);
     assert_steady_peers_are_well(&run);
     let churning = persona(&run, "churning");
     assert!(churning.counts.reconnects >= 4, "{:?}", churning.counts);
@@ -125,9 +66,9 @@ fn churning_players_leave_as_they_should_and_return() {
 
 #[test]
 fn a_storm_cuts_all_of_its_share_and_all_come_back() {
-    let server = Server::start();
+    let server = Server::inrush();
     let load = ["--publishers", "4", "--players", "8", "--duration", "2.5", "--persona", "play.storm:1=0.5"];
-    let run = server.load("mixed", "storm", &load);
+    let run = loaded(&server, "mixed", "storm", &load);
     assert_steady_peers_are_well(&run);
     let storm = persona(&run, "storm");
     // Four players, cut after one second and after two.
@@ -140,7 +81,7 @@ fn a_storm_cuts_all_of_its_share_and_all_come_back() {
 /// Their streams go on under the same name, and what that costs a player is not the run's loss.
 #[test]
 fn reconnecting_publishers_come_back_to_their_streams() {
-    let server = Server::start();
+    let server = Server::inrush();
     let load = [
         "--publishers",
         "4",
@@ -151,7 +92,7 @@ fn reconnecting_publishers_come_back_to_their_streams() {
         "--persona",
         "publish.reconnecting:1=0.5",
     ];
-    let run = server.load("mixed", "reconnecting", &load);
+    let run = loaded(&server, "mixed", "reconnecting", &load);
     assert_eq!(run.counts.lost, 0);
     let reconnecting = persona(&run, "reconnecting");
     assert_eq!(reconnecting.peers, 2);
@@ -168,9 +109,9 @@ fn reconnecting_publishers_come_back_to_their_streams() {
 
 #[test]
 fn a_stalling_player_takes_nothing_from_the_steady_ones() {
-    let server = Server::start();
+    let server = Server::inrush();
     let load = ["--players", "4", "--duration", "2", "--persona", "stalling:0.4=0.25"];
-    let run = server.load("mixed", "stalling", &load);
+    let run = loaded(&server, "mixed", "stalling", &load);
     assert_steady_peers_are_well(&run);
     let (steady, stalling) = (persona(&run, "steady"), persona(&run, "stalling"));
     assert_eq!((steady.peers, stalling.peers), (1 + 3, 1));
@@ -183,10 +124,10 @@ fn a_stalling_player_takes_nothing_from_the_steady_ones() {
 
 #[test]
 fn a_slow_link_is_late_by_itself() {
-    let server = Server::start();
+    let server = Server::inrush();
     let load =
         ["--publishers", "2", "--players", "4", "--duration", "2", "--persona", "play.slow-link:100k=0.5"];
-    let run = server.load("mixed", "slow", &load);
+    let run = loaded(&server, "mixed", "slow", &load);
     assert_steady_peers_are_well(&run);
     let slow = persona(&run, "slow-link");
     assert_eq!(slow.peers, 2);
@@ -198,9 +139,9 @@ fn a_slow_link_is_late_by_itself() {
 
 #[test]
 fn a_slow_publisher_writes_at_its_rate() {
-    let server = Server::start();
+    let server = Server::inrush();
     let load = ["--publishers", "2", "--duration", "2", "--persona", "slow-link:100k=0.5"];
-    let run = server.load("publish", "uplink", &load);
+    let run = loaded(&server, "publish", "uplink", &load);
     let slow = persona(&run, "slow-link");
     assert_eq!(slow.peers, 1);
     let steady = persona(&run, "steady").counts.sent;
@@ -210,9 +151,9 @@ fn a_slow_publisher_writes_at_its_rate() {
 
 #[test]
 fn what_is_written_byte_by_byte_arrives_whole() {
-    let server = Server::start();
+    let server = Server::inrush();
     let load = ["--players", "2", "--duration", "1", "--persona", "one-byte=1"];
-    let run = server.load("mixed", "bytes", &load);
+    let run = loaded(&server, "mixed", "bytes", &load);
     assert_steady_peers_are_well(&run);
     let one_byte = persona(&run, "one-byte");
     assert!(one_byte.counts.sent > 50, "{:?}", one_byte.counts);
@@ -224,11 +165,11 @@ fn what_is_written_byte_by_byte_arrives_whole() {
 
 #[test]
 fn extras_come_beside_the_load_and_a_wrong_key_is_counted() {
-    let server = Server::start();
+    let server = Server::inrush();
     let shares = ["garbage=0.5", "half-open=0.5", "wrong-key:key=no=0.5"];
     let mut load = vec!["--publishers", "2", "--players", "2", "--duration", "1"];
     load.extend(shares.iter().flat_map(|share| ["--persona", share]));
-    let run = server.load("mixed", "extras", &load);
+    let run = loaded(&server, "mixed", "extras", &load);
     assert_steady_peers_are_well(&run);
     assert_eq!(persona(&run, "steady").peers, 4);
     assert_eq!((persona(&run, "garbage").counts.opened, persona(&run, "garbage").counts.ended), (2, 2));
@@ -241,10 +182,10 @@ fn extras_come_beside_the_load_and_a_wrong_key_is_counted() {
 
 #[test]
 fn players_wait_for_a_stream_that_nobody_publishes() {
-    let server = Server::start();
-    let pid = server.process.id().to_string();
+    let server = Server::inrush();
+    let pid = server.pid();
     let load = ["--players", "50", "--duration", "1", "--server-pid", &pid, "--fail-if", "errors>0"];
-    let run = server.load("play", "nobody", &load);
+    let run = loaded(&server, "play", "nobody", &load);
     assert_steady_peers_are_well(&run);
     assert_eq!((run.counts.plays_accepted, run.counts.received), (50, 0));
     assert!(run.valid.ok && run.personas.is_empty());
@@ -254,9 +195,10 @@ fn players_wait_for_a_stream_that_nobody_publishes() {
 
 #[test]
 fn publishers_tell_their_round_trip_times_and_what_each_costs() {
-    let server = Server::start();
-    let pid = server.process.id().to_string();
-    let run = server.load("publish", "rtt", &["--publishers", "5", "--duration", "2", "--server-pid", &pid]);
+    let server = Server::inrush();
+    let pid = server.pid();
+    let run =
+        loaded(&server, "publish", "rtt", &["--publishers", "5", "--duration", "2", "--server-pid", &pid]);
     let rtt = &run.latencies.rtt;
     assert!((5..=15).contains(&rtt.count) && rtt.max > 0, "{}", rtt.count);
     let cost = run.server.expect("a process was given");
@@ -274,7 +216,7 @@ fn shares_that_make_no_sense_are_one_line_and_exit_2() {
         (&["--persona", "storm:1=0.6", "--persona", "one-byte=0.6"], "add up to more than 1"),
     ];
     for (args, message) in table {
-        let output = Command::new(env!("CARGO_BIN_EXE_inrush-loadtest"))
+        let output = support::harness(&[])
             .args(["publish", "--url", "rtmp://127.0.0.1:1/live/s{i}", "--publishers", "10"])
             .args(args)
             .output()

@@ -43,7 +43,8 @@ pub struct Recorder {
     pub bytes_out: u64,
     /// Publish and play requests accepted while measured.
     pub sessions: u64,
-    /// Messages counted as lost, here or in an earlier recorder, that came after all.
+    /// Messages that came after they were counted as lost, maybe by a recorder that was handed over since: settled by
+    /// [`Recorder::merge`].
     pub recovered: u64,
     errors: Errors,
     personas: Vec<PersonaRecorder>,
@@ -59,6 +60,13 @@ pub struct PersonaRecorder {
     e2e: Hdr<u64>,
     gap: Hdr<u64>,
     errors: Errors,
+}
+
+/// Takes what came after all off what was counted as missing, as far as it is known here.
+fn settle(missing: &mut u64, recovered: &mut u64) {
+    let settled = (*missing).min(*recovered);
+    *missing -= settled;
+    *recovered -= settled;
 }
 
 /// How often which failure was, with bounded kinds.
@@ -189,6 +197,7 @@ impl Recorder {
         self.bytes_out += other.bytes_out;
         self.sessions += other.sessions;
         self.recovered += other.recovered;
+        settle(&mut self.counts.lost, &mut self.recovered);
         self.errors.merge(&other.errors);
         for (number, persona) in other.personas.iter().enumerate() {
             self.persona(number).merge(persona);
@@ -208,6 +217,12 @@ impl Recorder {
     /// The value that `percent` of the messages were at most late by in the harness itself, µs; `None` without a message.
     pub fn generator_late_us(&self, percent: f64) -> Option<u64> {
         (!self.generator_late.is_empty()).then(|| self.generator_late.value_at_percentile(percent))
+    }
+
+    /// What failed most often.
+    pub fn commonest_error(&self) -> Option<(Stage, &str)> {
+        let most = self.errors.0.iter().max_by_key(|(_, count)| **count);
+        most.map(|((stage, kind), _)| (*stage, kind.as_str()))
     }
 
     /// Makes the run of it.
@@ -375,6 +390,21 @@ mod tests {
         // What is longer than an hour is an hour, within three digits.
         assert!(a.latencies.e2e.max.abs_diff(HIGHEST_US) < HIGHEST_US / 1000);
         assert_eq!(a.latencies.e2e.check(), Ok(()));
+    }
+
+    /// A message is missed before a hand-over and comes after it, on another thread even.
+    #[test]
+    fn what_was_lost_and_came_is_not_lost() {
+        for lost_first in [true, false] {
+            let (mut before, mut after, mut total) = (Recorder::new(), Recorder::new(), Recorder::new());
+            before.counts.lost = 3;
+            after.recovered = 2;
+            let order = if lost_first { [&before, &after] } else { [&after, &before] };
+            for recorder in order {
+                total.merge(recorder);
+            }
+            assert_eq!(total.into_run(RunFacts::default()).counts.lost, 1);
+        }
     }
 
     #[test]
