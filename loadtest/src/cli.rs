@@ -41,6 +41,8 @@ pub enum Command {
         #[arg(long)]
         markdown: bool,
     },
+    /// Measure inrush against nginx-rtmp and a bare sink: the whole table (benches/peers.sh builds what it needs)
+    Peers(crate::peers::Options),
 }
 
 /// The load.

@@ -12,6 +12,7 @@
 //! | [`clock`], [`process`] | time, and what the server's process uses |
 //! | [`live`] | the line that says how it goes |
 //! | [`report`] | what came of it |
+//! | [`peers`] | the table of figures, against other servers |
 
 pub mod cli;
 pub mod clock;
@@ -19,6 +20,7 @@ pub mod connection;
 pub mod live;
 pub mod media;
 pub mod pace;
+pub mod peers;
 pub mod persona;
 pub mod plan;
 pub mod player;
