@@ -57,6 +57,8 @@ pub enum Command {
         #[arg(long)]
         markdown: bool,
     },
+    /// Measure inrush against nginx-rtmp and a bare sink: the whole table (benches/peers.sh builds what it needs)
+    Peers(crate::peers::Options),
 }
 
 /// The load.

@@ -15,6 +15,7 @@
 //! | [`clock`], [`process`] | time, and what the server's process uses |
 //! | [`live`] | the line that says how it goes |
 //! | [`report`] | what came of it |
+//! | [`peers`] | the table of figures, against other servers |
 
 pub mod cli;
 pub mod clock;
@@ -27,6 +28,7 @@ pub mod live;
 pub mod media;
 pub mod pace;
 pub mod peer;
+pub mod peers;
 pub mod persona;
 pub mod plan;
 pub mod player;

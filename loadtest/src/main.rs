@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 use inrush_loadtest::cli::{Command, CommandLine, Load};
+use inrush_loadtest::peers;
 use inrush_loadtest::report::{Run, compare, hgrm, html, summary};
 use inrush_loadtest::run::{self, Mode};
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Play(load) => drive(Mode::Play, &load),
         Command::Mixed(load) => drive(Mode::Mixed, &load),
         Command::Compare { files, markdown } => put_side_by_side(&files, markdown),
+        Command::Peers(options) => peers::run(&options),
     };
     ExitCode::from(code.unwrap_or_else(|(code, message)| {
         eprintln!("inrush-loadtest: {message}");

@@ -18,7 +18,8 @@ const MEDIA: [&str; 4] = ["e2e", "gap", "generator_late", "rtt"];
 const CONNECTING: [&str; 5] =
     ["tcp_connect", "handshake", "publish_accepted", "play_accepted", "first_frame"];
 
-const STYLE: &str = include_str!("page.css");
+/// How pages of the harness look.
+pub(crate) const STYLE: &str = include_str!("page.css");
 
 /// The page. `verdicts` are the lines of the thresholds, with whether each failed.
 pub fn page(run: &Run, verdicts: &[(String, bool)]) -> String {
@@ -199,7 +200,7 @@ fn table(page: &mut String, title: &str, rows: &[(&str, String)]) {
 }
 
 /// Text as it may stand between tags and in quoted attributes.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for char in text.chars() {
         match char {
@@ -215,7 +216,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// A moment in UTC, to the second, as ISO 8601 writes it.
-fn utc(unix_ms: u64) -> String {
+pub(crate) fn utc(unix_ms: u64) -> String {
     let seconds = unix_ms / 1000;
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
     // Days are counted from 1 March of year 0, so that a leap day is the last of its year; 719,468 lie before 1970.

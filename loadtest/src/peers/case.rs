@@ -1,0 +1,479 @@
+//! The cases of the table, as data.
+//!
+//! # Invariant
+//! A row names trials of its own case by their place in it; a test checks all of them.
+
+use super::server::{Inrush, Server};
+use super::trial::{Drive, Measured, Trial};
+
+/// The cases, in the order of the table.
+pub(super) const NAMES: [&str; 12] = [
+    "frame", "wan", "many", "e2e", "fan-out", "memory", "waiting", "sessions", "rtt", "wake-ups", "limit",
+    "cores",
+];
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    /// What the table says.
+    Full,
+    /// Few connections for a second.
+    Short,
+}
+
+/// One load, the servers that bear it, and what is read from that.
+#[derive(Clone, Debug)]
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    /// The load, for readers of the table.
+    pub(super) about: String,
+    /// In the order of a round.
+    pub(super) trials: Vec<Trial>,
+    pub(super) rows: Vec<Row>,
+}
+
+/// One figure.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    /// Of which server under which setting.
+    pub(super) subject: usize,
+    pub(super) figure: Figure,
+    pub(super) reach: Reach,
+    /// What to know when reading it.
+    pub(super) note: &'static str,
+}
+
+impl Row {
+    /// Whether it reads this trial.
+    pub(super) fn needs(&self, trial: usize) -> bool {
+        self.subject == trial || self.reach.of() == Some(trial)
+    }
+}
+
+/// What is to be reached.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Reach {
+    /// The figure divided by that of another trial of the same round.
+    Ratio { of: usize, at_most: f64 },
+    /// The figure less that of another trial of the same round.
+    Above { of: usize, at_most: f64 },
+    /// The figure itself.
+    AtMost(f64),
+    /// Nothing: the ratio is stated.
+    StatedRatio { of: usize },
+    /// Nothing: the figure is stated.
+    Stated,
+}
+
+impl Reach {
+    /// The other trial.
+    pub(super) fn of(self) -> Option<usize> {
+        match self {
+            Self::Ratio { of, .. } | Self::Above { of, .. } | Self::StatedRatio { of } => Some(of),
+            Self::AtMost(_) | Self::Stated => None,
+        }
+    }
+}
+
+/// What is read from a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Figure {
+    CpuPerGbIn,
+    CpuPerGbOut,
+    E2eP99,
+    /// PSS above what the idle server holds, for each publisher.
+    PublisherMemory,
+    /// The same, less 1.1 times what the GOP caches held at the same moment.
+    PublisherMemoryBeyondGop,
+    /// PSS above what the idle server holds, for each player.
+    SessionMemory,
+    CpuPerSession,
+    SessionsPerSecond,
+    Rtt,
+    WakeUps,
+}
+
+impl Figure {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::CpuPerGbIn => "CPU for each GB in",
+            Self::CpuPerGbOut => "CPU for each GB out",
+            Self::E2eP99 => "end to end, p99",
+            Self::PublisherMemory => "PSS a publisher",
+            Self::PublisherMemoryBeyondGop => "PSS a publisher beyond 1.1 × its GOP",
+            Self::SessionMemory => "PSS a session",
+            Self::CpuPerSession => "CPU a session",
+            Self::SessionsPerSecond => "sessions a second",
+            Self::Rtt => "RTT that the senders see, median",
+            Self::WakeUps => "wake-ups between cores a second",
+        }
+    }
+
+    /// 1 kB is 1,000 bytes, 1 GB 10⁹.
+    pub(super) fn unit(self) -> &'static str {
+        match self {
+            Self::CpuPerGbIn | Self::CpuPerGbOut => "s/GB",
+            Self::E2eP99 | Self::Rtt => "ms",
+            Self::PublisherMemory | Self::PublisherMemoryBeyondGop | Self::SessionMemory => "kB",
+            Self::CpuPerSession => "µs",
+            Self::SessionsPerSecond | Self::WakeUps => "/s",
+        }
+    }
+
+    /// Its value, in its unit; `None` when the trial did not measure it.
+    pub(super) fn of(self, measured: &Measured) -> Option<f64> {
+        let run = &measured.run;
+        let server = run.server.as_ref();
+        let memory = measured.memory.as_ref();
+        match self {
+            Self::CpuPerGbIn => server?.cpu_s_per_gb_in,
+            Self::CpuPerGbOut => server?.cpu_s_per_gb_out,
+            Self::E2eP99 => (run.latencies.e2e.count > 0).then(|| run.latencies.e2e.p99 as f64 / 1e3),
+            Self::PublisherMemory => Some(memory?.above_idle_bytes / f64::from(run.setting.publishers) / 1e3),
+            Self::PublisherMemoryBeyondGop => {
+                let beyond = memory?.above_idle_bytes - 1.1 * memory?.gop_bytes?;
+                Some(beyond / f64::from(run.setting.publishers) / 1e3)
+            }
+            Self::SessionMemory => Some(memory?.above_idle_bytes / f64::from(run.setting.players) / 1e3),
+            Self::CpuPerSession => measured.added.server.as_ref()?.cpu_us_per_session,
+            Self::SessionsPerSecond => {
+                measured.added.throughput.sessions_per_second.filter(|rate| *rate > 0.0)
+            }
+            Self::Rtt => {
+                let rtt = measured.added.latencies.rtt.as_ref()?;
+                (rtt.count > 0).then(|| rtt.p50 as f64 / 1e3)
+            }
+            Self::WakeUps => measured.wakeups_per_second,
+        }
+    }
+}
+
+/// All of them.
+pub(super) fn all(length: Length) -> Vec<Case> {
+    let size = Size::of(length);
+    let mut cases = vec![paced(&size, "frame"), paced(&size, "wan"), many(&size), e2e(&size), fan_out(&size)];
+    cases.extend([
+        memory(&size),
+        waiting(&size),
+        sessions(&size),
+        rtt(&size),
+        wake_ups(&size),
+        limit(&size),
+        cores(&size),
+    ]);
+    cases
+}
+
+/// The numbers in which the two lengths differ.
+struct Size {
+    publishers: u32,
+    /// Of one of them. In the short form so much that CPU time, which is told in 10 ms, is not nothing.
+    bitrate_kbit: u32,
+    many_publishers: u32,
+    many_bitrate_kbit: u32,
+    players: u32,
+    waiting: u32,
+    sessions: u32,
+    few_publishers: u32,
+    /// Connections opened a second; 0 for all at once.
+    ramp: u32,
+    /// Until publishers, whose starts are spread over 2 s, are all at work.
+    warmup_s: f64,
+    /// Until each has a whole GOP of 2 s as well.
+    gop_warmup_s: f64,
+    duration_s: f64,
+}
+
+impl Size {
+    fn of(length: Length) -> Self {
+        match length {
+            Length::Full => Self {
+                publishers: 500,
+                bitrate_kbit: 3_000,
+                many_publishers: 3_000,
+                many_bitrate_kbit: 300,
+                players: 300,
+                waiting: 10_000,
+                sessions: 64,
+                few_publishers: 100,
+                ramp: 500,
+                warmup_s: 2.0,
+                gop_warmup_s: 5.0,
+                duration_s: 6.0,
+            },
+            Length::Short => Self {
+                publishers: 20,
+                bitrate_kbit: 18_000,
+                many_publishers: 100,
+                many_bitrate_kbit: 3_000,
+                players: 20,
+                waiting: 100,
+                sessions: 16,
+                few_publishers: 20,
+                ramp: 0,
+                warmup_s: 0.5,
+                gop_warmup_s: 0.5,
+                duration_s: 1.2,
+            },
+        }
+    }
+
+    /// Publishers and nobody else, as most cases have it.
+    fn publish(&self, publishers: u32, bitrate_kbit: u32) -> Drive {
+        Drive {
+            mode: "publish",
+            publishers,
+            players: 0,
+            per_stream: false,
+            bitrate_kbit,
+            pacing: "frame",
+            ramp: self.ramp,
+            warmup_s: self.warmup_s,
+            duration_s: self.duration_s,
+            churning: false,
+            pinned: true,
+        }
+    }
+
+    fn mbit(&self) -> f64 {
+        f64::from(self.bitrate_kbit) / 1e3
+    }
+}
+
+/// Without the GOP cache, as nginx-rtmp is.
+fn uncached(budget_ms: u32) -> Server {
+    Server::Inrush(Inrush { budget_ms, gop_cache: false, ..Inrush::default() })
+}
+
+fn cached(budget_ms: u32) -> Server {
+    Server::Inrush(Inrush { budget_ms, gop_cache: true, ..Inrush::default() })
+}
+
+fn row(subject: usize, figure: Figure, reach: Reach) -> Row {
+    Row { subject, figure, reach, note: "" }
+}
+
+fn trials(servers: Vec<Server>, drive: &Drive) -> Vec<Trial> {
+    servers.into_iter().map(|server| Trial::new(server, drive.clone())).collect()
+}
+
+/// The cache may cost a fifth more.
+const CACHED_AT_MOST: f64 = 1.2;
+
+/// The ingest rows, at one pacing.
+fn paced(size: &Size, pacing: &'static str) -> Case {
+    use Figure::CpuPerGbIn;
+    const NGINX: usize = 0;
+    const SINK: usize = 1;
+    let sink = Server::Sink { poll_ms: Some(10), buffer_bytes: 16 * 1024 };
+    // Budget, and the ratio to nginx-rtmp.
+    let budgets: &[(u32, f64)] =
+        if pacing == "wan" { &[(10, 0.42), (20, 0.36), (0, 0.90)] } else { &[(10, 0.55), (20, 0.45)] };
+    let mut servers = vec![Server::Nginx, sink];
+    let mut rows = Vec::new();
+    let mut cached_rows = Vec::new();
+    for (budget_ms, at_most) in budgets {
+        let plain = servers.len();
+        servers.extend([uncached(*budget_ms), cached(*budget_ms)]);
+        rows.push(row(plain, CpuPerGbIn, Reach::Ratio { of: NGINX, at_most: *at_most }));
+        cached_rows.push(row(plain + 1, CpuPerGbIn, Reach::Ratio { of: plain, at_most: CACHED_AT_MOST }));
+        if *budget_ms == 10 {
+            cached_rows.insert(0, row(plain, CpuPerGbIn, Reach::Ratio { of: SINK, at_most: 1.25 }));
+        }
+    }
+    rows.extend(cached_rows);
+    Case {
+        name: pacing,
+        about: format!("{} publishers of {} Mbit/s, `{pacing}`", size.publishers, size.mbit()),
+        trials: trials(servers, &Drive { pacing, ..size.publish(size.publishers, size.bitrate_kbit) }),
+        rows,
+    }
+}
+
+fn many(size: &Size) -> Case {
+    let mut drive = size.publish(size.many_publishers, size.many_bitrate_kbit);
+    drive.ramp *= 3;
+    Case {
+        name: "many",
+        about: format!("{} publishers of {} kbit/s, `frame`", size.many_publishers, size.many_bitrate_kbit),
+        trials: trials(vec![Server::Nginx, uncached(20), cached(20)], &drive),
+        rows: vec![
+            row(1, Figure::CpuPerGbIn, Reach::Ratio { of: 0, at_most: 0.80 }),
+            row(2, Figure::CpuPerGbIn, Reach::Ratio { of: 1, at_most: CACHED_AT_MOST }),
+        ],
+    }
+}
+
+fn e2e(size: &Size) -> Case {
+    let publishers = if size.publishers == 500 { 500 } else { size.few_publishers };
+    let drive = Drive { mode: "mixed", players: 1, per_stream: true, ..size.publish(publishers, 3_000) };
+    let reach = [12.0, 22.0, 5.0];
+    Case {
+        name: "e2e",
+        about: format!("{publishers} publishers of 3 Mbit/s with one player each"),
+        trials: trials(vec![cached(10), cached(20), cached(0)], &drive),
+        rows: (0..).zip(reach).map(|(at, ms)| row(at, Figure::E2eP99, Reach::AtMost(ms))).collect(),
+    }
+}
+
+fn fan_out(size: &Size) -> Case {
+    use Figure::{CpuPerGbOut, E2eP99};
+    let drive = Drive { mode: "mixed", players: size.players, ..size.publish(1, size.bitrate_kbit) };
+    let mut rows = Vec::new();
+    for (subject, budget_ms, at_most) in [(1, 10.0, 0.85), (2, 20.0, 0.72), (3, 0.0, 0.95)] {
+        rows.push(row(subject, CpuPerGbOut, Reach::Ratio { of: 0, at_most }));
+        rows.push(row(subject, E2eP99, Reach::Above { of: 0, at_most: budget_ms }));
+    }
+    Case {
+        name: "fan-out",
+        about: format!("1 publisher of {} Mbit/s, {} players, `frame`", size.mbit(), size.players),
+        trials: trials(vec![Server::Nginx, uncached(10), uncached(20), uncached(0)], &drive),
+        rows,
+    }
+}
+
+fn memory(size: &Size) -> Case {
+    let drive = Drive { warmup_s: size.gop_warmup_s, ..size.publish(size.publishers, 3_000) };
+    Case {
+        name: "memory",
+        about: format!("{} publishers of 3 Mbit/s, GOPs of 2 s", size.publishers),
+        trials: [uncached(10), cached(10)].map(|server| Trial::new(server, drive.clone()).watched()).to_vec(),
+        rows: vec![
+            row(0, Figure::PublisherMemory, Reach::AtMost(48.0)),
+            row(1, Figure::PublisherMemoryBeyondGop, Reach::AtMost(48.0)),
+        ],
+    }
+}
+
+fn waiting(size: &Size) -> Case {
+    let mut drive = Drive { mode: "play", players: size.waiting, ..size.publish(1, 3_000) };
+    drive.ramp *= 5;
+    Case {
+        name: "waiting",
+        about: format!("{} players waiting for a stream that has no publisher", size.waiting),
+        trials: vec![Trial::new(cached(10), drive).watched()],
+        rows: vec![row(0, Figure::SessionMemory, Reach::AtMost(12.0))],
+    }
+}
+
+fn sessions(size: &Size) -> Case {
+    let drive = Drive { churning: true, ..size.publish(size.sessions, 3_000) };
+    Case {
+        name: "sessions",
+        about: format!("connect, publish accepted, close, {} at a time", size.sessions),
+        trials: trials(vec![Server::Nginx, cached(10)], &drive),
+        rows: vec![
+            row(1, Figure::CpuPerSession, Reach::Ratio { of: 0, at_most: 0.8 }),
+            row(1, Figure::SessionsPerSecond, Reach::Stated),
+            row(0, Figure::SessionsPerSecond, Reach::Stated),
+        ],
+    }
+}
+
+fn rtt(size: &Size) -> Case {
+    let drive = size.publish(size.few_publishers, 3_000);
+    Case {
+        name: "rtt",
+        about: format!("{} publishers of 3 Mbit/s across a veth pair", size.few_publishers),
+        trials: vec![Trial::new(cached(20), drive).watched().across_link()],
+        rows: vec![Row {
+            note: "`TCP_INFO` of the harness's sockets, in a network namespace of its own",
+            ..row(0, Figure::Rtt, Reach::AtMost(5.0))
+        }],
+    }
+}
+
+fn wake_ups(size: &Size) -> Case {
+    let drive = Drive {
+        mode: "mixed",
+        players: 1,
+        per_stream: true,
+        pinned: false,
+        ..size.publish(size.few_publishers, 3_000)
+    };
+    let server = Inrush { budget_ms: 10, gop_cache: true, cores: 2, placement: "core:0" };
+    Case {
+        name: "wake-ups",
+        about: format!(
+            "{} publishers of 3 Mbit/s on core 0, one player each; harness not pinned",
+            size.few_publishers
+        ),
+        trials: vec![Trial::new(Server::Inrush(server), drive).watched()],
+        rows: vec![Row {
+            note: "players are spread over both cores by the kernel's hash; those on core 0 cause none",
+            ..row(0, Figure::WakeUps, Reach::AtMost(250.0))
+        }],
+    }
+}
+
+fn limit(size: &Size) -> Case {
+    const CONNECTIONS: u32 = 4;
+    let ingest = size.publish(size.publishers, size.bitrate_kbit);
+    let bulk = size.publish(CONNECTIONS, size.publishers * size.bitrate_kbit / CONNECTIONS);
+    Case {
+        name: "limit",
+        about: format!(
+            "the bytes of case `frame` over {CONNECTIONS} connections into the sink, read 256 KiB at a time"
+        ),
+        trials: vec![
+            Trial::new(Server::Sink { poll_ms: None, buffer_bytes: 262_144 }, bulk),
+            Trial::new(uncached(20), ingest),
+        ],
+        rows: vec![
+            row(0, Figure::CpuPerGbIn, Reach::Stated),
+            Row {
+                note: "how far the cheapest ingest is from the cheapest way to receive",
+                ..row(1, Figure::CpuPerGbIn, Reach::StatedRatio { of: 0 })
+            },
+        ],
+    }
+}
+
+fn cores(size: &Size) -> Case {
+    let publishers = size.few_publishers;
+    let drive = size.publish(publishers, if size.publishers == 500 { 3_000 } else { size.bitrate_kbit });
+    let two = Server::Inrush(Inrush { budget_ms: 10, gop_cache: false, cores: 2, ..Inrush::default() });
+    Case {
+        name: "cores",
+        about: format!("{publishers} publishers of {} Mbit/s, spread over 2 cores", size.mbit()),
+        trials: trials(vec![uncached(10), two], &drive),
+        rows: vec![Row {
+            note: "the second core is the harness's too",
+            ..row(1, Figure::CpuPerGbIn, Reach::Ratio { of: 0, at_most: 1.15 })
+        }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_name_trials_of_their_case_and_every_trial_is_read() {
+        for length in [Length::Full, Length::Short] {
+            let cases = all(length);
+            assert_eq!(cases.iter().map(|case| case.name).collect::<Vec<_>>(), NAMES);
+            for case in cases {
+                for row in &case.rows {
+                    let last = row.reach.of().unwrap_or(0).max(row.subject);
+                    assert!(last < case.trials.len() && row.reach.of() != Some(row.subject), "{}", case.name);
+                }
+                for trial in 0..case.trials.len() {
+                    assert!(case.rows.iter().any(|row| row.needs(trial)), "{} {trial}", case.name);
+                }
+                let names: std::collections::HashSet<_> =
+                    case.trials.iter().map(|trial| trial.server.file_name()).collect();
+                assert_eq!(names.len(), case.trials.len(), "two files of one name in {}", case.name);
+            }
+        }
+    }
+
+    /// 35 minutes for five rounds: what takes longer is not run.
+    #[test]
+    fn the_whole_table_fits_in_half_an_hour() {
+        let seconds =
+            |length| -> f64 { all(length).iter().flat_map(|case| &case.trials).map(Trial::seconds).sum() };
+        assert!(seconds(Length::Full) * 5.0 <= 33.0 * 60.0, "{} s a round", seconds(Length::Full));
+        assert!(seconds(Length::Short) <= 120.0, "{} s", seconds(Length::Short));
+    }
+}

@@ -1,0 +1,242 @@
+//! The servers that are compared, each in a process of its own, on a port of its own.
+//!
+//! nginx-rtmp has the module's defaults, one process, no access log, and a folder of its own. `inrush` has its defaults but for
+//! what the case says. The sink is `benches/sink.rs`.
+
+use std::fmt;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::child::{self, Child};
+use super::link;
+
+/// How long a server may take to accept connections.
+const START_UP: Duration = Duration::from_secs(10);
+/// How often nginx is started on another port when its own was taken meanwhile.
+const PORTS_TRIED: usize = 5;
+const MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
+
+/// What is started.
+pub(super) struct Programs {
+    pub(super) inrush: PathBuf,
+    pub(super) sink: PathBuf,
+    pub(super) nginx: PathBuf,
+}
+
+impl Programs {
+    /// Checks that all of them are there, before anything is measured.
+    pub(super) fn find(inrush: &Path, sink: &Path, nginx: &Path) -> Result<Self, String> {
+        for path in [inrush, sink, nginx, Path::new(MODULE)] {
+            fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        Ok(Self { inrush: inrush.into(), sink: sink.into(), nginx: nginx.into() })
+    }
+}
+
+/// A server and its settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Server {
+    Nginx,
+    Inrush(Inrush),
+    /// Wakes for each receive when it does not poll.
+    Sink {
+        poll_ms: Option<u32>,
+        buffer_bytes: u32,
+    },
+}
+
+/// The settings of `inrush` that cases differ in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Inrush {
+    pub(super) budget_ms: u32,
+    pub(super) gop_cache: bool,
+    pub(super) cores: u16,
+    pub(super) placement: &'static str,
+}
+
+impl Default for Inrush {
+    fn default() -> Self {
+        Self { budget_ms: 10, gop_cache: true, cores: 1, placement: "home" }
+    }
+}
+
+impl Inrush {
+    fn configuration(&self) -> String {
+        let Self { budget_ms, gop_cache, .. } = self;
+        format!(
+            "[ingest]\nlatency_budget_ms = {budget_ms}\n\
+             [limits]\ntrusted = [\"127.0.0.0/8\", \"{}\"]\n\
+             [[app]]\nname = \"*\"\ngop_cache = {gop_cache}\n",
+            link::NETWORK
+        )
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nginx => f.write_str("nginx-rtmp"),
+            Self::Inrush(Inrush { budget_ms, gop_cache, cores, .. }) => {
+                write!(f, "budget {budget_ms} ms, {}", if *gop_cache { "cache" } else { "no cache" })?;
+                if *cores > 1 { write!(f, ", {cores} cores") } else { Ok(()) }
+            }
+            Self::Sink { poll_ms: Some(ms), .. } => write!(f, "sink polled every {ms} ms"),
+            Self::Sink { poll_ms: None, .. } => f.write_str("sink"),
+        }
+    }
+}
+
+impl Server {
+    /// Its part of a file's name.
+    pub(super) fn file_name(&self) -> String {
+        let kept = |char: char| if char.is_ascii_alphanumeric() { char } else { '-' };
+        self.to_string().replace(',', "").chars().map(kept).collect()
+    }
+
+    /// Starts it and waits until it accepts connections. Its files go to `folder`.
+    pub(super) fn start(
+        &self,
+        programs: &Programs,
+        host: &str,
+        cpus: &[usize],
+        folder: &Path,
+    ) -> Result<Running, String> {
+        match self {
+            Self::Nginx => start_nginx(&programs.nginx, host, cpus, folder),
+            Self::Inrush(settings) => {
+                let file = folder.join("inrush.toml");
+                fs::write(&file, settings.configuration()).map_err(|error| told(&file, &error))?;
+                let mut command = Command::new(&programs.inrush);
+                command.arg("--config").arg(&file);
+                command.args(["--rtmp", &format!("{host}:0"), "--http", "127.0.0.1:0", "--log", "error"]);
+                // As flags, which win over what the user's environment says.
+                command.args(["--cores", &settings.cores.to_string(), "--placement", settings.placement]);
+                Running::that_tells(&mut command, cpus, |line, running| {
+                    if let Some(address) = line.strip_prefix("listening rtmp ") {
+                        running.rtmp = address.trim().parse().ok();
+                    }
+                    if let Some(address) = line.strip_prefix("listening http ") {
+                        running.http = address.trim().parse().ok();
+                    }
+                    running.rtmp.is_some() && running.http.is_some()
+                })
+            }
+            Self::Sink { poll_ms, buffer_bytes } => {
+                let mut command = Command::new(&programs.sink);
+                command.args(["--listen", &format!("{host}:0"), "--buffer-bytes", &buffer_bytes.to_string()]);
+                if let Some(ms) = poll_ms {
+                    command.args(["--poll-ms", &ms.to_string()]);
+                }
+                Running::that_tells(&mut command, cpus, |line, running| {
+                    let address = line.strip_prefix("sink: rtmp://").and_then(|rest| rest.split(',').next());
+                    running.rtmp = address.and_then(|address| address.parse().ok());
+                    running.rtmp.is_some()
+                })
+            }
+        }
+    }
+}
+
+/// A server that runs; dropping it ends it.
+pub(super) struct Running {
+    process: Child,
+    rtmp: Option<SocketAddr>,
+    /// Where `/metrics` is, if it has any.
+    pub(super) http: Option<SocketAddr>,
+    /// Kept open, so that what it says later does not break it.
+    _output: Option<BufReader<ChildStdout>>,
+}
+
+impl Running {
+    pub(super) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Where publishers and players go.
+    pub(super) fn rtmp(&self) -> Result<SocketAddr, String> {
+        self.rtmp.ok_or_else(|| "the server does not say where it listens".into())
+    }
+
+    /// Starts a server that prints its address; `read` takes its lines until it has all.
+    fn that_tells(
+        command: &mut Command,
+        cpus: &[usize],
+        read: impl Fn(&str, &mut Self) -> bool,
+    ) -> Result<Self, String> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let mut process = Child::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()), cpus)
+            .map_err(|error| format!("{name}: {error}"))?;
+        let mut output = process.inner().stdout.take().map(BufReader::new);
+        let mut running = Self { process, rtmp: None, http: None, _output: None };
+        let mut line = String::new();
+        while let Some(reader) = &mut output {
+            line.clear();
+            match reader.read_line(&mut line) {
+                Ok(0) => return Err(format!("{name} ended before it said where it listens")),
+                Ok(_) if read(line.trim_end(), &mut running) => break,
+                Ok(_) => {}
+                Err(error) => return Err(format!("{name}: {error}")),
+            }
+        }
+        running._output = output;
+        Ok(running)
+    }
+}
+
+/// nginx cannot be asked for a free port: one that was free a moment ago is tried, and another when it is not any more.
+fn start_nginx(nginx: &Path, host: &str, cpus: &[usize], folder: &Path) -> Result<Running, String> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let mut why = String::new();
+    for _ in 0..PORTS_TRIED {
+        let free = TcpListener::bind((host, 0)).and_then(|listener| listener.local_addr());
+        let address = free.map_err(|error| format!("{host}: {error}"))?;
+        let own = folder.join(format!("nginx-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir_all(&own).map_err(|error| told(&own, &error))?;
+        let own = fs::canonicalize(&own).map_err(|error| told(&own, &error))?;
+        let (config, log) = (own.join("nginx.conf"), own.join("error.log"));
+        fs::write(&config, nginx_configuration(&own, address)).map_err(|error| told(&config, &error))?;
+        let mut command = Command::new(nginx);
+        command.arg("-p").arg(&own).arg("-c").arg(&config).arg("-e").arg(&log);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = Child::spawn(&mut command, cpus).map_err(|error| told(nginx, &error))?;
+        let mut running = Running { process, rtmp: Some(address), http: None, _output: None };
+        let deadline = Instant::now() + START_UP;
+        while Instant::now() < deadline && !child::is_interrupted() {
+            if running.process.ended().map_err(|error| told(nginx, &error))?.is_some() {
+                break;
+            }
+            if TcpStream::connect(address).is_ok() {
+                return Ok(running);
+            }
+            sleep(Duration::from_millis(10));
+        }
+        let log = fs::read_to_string(&log).unwrap_or_default();
+        why = log.lines().last().unwrap_or("it did not answer").to_owned();
+    }
+    Err(format!("nginx did not start: {why}"))
+}
+
+fn nginx_configuration(folder: &Path, address: SocketAddr) -> String {
+    let folder = folder.display();
+    format!(
+        "daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log emerg;
+load_module {MODULE};
+events {{ worker_connections 16384; }}
+rtmp {{
+    access_log off;
+    max_message 16M;
+    server {{ listen {address}; application live {{ live on; }} }}
+}}
+"
+    )
+}
+
+fn told(path: &Path, error: &std::io::Error) -> String {
+    format!("{}: {error}", path.display())
+}
