@@ -60,6 +60,8 @@ pub struct Ingest {
     settings: IngestSettings,
     tracks: Tracks,
     timestamps: Timestamps,
+    /// Track and codec of the last frame of each kind, video first: nearly every frame is of the same, and its track is not looked up.
+    last_of_kind: [Option<(TrackId, Codec)>; 2],
     lead: Option<Lead>,
     metadata: Option<Metadata>,
     /// `@clearDataFrame` has come, and nobody has asked yet.
@@ -102,6 +104,7 @@ impl Ingest {
             timestamps: Timestamps::new(settings.timestamps),
             settings,
             tracks: Tracks::default(),
+            last_of_kind: [None; 2],
             lead: None,
             metadata: None,
             metadata_cleared: false,
@@ -165,7 +168,9 @@ impl Ingest {
             bodies: tag.bodies,
             has_records: tag.packet == VideoPacket::SequenceStart,
         };
-        self.track_of(MediaKind::Video, &tagged);
+        if self.is_news(MediaKind::Video, &tagged) {
+            self.track_of(MediaKind::Video, &tagged);
+        }
         Some(self.tagged(now, message, tagged))
     }
 
@@ -182,7 +187,10 @@ impl Ingest {
             bodies: tag.bodies,
             has_records: tag.packet == AudioPacket::SequenceStart,
         };
-        if let Some(track) = self.track_of(MediaKind::Audio, &tagged) {
+        let describes = tag.sample_rate.is_some() || tag.packet == AudioPacket::MultichannelConfig;
+        if (self.is_news(MediaKind::Audio, &tagged) || describes)
+            && let Some(track) = self.track_of(MediaKind::Audio, &tagged)
+        {
             if tag.sample_rate.is_some() {
                 (track.sample_rate, track.channels) = (tag.sample_rate, tag.channels);
             }
@@ -193,6 +201,19 @@ impl Ingest {
             }
         }
         Some(self.tagged(now, message, tagged))
+    }
+
+    /// Whether a frame is of another track or codec than the last one of its kind. What is counted of unknown codecs and of too many tracks
+    /// is counted each time, so those are always news.
+    fn is_news(&mut self, kind: MediaKind, tagged: &Tagged) -> bool {
+        let Some(codec) = tagged.codec else { return true };
+        let last = &mut self.last_of_kind[usize::from(kind == MediaKind::Audio)];
+        if *last == Some((tagged.track, codec)) {
+            return false;
+        }
+        let is_ordinary = !codec.is_unknown() && self.tracks.find(kind, tagged.track).is_some();
+        *last = is_ordinary.then_some((tagged.track, codec));
+        true
     }
 
     /// The track's entry, if the message says which it is and there are not too many. Allocates for a new track only.

@@ -138,8 +138,6 @@ pub(crate) struct Reading {
     pub(crate) received_at: Option<Instant>,
     /// The core polls this publisher, and its reader rests.
     pub(crate) polled: Option<Polled>,
-    /// It is in the list of one of the core's ticks.
-    pub(crate) is_listed: bool,
     /// How often a receive brings something.
     pub(crate) cadence: Cadence,
     /// How much of late whole buffers were filled; see [`super::reading`].
@@ -252,7 +250,6 @@ impl Connection {
                 armed_at: None,
                 received_at: None,
                 polled: None,
-                is_listed: false,
                 cadence: Cadence::default(),
                 filled: 0,
             },

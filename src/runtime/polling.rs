@@ -2,7 +2,8 @@
 //!
 //! The kernel's work for a wake-up (poll arming, task work, scheduling) costs more than the receive itself, as network cards' drivers
 //! know. On a busy core each publisher's reader hands its buffer to the core and rests; one task a core then submits receives that
-//! do not wait, takes the results in order, and repeats those that filled their buffer.
+//! do not wait, takes the results in order, and repeats those that filled their buffer. A reader that is to do something itself gets its
+//! buffer back after the next visit.
 //! # Ticks
 //! Each publisher is visited once in a latency budget, and what came of it is written to players before the next tick. When that is
 //! more work than [`TICK_WORK`], the budget is divided into ticks and the publishers among them: so the last of a tick waits for the
@@ -25,7 +26,7 @@ use tracing::{debug, info};
 
 use super::connection::{Activity, ConnectionKey, Phase};
 use super::core::{Core, CoreRef, Driven};
-use super::op::Receiving;
+use super::op::{Received, Receiving, Socket};
 use super::signal::Signal;
 use super::{fan_out, op, reading, socket};
 use crate::session::Instant;
@@ -75,8 +76,8 @@ pub(crate) struct Polling {
     /// Work counted at the last decision: wake-ups and writes.
     work_before: u64,
     budget: Duration,
-    /// Whom each tick of a latency budget visits; who has left since is passed over.
-    phases: Vec<Vec<ConnectionKey>>,
+    /// Whom each tick of a latency budget visits.
+    phases: Vec<Vec<Visit>>,
     /// Seconds of work in one latency budget, smoothed.
     work_s: f64,
     /// Seconds of work since the current one began.
@@ -106,9 +107,9 @@ impl Polling {
     }
 
     /// Adds a publisher to the tick that has the fewest.
-    fn join(&mut self, key: ConnectionKey) {
+    fn join(&mut self, visit: Visit) {
         if let Some(fewest) = self.phases.iter_mut().min_by_key(|phase| phase.len()) {
-            fewest.push(key);
+            fewest.push(visit);
         }
     }
 
@@ -123,7 +124,7 @@ impl Polling {
         if wanted != self.phases.len() {
             let all: Vec<_> = self.phases.drain(..).flatten().collect();
             self.phases.resize_with(wanted, Vec::new);
-            all.into_iter().for_each(|key| self.join(key));
+            all.into_iter().for_each(|visit| self.join(visit));
         }
     }
 }
@@ -136,31 +137,43 @@ fn phases_for(now: usize, work_s: f64, budget: Duration) -> usize {
     now.clamp(with(each_s), with(each_s * TICK_WORK_SPARE))
 }
 
-/// A publisher's receive while the core polls it.
+/// A publisher that the core polls, with all that its receive is made with: the list of them is gone through in order, so making
+/// the receives of a tick looks at nothing else.
 #[derive(Debug)]
-pub(crate) struct Polled {
-    /// `None` while the kernel has it.
-    buffer: Option<BytesMut>,
-    /// Nothing more can come: the reader is to end.
-    ended: bool,
+struct Visit {
+    key: ConnectionKey,
+    socket: Socket,
+    /// With room for a receive.
+    buffer: BytesMut,
+}
+
+/// What the core has of a publisher's reader that rests.
+#[derive(Debug)]
+pub(crate) enum Polled {
+    /// It is visited.
+    Visited,
+    /// It was visited for the last time, and the reader is to take its buffer back. False: nothing more can come.
+    Returned(BytesMut, bool),
 }
 
 /// What a reader that was woken while it rested does.
 pub(crate) enum Resumed {
     /// Its buffer is back. False: nothing more can come.
     Reader(BytesMut, bool),
-    /// A visit is under way: it rests until that is over.
+    /// The next visit will give its buffer back: it rests until then.
     Rests(Signal),
 }
 
 /// How a visit ended.
 enum Visited {
     /// Nothing, or nothing more, was there.
-    Done,
+    Emptied(Visit),
     /// The buffer was filled: there may be more.
-    Filled,
+    Filled(Visit),
     /// The session has more to say than fits one turn.
-    Yields,
+    Yields(Visit),
+    /// It was the last one.
+    Over,
 }
 
 impl Core {
@@ -178,9 +191,10 @@ impl Core {
     }
 
     /// Takes over the reader's buffer; the reader rests on the signal that comes back.
-    pub(crate) fn poll_from_now(&mut self, key: ConnectionKey, buffer: BytesMut) -> Option<Signal> {
+    pub(crate) fn poll_from_now(&mut self, key: ConnectionKey, mut buffer: BytesMut) -> Option<Signal> {
         let connection = self.connection(key)?;
-        connection.reading.polled = Some(Polled { buffer: Some(buffer), ended: false });
+        reading::make_room(&mut buffer, connection.reading.buffer_bytes);
+        connection.reading.polled = Some(Polled::Visited);
         // The largest mark: nobody waits on this socket, and the kernel then acknowledges at once instead of at the next visit, which
         // would add the tick to the encoder's round trip.
         match socket::largest_receive_mark(&connection.socket) {
@@ -188,22 +202,28 @@ impl Core {
             Err(error) => debug!(parent: &connection.span, %error, "receive mark"),
         }
         let signal = connection.resume_reading.clone();
-        if !std::mem::replace(&mut connection.reading.is_listed, true) {
-            self.polling.join(key);
-        }
+        let socket = connection.socket.clone().into();
+        self.polling.join(Visit { key, socket, buffer });
         Some(signal)
     }
 
     /// Gives a woken reader its buffer back.
     pub(crate) fn resume_polled(&mut self, key: ConnectionKey) -> Option<Resumed> {
         let connection = self.connection(key)?;
-        let polled = connection.reading.polled.as_mut()?;
-        let Some(buffer) = polled.buffer.take() else {
-            return Some(Resumed::Rests(connection.resume_reading.clone()));
-        };
-        let more = !polled.ended;
-        connection.reading.polled = None;
-        Some(Resumed::Reader(buffer, more))
+        match connection.reading.polled.take()? {
+            Polled::Returned(buffer, more) => Some(Resumed::Reader(buffer, more)),
+            Polled::Visited => {
+                connection.reading.polled = Some(Polled::Visited);
+                Some(Resumed::Rests(connection.resume_reading.clone()))
+            }
+        }
+    }
+
+    /// Sends a resting reader back to its armed receive, or to its end.
+    fn give_back(&mut self, key: ConnectionKey, buffer: BytesMut, more: bool) {
+        let Some(connection) = self.connection(key) else { return };
+        connection.reading.polled = Some(Polled::Returned(buffer, more));
+        connection.resume_reading.raise();
     }
 
     /// Decides how this core waits, from what it has done since the last time. The sweep calls it.
@@ -234,93 +254,65 @@ impl Core {
         }
     }
 
-    /// Sends every resting reader back to its armed receive.
+    /// Sends every resting reader back to its armed receive. Those whose visit is under way follow when it is over.
     fn wake_polled(&mut self) {
-        for mut phase in std::mem::replace(&mut self.polling.phases, vec![Vec::new()]) {
-            for key in phase.drain(..) {
-                if let Some(connection) = self.connection(key) {
-                    connection.reading.is_listed = false;
-                    connection.resume_reading.raise();
-                }
+        for phase in std::mem::replace(&mut self.polling.phases, vec![Vec::new()]) {
+            for Visit { key, buffer, .. } in phase {
+                self.give_back(key, buffer, true);
             }
         }
     }
 
-    /// Submits the receive of a visit, unless the publisher has left.
-    fn begin_visit(&mut self, key: ConnectionKey) -> Option<Receiving> {
-        let connection = self.connection(key)?;
-        let mut buffer = connection.reading.polled.as_mut()?.buffer.take()?;
-        reading::make_room(&mut buffer, connection.reading.buffer_bytes);
-        Some(op::recv_now(connection.socket.clone(), buffer))
-    }
-
     /// Takes what a visit brought, and deals with it.
-    fn end_visit(
-        &mut self,
-        now: Instant,
-        key: ConnectionKey,
-        result: io::Result<usize>,
-        mut buffer: BytesMut,
-    ) -> Visited {
+    fn end_visit(&mut self, now: Instant, key: ConnectionKey, received: Received) -> Visited {
+        let Received { result, mut buffer, socket } = received;
         self.counts.polls += 1;
         let is_empty = matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
         let is_full = result.is_ok() && buffer.len() == buffer.capacity();
-        let more = if is_empty {
+        let mut more = true;
+        let mut driven = Driven::Done;
+        if is_empty {
             self.counts.receives += 1;
             self.counts.polls_empty += 1;
-            true
         } else {
-            self.on_received(now, key, result, &mut buffer)
-        };
-        let budget = self.polling.budget;
-        let Some(connection) = self.connection(key) else { return Visited::Done };
-        let reading = &mut connection.reading;
-        let Some(polled) = reading.polled.as_mut() else { return Visited::Done };
-        polled.buffer = Some(buffer);
-        polled.ended = !more;
-        let is_slow = is_empty
-            && (reading.cadence.pause() > budget * SLOW || reading.cadence.since(now) > budget * SILENT);
-        if is_slow || !more {
-            connection.resume_reading.raise();
+            more = self.on_received(now, key, result, &mut buffer);
+            driven = self.drive_at(key, now);
         }
-        if is_empty {
-            return Visited::Done;
-        }
-        match self.drive_at(key, now) {
-            Driven::Yield => Visited::Yields,
-            Driven::Done if self.after_visit(key) && more && !is_slow && is_full => Visited::Filled,
-            Driven::Done => Visited::Done,
-        }
-    }
-
-    /// What has to follow what a visit brought: the publisher may have stopped or be over its bound, or the core be quiet again. Whether
-    /// it goes on to be polled.
-    fn after_visit(&mut self, key: ConnectionKey) -> bool {
         let is_polling = self.polling.mode == Mode::Poll;
-        let Some(connection) = self.connection(key) else { return false };
-        let stays = is_polling
+        let budget = self.polling.budget;
+        let Some(connection) = self.connection(key) else { return Visited::Over };
+        let cadence = &connection.reading.cadence;
+        let is_slow = is_empty && (cadence.pause() > budget * SLOW || cadence.since(now) > budget * SILENT);
+        let stays = more
+            && is_polling
+            && !is_slow
             && connection.is_open()
             && matches!(connection.activity, Activity::Publishing { .. })
             && connection.session.wants_bytes();
         if !stays {
-            connection.resume_reading.raise();
+            self.give_back(key, buffer, more);
+            return Visited::Over;
         }
-        stays
+        // Now, while all of it is near.
+        reading::make_room(&mut buffer, connection.reading.buffer_bytes);
+        let visit = Visit { key, socket, buffer };
+        match driven {
+            Driven::Yield => Visited::Yields(visit),
+            Driven::Done if is_full => Visited::Filled(visit),
+            Driven::Done => Visited::Emptied(visit),
+        }
     }
 
-    /// Whom this tick visits: all of its phase that still rest. The others are forgotten.
-    fn visits(&mut self, phase: usize, visited: &mut Vec<ConnectionKey>) {
-        let mut phases = std::mem::take(&mut self.polling.phases);
-        if let Some(members) = phases.get_mut(phase) {
-            members.retain(|key| {
-                self.connection(*key).is_some_and(|connection| {
-                    connection.reading.is_listed = connection.reading.polled.is_some();
-                    connection.reading.is_listed
-                })
-            });
-            visited.clone_from(members);
+    /// Those that were visited go back to their tick; who has joined it meanwhile is there.
+    fn end_visits(&mut self, phase: usize, visited: &mut Vec<Visit>) {
+        if self.polling.mode == Mode::Poll
+            && let Some(members) = self.polling.phases.get_mut(phase)
+        {
+            members.append(visited);
+        } else {
+            // The mode has changed meanwhile.
+            visited.drain(..).for_each(|Visit { key, buffer, .. }| self.give_back(key, buffer, true));
         }
-        self.polling.phases = phases;
     }
 
     fn on_ticked(&mut self, phase: usize, due: Instant, began: Instant) {
@@ -358,8 +350,11 @@ pub(crate) async fn tick(core: CoreRef) {
             }
             phase = (phase + 1) % phases;
             let began = core.borrow().now();
-            core.borrow_mut().visits(phase, &mut lists.visited);
+            if let Some(members) = core.borrow_mut().polling.phases.get_mut(phase) {
+                std::mem::swap(members, &mut lists.due);
+            }
             visit_all(&core, &mut lists).await;
+            core.borrow_mut().end_visits(phase, &mut lists.visited);
             fan_out::write_ready(&core, &mut lists.writes).await;
             core.borrow_mut().on_ticked(phase, due, began);
         }
@@ -369,59 +364,66 @@ pub(crate) async fn tick(core: CoreRef) {
 /// Lists that the ticks use again and again.
 #[derive(Default)]
 struct Lists {
-    visited: Vec<ConnectionKey>,
-    filled: Vec<ConnectionKey>,
+    due: Vec<Visit>,
+    visited: Vec<Visit>,
     receives: Vec<(ConnectionKey, Receiving)>,
     writes: fan_out::Scratch,
 }
 
 /// Visits, and visits again those that had more than their buffers hold.
 async fn visit_all(core: &CoreRef, lists: &mut Lists) {
-    let Lists { visited, filled, receives, .. } = lists;
-    for _ in 0..ROUNDS_MAX {
-        for keys in visited.chunks(RECEIVES_PER_BATCH) {
-            visit(core, keys, receives, filled).await;
+    let Lists { due, visited, receives, .. } = lists;
+    for round in 1..=ROUNDS_MAX {
+        let mut filled = Vec::new();
+        while !due.is_empty() {
+            let from = due.len().saturating_sub(RECEIVES_PER_BATCH);
+            let batch = due.drain(from..);
+            receives.extend(batch.map(|visit| (visit.key, op::recv_now(visit.socket, visit.buffer))));
+            visit(core, receives, visited, &mut filled).await;
         }
-        std::mem::swap(visited, filled);
-        filled.clear();
-        if visited.is_empty() {
+        if round == ROUNDS_MAX {
+            visited.append(&mut filled);
+        }
+        if filled.is_empty() {
             break;
         }
+        *due = filled;
     }
 }
 
 async fn visit(
     core: &CoreRef,
-    keys: &[ConnectionKey],
     receives: &mut Vec<(ConnectionKey, Receiving)>,
-    filled: &mut Vec<ConnectionKey>,
+    visited: &mut Vec<Visit>,
+    filled: &mut Vec<Visit>,
 ) {
-    Core::caught(core, None, |core| {
-        receives.extend(keys.iter().filter_map(|key| Some((*key, core.begin_visit(*key)?))));
-    });
     let mut began = core.borrow().now();
     // All of them leave with the first wait, and none of them waits for bytes.
     for (key, mut receive) in receives.drain(..) {
-        let (result, buffer) = match receive.outcome() {
-            Some(outcome) => outcome,
+        let received = match receive.outcome() {
+            Some(received) => received,
             None => {
-                let outcome = receive.await;
+                let received = receive.await;
                 began = core.borrow().now();
-                outcome
+                received
             }
         };
-        let (visited, ended) =
-            Core::guarded_from(core, key, began, |core| core.end_visit(began, key, result, buffer));
-        let yielded = matches!(visited, Some(Visited::Yields));
-        if yielded {
-            reading::drive(core, key).await;
-            Core::guarded(core, key, |core| core.after_visit(key));
-        } else if matches!(visited, Some(Visited::Filled)) {
-            filled.push(key);
+        let (result, mut ended) =
+            Core::guarded_from(core, key, began, |core| core.end_visit(began, key, received));
+        match result {
+            Some(Visited::Emptied(visit)) => visited.push(visit),
+            Some(Visited::Filled(visit)) => filled.push(visit),
+            Some(Visited::Yields(visit)) => {
+                reading::drive(core, key).await;
+                ended = core.borrow().now();
+                visited.push(visit);
+            }
+            // After a panic the connection is closed, and its reader is to end.
+            None => core.borrow_mut().give_back(key, BytesMut::new(), false),
+            Some(Visited::Over) => {}
         }
-        let mut core = core.borrow_mut();
-        core.on_framed(ended, key);
-        began = if yielded { core.now() } else { ended };
+        core.borrow_mut().on_framed(ended, key);
+        began = ended;
     }
 }
 

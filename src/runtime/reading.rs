@@ -63,8 +63,9 @@ pub(crate) async fn read(core: CoreRef, key: ConnectionKey) {
         let next = Core::guarded(&core, key, |core| core.next_read(key, &mut buffer));
         match next.unwrap_or(NextRead::End) {
             NextRead::Receive(socket) => {
-                let (result, filled) = op::recv(socket, std::mem::take(&mut buffer)).await;
-                buffer = filled;
+                let received = op::recv(socket.into(), std::mem::take(&mut buffer)).await;
+                let result = received.result;
+                buffer = received.buffer;
                 let more = Core::guarded(&core, key, |core| {
                     core.counts.wakeups += 1;
                     let now = core.now();

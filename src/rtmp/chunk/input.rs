@@ -33,7 +33,10 @@ const _: () =
 
 #[derive(Debug, Default)]
 pub(super) struct Input {
-    queue: VecDeque<(Bytes, RunKey)>,
+    /// The front of the queue has its place here: a reader that is polled as it is fed has no other, and its next bytes are one look-up
+    /// away. Without it nothing is behind it.
+    front: Option<(Bytes, RunKey)>,
+    behind: VecDeque<(Bytes, RunKey)>,
     unparsed_bytes: usize,
     pub(super) retained: Retained,
 }
@@ -44,16 +47,19 @@ impl Input {
             return;
         }
         self.unparsed_bytes += bytes.len();
-        if self.queue.len() > LOOSE_BUFFERS_MAX
-            && let Some((last, run)) = self.queue.back()
+        if self.behind.len() >= LOOSE_BUFFERS_MAX
+            && let Some((last, run)) = self.behind.back()
             && last.len() + bytes.len() <= MERGE_BYTES_MAX
         {
             bytes = Bytes::from([&last[..], &bytes[..]].concat());
             self.retained.on_parsed(*run);
-            self.queue.pop_back();
+            self.behind.pop_back();
         }
         let run = self.retained.on_pushed(&bytes);
-        self.queue.push_back((bytes, run));
+        match self.front {
+            None => self.front = Some((bytes, run)),
+            Some(_) => self.behind.push_back((bytes, run)),
+        }
     }
 
     pub(super) fn unparsed_bytes(&self) -> usize {
@@ -63,11 +69,11 @@ impl Input {
     /// The next bytes, as many as any chunk header has or as there are; `scratch` is used when they are not
     /// in one piece.
     pub(super) fn peek<'a>(&'a self, scratch: &'a mut [u8; HEADER_BYTES_MAX]) -> &'a [u8] {
-        match self.queue.front() {
-            Some((front, _)) if front.len() >= HEADER_BYTES_MAX || self.queue.len() == 1 => front,
+        match &self.front {
+            Some((front, _)) if front.len() >= HEADER_BYTES_MAX || self.behind.is_empty() => front,
             _ => {
                 let mut filled = 0;
-                for (buffer, _) in &self.queue {
+                for (buffer, _) in self.front.iter().chain(&self.behind) {
                     let n = buffer.len().min(HEADER_BYTES_MAX - filled);
                     scratch[filled..filled + n].copy_from_slice(&buffer[..n]);
                     filled += n;
@@ -82,13 +88,13 @@ impl Input {
 
     /// The front buffer's rest.
     pub(super) fn front(&self) -> &[u8] {
-        self.queue.front().map_or(&[], |(front, _)| front)
+        self.front.as_ref().map_or(&[], |(front, _)| front)
     }
 
     /// Leaves `count` bytes behind, or all when there are fewer.
     pub(super) fn advance(&mut self, count: usize) {
         let mut left = count;
-        while let Some((front, _)) = self.queue.front_mut() {
+        while let Some((front, _)) = &mut self.front {
             if front.len() > left {
                 front.advance(left);
                 self.unparsed_bytes -= left;
@@ -101,7 +107,7 @@ impl Input {
 
     /// Takes at most `count` bytes off the front buffer, without copying.
     pub(super) fn take(&mut self, count: usize) -> Bytes {
-        match self.queue.front_mut() {
+        match &mut self.front {
             Some((front, _)) if count < front.len() => {
                 self.unparsed_bytes -= count;
                 front.split_to(count)
@@ -114,7 +120,7 @@ impl Input {
     /// Like [`Self::take`], for a message that is not finished by it: its run is held until it is released. No
     /// run is given when it is `held` already.
     pub(super) fn take_held(&mut self, count: usize, held: Option<RunKey>) -> (Bytes, Option<RunKey>) {
-        let run = self.queue.front().map(|(_, run)| *run).filter(|run| Some(*run) != held);
+        let run = self.front.as_ref().map(|(_, run)| *run).filter(|run| Some(*run) != held);
         if let Some(run) = run {
             self.retained.hold(run);
         }
@@ -122,7 +128,7 @@ impl Input {
     }
 
     fn pop_front(&mut self) -> Option<Bytes> {
-        let (front, run) = self.queue.pop_front()?;
+        let (front, run) = core::mem::replace(&mut self.front, self.behind.pop_front())?;
         self.unparsed_bytes -= front.len();
         self.retained.on_parsed(run);
         Some(front)
@@ -166,7 +172,7 @@ mod tests {
         let mut input = Input::default();
         for n in 0..10_000 {
             input.push(Bytes::copy_from_slice(&[n as u8]));
-            let entries = input.queue.len() - input.queue.len().min(LOOSE_BUFFERS_MAX + 1);
+            let entries = input.behind.len() - input.behind.len().min(LOOSE_BUFFERS_MAX);
             assert!(entries * MERGE_BYTES_MAX / 2 <= input.unparsed_bytes());
         }
         assert_eq!((input.unparsed_bytes(), input.retained.retained_bytes()), (10_000, 10_000));

@@ -11,10 +11,10 @@
 //! A run is in the table exactly while `unparsed + messages > 0`. `retained_bytes` is the sum over all runs,
 //! `unfinished_bytes` the sum over those that only unfinished messages keep (`unparsed == 0`).
 
-use alloc::vec::Vec;
+use smallvec::SmallVec;
 
-/// Slots that an empty table keeps.
-const IDLE_SLOTS: usize = 16;
+/// Slots that are in the table itself: a reader that is polled as it is fed has one or two runs.
+const IDLE_SLOTS: usize = 4;
 
 /// Names a run for as long as somebody holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub(super) struct RunKey(u32);
 
 #[derive(Debug, Default)]
 pub(super) struct Retained {
-    runs: Vec<Run>,
-    free: Vec<RunKey>,
+    runs: SmallVec<[Run; IDLE_SLOTS]>,
+    free: SmallVec<[RunKey; IDLE_SLOTS]>,
     /// The run that was pushed last, and the address where it ends.
     last: Option<(RunKey, usize)>,
     retained_bytes: usize,
@@ -113,8 +113,8 @@ impl Retained {
             // A peer that made the table long does not keep it long.
             self.runs.clear();
             self.free.clear();
-            self.runs.shrink_to(IDLE_SLOTS);
-            self.free.shrink_to(IDLE_SLOTS);
+            self.runs.shrink_to_fit();
+            self.free.shrink_to_fit();
         }
     }
 }

@@ -18,6 +18,8 @@
 
 use alloc::vec::Vec;
 
+use smallvec::SmallVec;
+
 use super::{
     ChunkStreamId,
     assembly::Assembly,
@@ -171,12 +173,15 @@ impl ChunkStream {
     }
 }
 
+/// Chunk streams whose ids are in the list itself: more than nearly any session has.
+const USUAL_STREAMS: usize = 8;
+
 /// All chunk streams of one direction of a session.
 #[derive(Debug)]
 pub(super) struct ChunkStreams {
     /// In the order in which they were first used. A session has about five, so they are looked for one by
     /// one.
-    ids: Vec<ChunkStreamId>,
+    ids: SmallVec<[ChunkStreamId; USUAL_STREAMS]>,
     /// Each in the place of its id.
     streams: Vec<ChunkStream>,
     /// Where the last one was found: most chunks follow one of the same chunk stream.
@@ -186,7 +191,7 @@ pub(super) struct ChunkStreams {
 
 impl ChunkStreams {
     pub(super) fn new(streams_max: usize) -> Self {
-        Self { ids: Vec::new(), streams: Vec::new(), last: 0, streams_max }
+        Self { ids: SmallVec::new(), streams: Vec::new(), last: 0, streams_max }
     }
 
     pub(super) fn find(&mut self, id: ChunkStreamId) -> Option<&mut ChunkStream> {

@@ -13,7 +13,7 @@ pub(crate) mod send;
 pub(crate) mod timeout;
 
 pub(crate) use accept::accept;
-pub(crate) use recv::{Receiving, recv, recv_now};
+pub(crate) use recv::{Received, Receiving, Socket, recv, recv_now};
 pub(crate) use send::{SendBatch, Sending, send};
 pub(crate) use timeout::sleep;
 
@@ -103,11 +103,11 @@ mod tests {
             let mut buffer = BytesMut::with_capacity(64);
             buffer.extend_from_slice(b"held ");
             far.write_all(b"more").unwrap();
-            let (result, buffer) = recv(near.clone(), buffer).await;
+            let Received { result, buffer, .. } = recv(near.clone().into(), buffer).await;
             assert_eq!(result.unwrap(), 4);
             assert_eq!(&buffer[..], b"held more");
             drop(far);
-            let (result, _) = recv(near, buffer).await;
+            let Received { result, .. } = recv(near.into(), buffer).await;
             assert_eq!(result.unwrap(), 0);
             assert_eq!(in_flight(), 0);
         });
@@ -144,13 +144,13 @@ mod tests {
     fn a_shutdown_brings_everything_back() {
         tokio_uring::start(async {
             let (_far, near) = pair();
-            let read = tokio_uring::spawn(recv(near.clone(), BytesMut::with_capacity(64)));
+            let read = tokio_uring::spawn(recv(near.clone().into(), BytesMut::with_capacity(64)));
             let mut batch = SendBatch::new();
             batch.push_bytes(Bytes::from(vec![7; 32 << 20]));
             let write = tokio_uring::spawn(send(near.clone(), batch));
             until(|| in_flight() == 2).await;
             crate::runtime::socket::shut_both(&near);
-            assert_eq!(read.await.unwrap().0.unwrap(), 0);
+            assert_eq!(read.await.unwrap().result.unwrap(), 0);
             let (result, batch) = write.await.unwrap();
             assert!(result.is_err() || result.unwrap() < batch.bytes());
             assert_eq!(in_flight(), 0);
@@ -164,7 +164,7 @@ mod tests {
             let (mut far, near) = pair();
             let watched = Rc::downgrade(&near);
             {
-                let mut receive = Box::pin(recv(near, BytesMut::with_capacity(64)));
+                let mut receive = Box::pin(recv(near.into(), BytesMut::with_capacity(64)));
                 // Polled once, so that it is submitted, and then dropped.
                 let pending = std::future::poll_fn(|context| {
                     std::task::Poll::Ready(receive.as_mut().poll(context).is_pending())
