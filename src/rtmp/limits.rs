@@ -4,8 +4,8 @@
 ///
 /// # What one session can make us hold
 /// With the defaults: 16 MiB of unfinished messages, 8 MiB of an aggregate that is taken apart, 1 MiB of
-/// input that waits and one read buffer that is parsed, two blocks of 32 KiB for short pieces, 16 KiB for the state of 64 chunk streams, and what AMF
-/// makes of one message at a time (4,096 values and 256 KiB).
+/// input that waits and one read buffer that is parsed, two blocks of 32 KiB for short pieces, 16 KiB for the
+/// state of 64 chunk streams, and what AMF makes of one message at a time (4,096 values and 256 KiB).
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Longest message that is reassembled, bytes. Refused at its header. The protocol's own bound is

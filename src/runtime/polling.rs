@@ -54,7 +54,8 @@ const FAST: u32 = 4;
 /// One that has been silent for so many latency budgets is waited for, whatever its pauses were.
 const SILENT: u32 = 16;
 /// Times that one tick repeats the receives that filled their buffers: a peer that sends faster gets its next turn at the next tick.
-const ROUNDS_MAX: usize = 4;
+/// A key frame of 200 kB comes whole with one tick all the same.
+const ROUNDS_MAX: usize = 16;
 /// Receives that leave together: their connections and buffers are still in the cache when the bytes are there.
 const RECEIVES_PER_BATCH: usize = 128;
 

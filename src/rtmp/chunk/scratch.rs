@@ -21,8 +21,8 @@ use bytes::{Bytes, BytesMut};
 /// messages.
 pub(super) const BLOCK_BYTES: usize = 32 * 1024;
 
-/// Places that the list keeps when no message has it: 4 KiB, once a key frame of 180 kB has come in segments of
-/// 1,448 bytes.
+/// Places that the list keeps when no message has it: 4 KiB, once a key frame of 180 kB has come in segments of 1,448
+/// bytes.
 const LIST_KEPT: usize = 128;
 
 /// A rest of a block that has no room for this many bytes is not worth keeping the block for.

@@ -174,7 +174,7 @@ impl ChunkStream {
 }
 
 /// Chunk streams whose ids are in the list itself: more than nearly any session has.
-const USUAL_STREAMS: usize = 8;
+const USUAL_STREAMS: usize = 6;
 
 /// All chunk streams of one direction of a session.
 #[derive(Debug)]
