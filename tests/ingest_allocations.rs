@@ -17,8 +17,8 @@ use inrush::session::{
 
 /// A publisher's read buffer to begin with, what it grows to when a receive fills it, and the room below which it is replaced, as in
 /// `runtime/reading.rs`.
-const BUFFER_BYTES: usize = 16 * 1024;
-const BUFFER_BYTES_MAX: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 18 * 1024;
+const BUFFER_BYTES_MAX: usize = 72 * 1024;
 const SPARE_BYTES_MIN: usize = 512;
 
 /// 3 Mbit/s: 25 pictures a second, the key frame of each 2 s ten times the others, and 50 AAC messages.
@@ -208,7 +208,7 @@ fn steady(chunk_size: u32, pace: Pace, gop_cache: bool) -> (u64, u64) {
     (allocations, link.messages)
 }
 
-/// At most two, with and without the GOP cache. What counts beside the frame's own: up to 0.6 for the read buffers of 16 kB, which are used
+/// At most two, with and without the GOP cache. What counts beside the frame's own: up to 0.6 for the read buffers of 18 kB, which are used
 /// again when nobody keeps what was in them; the list of a picture's slices when they are more than two; and a share of the block that
 /// short pieces are copied to.
 #[test]

@@ -10,7 +10,7 @@ use tracing::{Span, debug, error, info_span, warn};
 use super::connection::Connection;
 use super::core::{Core, CoreRef};
 use super::observe::ConnectionId;
-use super::{entropy, listener, op, socket};
+use super::{entropy, listener, op};
 use crate::session::ServerSession;
 
 /// Accepts in flight a listener: a burst of connections costs one wake-up for several.
@@ -101,9 +101,6 @@ impl Core {
             debug!(core = self.id.0, %peer, "refused: too many connections from its network");
             return None;
         };
-        if let Err(error) = socket::tune_accepted(&socket) {
-            debug!(core = self.id.0, %peer, %error, "socket options");
-        }
         let now = self.now();
         let id = self.shared.new_connection_id();
         let session = ServerSession::new(now, self.shared.session_settings.clone(), entropy::draw(now));

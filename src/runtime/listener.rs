@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::socket::tune_listener;
+
 /// The kernel tears a ring down, and with it the listeners that it still used, a while after its process is gone.
 const BIND_RETRY_MAX: Duration = Duration::from_secs(5);
 const BIND_RETRY_INTERVAL: Duration = Duration::from_millis(50);
@@ -32,6 +34,7 @@ pub(crate) fn bind(address: SocketAddr, cores: usize) -> io::Result<(Vec<OwnedFd
         sockets.push(next);
     }
     for socket in &sockets {
+        tune_listener(socket)?;
         socket.listen(BACKLOG)?;
     }
     Ok((sockets.into_iter().map(OwnedFd::from).collect(), bound))

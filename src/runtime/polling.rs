@@ -186,6 +186,8 @@ impl Core {
                 connection.phase == Phase::Open
                     && matches!(connection.activity, Activity::Publishing { .. })
                     && connection.session.wants_bytes()
+                    // One that has sent nothing yet may not be about to.
+                    && connection.totals.messages_in > 0
                     && connection.reading.cadence.pause() < budget * FAST
                     && connection.reading.cadence.since(now) < budget * SILENT
             })

@@ -28,9 +28,9 @@ use crate::session::{CloseReason, Instant};
 /// Buffer of an idle or new connection, bytes.
 pub(crate) const BUFFER_BYTES_MIN: usize = 2 * 1024;
 /// Buffer of a publisher to begin with, bytes: one to two video frames of a usual stream.
-pub(crate) const BUFFER_BYTES_PUBLISHER: usize = 16 * 1024;
+pub(crate) const BUFFER_BYTES_PUBLISHER: usize = 18 * 1024;
 /// Largest buffer, bytes.
-const BUFFER_BYTES_MAX: usize = 64 * 1024;
+const BUFFER_BYTES_MAX: usize = 72 * 1024;
 /// With less room than this a new buffer is taken, bytes.
 const SPARE_BYTES_MIN: usize = 512;
 /// A receive waits for at most so much of a stream's time before it comes back.

@@ -60,9 +60,6 @@ impl Core {
                 self.counts.publishes += 1;
                 shared.publishers.fetch_add(1, Ordering::Relaxed);
                 let Some(connection) = self.connection(key) else { return };
-                if let Err(error) = socket::tune_publisher(&connection.socket) {
-                    debug!(parent: &connection.span, %error, "publisher's socket options");
-                }
                 connection.role = Role::Publisher;
                 connection.stream = Some(stream.clone());
                 connection.reading.buffer_bytes = reading::BUFFER_BYTES_PUBLISHER;

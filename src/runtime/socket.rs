@@ -4,30 +4,25 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{SockRef, Socket, TcpKeepalive};
 
 use crate::session::CloseReason;
 
-/// A publisher that sends nothing and answers nothing is probed after this long.
-const PUBLISHER_KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
+/// A peer that sends nothing and answers nothing is probed after this long.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 /// And again after this long.
-const PUBLISHER_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
-/// What is sent and not acknowledged for so long ends a publisher's connection. On a socket that only receives it does nothing
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// What is sent and not acknowledged for so long ends a connection. On a publisher's socket, which only receives, it does nothing
 /// by itself; with keepalive it bounds the probing: 5 s idle and three probes, gone after 11 s.
-const PUBLISHER_USER_TIMEOUT: Duration = Duration::from_secs(10);
+const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For every accepted connection: answers and frames leave at once.
-pub(crate) fn tune_accepted(socket: &OwnedFd) -> io::Result<()> {
-    SockRef::from(socket).set_tcp_nodelay(true)
-}
-
-/// For a publisher: a dead one is noticed within 12 s.
-pub(crate) fn tune_publisher(socket: &OwnedFd) -> io::Result<()> {
-    let socket = SockRef::from(socket);
-    let keepalive =
-        TcpKeepalive::new().with_time(PUBLISHER_KEEPALIVE_IDLE).with_interval(PUBLISHER_KEEPALIVE_INTERVAL);
+/// For a listener, of which every accepted connection has it, without a call of its own: answers and frames leave at once, and a dead
+/// publisher is noticed within 12 s.
+pub(crate) fn tune_listener(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
     socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(PUBLISHER_USER_TIMEOUT))
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
 
 /// For a subscriber: the backlog stands in our queue, where the drop policy sees it, and a dead peer is noticed.
@@ -40,11 +35,7 @@ pub(crate) fn tune_subscriber(
 ) -> io::Result<()> {
     let number = libc::c_int::try_from(unsent_bytes_max).unwrap_or(libc::c_int::MAX);
     set_int(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, number)?;
-    let socket = SockRef::from(socket);
-    let keepalive =
-        TcpKeepalive::new().with_time(PUBLISHER_KEEPALIVE_IDLE).with_interval(PUBLISHER_KEEPALIVE_INTERVAL);
-    socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(user_timeout))
+    SockRef::from(socket).set_tcp_user_timeout(Some(user_timeout))
 }
 
 /// How many bytes must be there before an armed receive comes back (`SO_RCVLOWAT`). Lowering it wakes a receive whose bytes are
