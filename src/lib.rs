@@ -60,3 +60,8 @@ pub mod log;
 pub mod runtime;
 #[cfg(feature = "engine")]
 pub mod serve;
+
+/// Unit tests count their allocations, as the tests beside the library do.
+#[cfg(all(test, feature = "engine"))]
+#[path = "../tests/counting/mod.rs"]
+mod counting;

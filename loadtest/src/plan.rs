@@ -50,6 +50,8 @@ pub struct Plan {
     pub until_us: u64,
     /// Messages sent, of each stream.
     pub sent: Vec<AtomicU64>,
+    /// Number of the first message of each stream that was sent while measured; `u64::MAX` before.
+    pub measured_from: Vec<AtomicU64>,
     /// What there is to play; the first is steady.
     pub shares: Vec<Share>,
     /// Connections that publish or play.

@@ -1,5 +1,7 @@
 //! A player: reads all that comes and checks every message.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use inrush::session::{MediaKind, MediaMessage};
 
 use crate::media::stamp::{Carrier, Stamp};
@@ -106,10 +108,10 @@ impl Watch {
         }
     }
 
-    /// How many messages were sent after the last one that came.
+    /// How many messages were sent after the last one that came, or while measured when none did.
     fn missing_at_end(&self, plan: &Plan) -> u64 {
-        let sent = plan.sent[self.stream as usize].load(std::sync::atomic::Ordering::Relaxed);
-        self.sequence.missing_at_end(sent)
+        let of_stream = |counts: &[AtomicU64]| counts[self.stream as usize].load(Ordering::Relaxed);
+        self.sequence.missing_at_end(of_stream(&plan.sent), of_stream(&plan.measured_from))
     }
 
     /// Whether it counts for the run and something that was sent has not come yet.

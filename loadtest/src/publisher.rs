@@ -312,6 +312,7 @@ impl Publisher {
             recorder.counts.due += 1;
             recorder.counts.sent += 1;
             recorder.persona(self.persona).counts.sent += 1;
+            plan.measured_from[self.stream as usize].fetch_min(self.first + self.index, Ordering::Relaxed);
         }
         plan.sent[self.stream as usize].store(self.first + self.index + 1, Ordering::Relaxed);
     }

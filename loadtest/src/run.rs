@@ -107,6 +107,7 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         from_us,
         until_us: from_us + load.duration.as_micros() as u64,
         sent: (0..streams).map(|_| AtomicU64::new(0)).collect(),
+        measured_from: (0..streams).map(|_| AtomicU64::new(u64::MAX)).collect(),
         shares: cast.shares.clone(),
         open: AtomicU64::new(0),
         publishers: AtomicU64::new(0),

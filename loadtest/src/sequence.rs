@@ -53,9 +53,10 @@ impl Sequence {
         if known { Arrival::Duplicate } else { Arrival::Reordered }
     }
 
-    /// How many of `sent` messages, numbered from 0, did not come after the last that did.
-    pub fn missing_at_end(&self, sent: u64) -> u64 {
-        self.next.map_or(0, |next| sent.saturating_sub(next))
+    /// How many of `sent` messages, numbered from 0, did not come after the last that did; if none did, how many from number `first`
+    /// on.
+    pub fn missing_at_end(&self, sent: u64, first: u64) -> u64 {
+        sent.saturating_sub(self.next.unwrap_or(first))
     }
 }
 
@@ -83,8 +84,15 @@ mod tests {
         ] {
             assert_eq!(sequence.on_arrival(number), arrival, "{number}");
         }
-        assert_eq!(sequence.missing_at_end(501), 0);
-        assert_eq!(sequence.missing_at_end(510), 9);
+        assert_eq!(sequence.missing_at_end(501, 0), 0);
+        assert_eq!(sequence.missing_at_end(510, 0), 9);
+    }
+
+    /// Who has read nothing has lost everything.
+    #[test]
+    fn nothing_that_came_is_all_lost() {
+        let sequence = Sequence::default();
+        assert_eq!((sequence.missing_at_end(50, 20), sequence.missing_at_end(50, u64::MAX)), (30, 0));
     }
 
     #[test]

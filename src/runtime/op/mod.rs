@@ -139,6 +139,53 @@ mod tests {
         });
     }
 
+    /// A send of frames costs no allocation once its arrays are there: a subscriber costs one reference a frame.
+    #[test]
+    fn a_send_of_frames_allocates_nothing() {
+        use crate::counting::allocations_so_far;
+        use crate::media::{Frame, FrameInfo, FrameRole, MediaKind, TrackId};
+        use crate::session::Instant;
+
+        tokio_uring::start(async {
+            let (mut far, near) = pair();
+            let info = FrameInfo {
+                kind: MediaKind::Video,
+                role: FrameRole::Inter,
+                track: TrackId::DEFAULT,
+                timestamp: 40,
+                arrived: Instant::default(),
+                starts_gop: false,
+            };
+            let body = [vec![7; 900], vec![8; 90]].into_iter().map(Bytes::from).collect();
+            let frame = Rc::new(std::sync::Arc::new(Frame::new(info, body, 990)));
+            let reader = std::thread::spawn(move || {
+                let mut all = Vec::new();
+                far.read_to_end(&mut all).unwrap();
+                all.len()
+            });
+            let (warm_up, sends) = (20, 500);
+            let mut batch = SendBatch::new();
+            let mut before = 0;
+            let mut written = 0;
+            for nth in 0..warm_up + sends {
+                if nth == warm_up {
+                    before = allocations_so_far();
+                }
+                // A picture and a sound of one turn, say.
+                batch.push_frame(frame.clone(), 1);
+                batch.push_frame(frame.clone(), 1);
+                let (result, sent) = send(near.clone(), batch).await;
+                written += result.unwrap();
+                batch = sent;
+                batch.clear();
+            }
+            assert_eq!(allocations_so_far() - before, 0, "allocations of {sends} sends");
+            crate::runtime::socket::shut_write(&near);
+            assert_eq!(reader.join().unwrap(), written);
+            assert_eq!(Rc::strong_count(&frame), 1);
+        });
+    }
+
     /// Shutting a socket both ways ends a receive that waits and a write that is stalled.
     #[test]
     fn a_shutdown_brings_everything_back() {
