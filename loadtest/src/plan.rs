@@ -48,9 +48,9 @@ pub struct Plan {
     pub from_us: u64,
     /// ... and before this are measured; publishers end here.
     pub until_us: u64,
-    /// Messages sent, of each stream.
+    /// Stamps sent, of each stream.
     pub sent: Vec<AtomicU64>,
-    /// Number of the first message of each stream that was sent while measured; `u64::MAX` before.
+    /// Number of the first stamp of each stream that was sent while measured; `u64::MAX` before.
     pub measured_from: Vec<AtomicU64>,
     /// What there is to play; the first is steady.
     pub shares: Vec<Share>,

@@ -30,7 +30,7 @@ pub struct Publisher {
     stream: u32,
     /// Number of the persona.
     persona: usize,
-    /// Sequence number of the schedule's first message: a publisher that came back goes on counting.
+    /// Sequence number of the schedule's first stamp: a publisher that came back goes on counting.
     first: u64,
     /// The message that is being sent.
     index: u64,
@@ -270,7 +270,7 @@ impl Publisher {
     /// A message with its stamp and its headers.
     fn frame(&mut self, index: u64, due_us: u64, plan: &Plan) -> Result<Framed, Failure> {
         let message = self.schedule.message(index);
-        let sequence = self.first + index;
+        let sequence = self.first + self.schedule.stamp_number(index);
         let stamp = Stamp { machine: plan.machine, stream: self.stream, sequence, due_us };
         let head = match message.carrier {
             Some(carrier) => stamp.behind(&message.head, carrier),
@@ -308,13 +308,14 @@ impl Publisher {
     }
 
     fn count_sent(&self, plan: &Plan, recorder: &mut Recorder, due_us: u64) {
+        let number = |index| self.first + self.schedule.stamp_number(index);
         if plan.is_measured(due_us) {
             recorder.counts.due += 1;
             recorder.counts.sent += 1;
             recorder.persona(self.persona).counts.sent += 1;
-            plan.measured_from[self.stream as usize].fetch_min(self.first + self.index, Ordering::Relaxed);
+            plan.measured_from[self.stream as usize].fetch_min(number(self.index), Ordering::Relaxed);
         }
-        plan.sent[self.stream as usize].store(self.first + self.index + 1, Ordering::Relaxed);
+        plan.sent[self.stream as usize].store(number(self.index + 1), Ordering::Relaxed);
     }
 
     /// Counts what was due and will not be sent any more.

@@ -15,6 +15,10 @@ pub struct Timetable {
     pace: Pace,
     /// Payload bytes of the round up to the end of each message.
     ends: Vec<u64>,
+    /// Messages of the round before each that carry a stamp.
+    stamped_before: Vec<u64>,
+    /// Messages of the round that do.
+    stamped: u64,
 }
 
 /// The timetable from one publisher's start on.
@@ -35,7 +39,17 @@ impl Timetable {
                 Some(*end)
             })
             .collect();
-        Self { media, pace, ends }
+        let mut stamped = 0;
+        let stamped_before = media
+            .round
+            .iter()
+            .map(|message| {
+                let before = stamped;
+                stamped += u64::from(message.carrier.is_some());
+                before
+            })
+            .collect();
+        Self { media, pace, ends, stamped_before, stamped }
     }
 
     /// What is sent.
@@ -69,6 +83,13 @@ impl Schedule {
     /// What message `index` is.
     pub fn message(&self, index: u64) -> &Message {
         &self.table.media.round[self.place(index).1]
+    }
+
+    /// How many messages before `index` carry a stamp, which is the number of the next one that does. A player cannot miss what
+    /// it cannot tell, so nothing else is numbered.
+    pub fn stamp_number(&self, index: u64) -> u64 {
+        let (round, place) = self.place(index);
+        round * self.table.stamped + self.table.stamped_before[place]
     }
 
     /// Milliseconds of media time since the start.
@@ -129,8 +150,11 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::media::synthetic::{self, Pattern};
+    use crate::media::type_id;
 
     const START_US: u64 = 5_000_000;
 
@@ -146,6 +170,24 @@ mod tests {
         assert_eq!(schedule.due_us(0), START_US);
         assert_eq!(schedule.due_us(count), START_US + 2_000_000);
         assert_eq!(schedule.due_us(10 * count + 3), START_US + 20_000_000 + (schedule.due_us(3) - START_US));
+    }
+
+    /// Two pictures with a sound between them in which no stamp can be put.
+    #[test]
+    fn what_carries_no_stamp_takes_no_number() {
+        let picture = Bytes::from_static(&[0x27, 1, 0, 0, 0, 9]);
+        let round = vec![
+            Message::new(type_id::VIDEO, 0, picture.clone()),
+            Message::new(type_id::AUDIO, 10, Bytes::from_static(&[0x2f, 0xff, 0xfb])),
+            Message::new(type_id::VIDEO, 20, picture),
+        ];
+        let round_bytes = round.iter().map(|message| message.bytes() as u64).sum();
+        let media = Media { headers: Vec::new(), round, period_ms: 30, round_bytes };
+        let schedule = Schedule::new(Arc::new(Timetable::new(media, Pace::Frame)), START_US);
+        let numbers: Vec<_> = (0..7).map(|index| schedule.stamp_number(index)).collect();
+        assert_eq!(numbers, [0, 1, 1, 2, 3, 3, 4]);
+        let stamped = (0..6).filter(|index| schedule.message(*index).carrier.is_some());
+        assert_eq!(stamped.map(|index| schedule.stamp_number(index)).collect::<Vec<_>>(), [0, 1, 2, 3]);
     }
 
     #[test]

@@ -4,6 +4,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use inrush_loadtest::media::synthetic::{self, Pattern};
+use inrush_loadtest::media::{Message, type_id};
 use support::server::Server;
 use support::{Scratch, measure, wait_until};
 
@@ -61,6 +63,47 @@ fn all_that_is_sent_is_received_at_every_pace() {
         let mbit = run.throughput.mbit_per_second_in;
         assert!((1.4..2.4).contains(&mbit), "{pacing}: {mbit}");
     }
+}
+
+/// Sounds of a codec that carries no stamp between pictures that do, and an end of sequence, as files of ffmpeg's have it: a player
+/// misses none of them, round after round.
+#[test]
+fn messages_that_carry_no_stamp_are_not_missed() {
+    let pattern = Pattern { bitrate_bps: 300_000, fps: 25, gop_frames: 10, seed: 1 };
+    let media = synthetic::media(&pattern);
+    let mut bytes = b"FLV\x01\x05\0\0\0\x09\0\0\0\0".to_vec();
+    let mut tag = |type_id: u8, time_ms: u32, parts: [&[u8]; 2]| {
+        let body = parts.concat();
+        let time = time_ms.to_be_bytes();
+        bytes.push(type_id);
+        bytes.extend(&(body.len() as u32).to_be_bytes()[1..]);
+        bytes.extend([time[1], time[2], time[3], time[0], 0, 0, 0]);
+        bytes.extend(&body);
+        bytes.extend((11 + body.len() as u32).to_be_bytes());
+    };
+    let is_video = |message: &&Message| message.type_id == type_id::VIDEO;
+    for header in media.headers.iter().filter(is_video) {
+        tag(header.type_id, 0, [&header.head, &header.body]);
+    }
+    for picture in media.round.iter().filter(is_video) {
+        tag(picture.type_id, picture.time_ms, [&picture.head, &picture.body]);
+        // MP3 (Video File Format 10.1, annex E.4.2).
+        tag(type_id::AUDIO, picture.time_ms + 20, [&[0x2f], &[0xff, 0xfb, 0x90, 0x64]]);
+    }
+    tag(type_id::VIDEO, 400, [&[0x17, 2, 0, 0, 0], &[]]);
+    let file = Scratch::new("unstamped.flv");
+    std::fs::write(file.path(), &bytes).expect("write a file");
+
+    let server = Server::inrush();
+    let flv = file.path().to_str().expect("a path of ours is text");
+    let url = server.url("unstamped");
+    let load = ["mixed", "--url", &url, "--flv", flv, "--players", "2", "--warmup", "0.5", "--duration", "2"];
+    let (output, run) = measure(&load);
+    assert!(output.status.success(), "{output:?}");
+    let counts = &run.counts;
+    assert_eq!((counts.lost, counts.duplicated, counts.reordered, counts.unstamped), (0, 0, 0, 0));
+    // Every other message has a stamp, and the measurement begins and ends with either.
+    assert!(counts.sent > 20 && counts.received.abs_diff(counts.sent) <= 2, "{counts:?}");
 }
 
 /// A page that says so, and JSON with what was measured up to then.

@@ -72,6 +72,8 @@ fn parse(bytes: Bytes) -> Result<Media, FlvError> {
             (type_id::VIDEO, first, Some(0)) if first & 0x8f == 7 => {
                 headers.push(Message::new(type_id::VIDEO, 0, tag));
             }
+            // AVC end of sequence: the file's end, where ours begins again.
+            (type_id::VIDEO, first, Some(2)) if first & 0x8f == 7 => {}
             (type_id::VIDEO, first, _) if first & 0x8f == 0x80 => {
                 headers.push(Message::new(type_id::VIDEO, 0, tag));
             }
@@ -122,6 +124,7 @@ mod tests {
             tag(9, 100, &[0x17, 1, 0, 0, 0, 9, 9]),
             tag(8, 120, &[0xaf, 1, 7]),
             tag(9, 110, &[0x27, 1, 0, 0, 0, 8]),
+            tag(9, 120, &[0x17, 2, 0, 0, 0]),
         ]);
         let media = parse(bytes.clone().into()).unwrap();
         assert_eq!(media.headers.len(), 3);

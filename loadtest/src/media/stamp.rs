@@ -71,7 +71,7 @@ pub struct Stamp {
     pub machine: u32,
     /// Number of the stream.
     pub stream: u32,
-    /// Number of the message in its stream, from 0.
+    /// Number among the stamps of its stream, from 0.
     pub sequence: u64,
     /// When its last byte was due to be sent, on [`crate::clock::now_us`].
     pub due_us: u64,
