@@ -264,7 +264,7 @@ impl Thread {
             return self.part_with(Some(connection), part).await;
         }
         let ready_us = connection.ready_us();
-        let watch = Watch::new(part.stream, part.charged, connection.asked_us(), ready_us);
+        let watch = Watch::new(part.stream, part.charged, connection.asked_us(), ready_us, &self.plan);
         let watch = Rc::new(RefCell::new(watch));
         self.players.borrow_mut()[place] = Some(watch.clone());
         let socket = connection.socket();

@@ -18,15 +18,18 @@ pub struct Watch {
     charged: usize,
     asked_us: u64,
     ready_us: u64,
+    /// Stamps of its stream that were sent before it was let in: nobody owes it those.
+    sent_before: u64,
     last_us: Option<u64>,
     /// Numbers from here on are counted as lost when they are missing.
     counted_from: Option<u64>,
 }
 
 impl Watch {
-    /// Of a player that asked for this stream and was let in; what it sees is charged to that persona.
-    pub fn new(stream: u32, charged: usize, asked_us: u64, ready_us: u64) -> Self {
-        Self { stream, charged, asked_us, ready_us, ..Self::default() }
+    /// Of a player that asked for this stream and is let in now; what it sees is charged to that persona.
+    pub fn new(stream: u32, charged: usize, asked_us: u64, ready_us: u64, plan: &Plan) -> Self {
+        let sent_before = plan.sent[stream as usize].load(Ordering::Relaxed);
+        Self { stream, charged, asked_us, ready_us, sent_before, ..Self::default() }
     }
 
     /// Whether it counts for the run, rather than for a persona.
@@ -108,10 +111,15 @@ impl Watch {
         }
     }
 
-    /// How many messages were sent after the last one that came, or while measured when none did.
+    /// How many messages were sent after the last one that came; when none did, since it was let in and while measured.
     fn missing_at_end(&self, plan: &Plan) -> u64 {
+        // Who reads media without our stamps cannot tell what is missing from it.
+        if self.last_us.is_some() && !self.sequence.has_begun() {
+            return 0;
+        }
         let of_stream = |counts: &[AtomicU64]| counts[self.stream as usize].load(Ordering::Relaxed);
-        self.sequence.missing_at_end(of_stream(&plan.sent), of_stream(&plan.measured_from))
+        let owed_from = of_stream(&plan.measured_from).max(self.sent_before);
+        self.sequence.missing_at_end(of_stream(&plan.sent), owed_from)
     }
 
     /// Whether it counts for the run and something that was sent has not come yet.
@@ -126,5 +134,90 @@ impl Watch {
             recorder.counts.lost += missing;
         }
         recorder.persona(self.charged).counts.missing += missing;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::media::synthetic::{self, Pattern};
+    use crate::media::type_id;
+    use crate::pace::Pace;
+    use crate::schedule::Timetable;
+
+    /// Two streams, measured from message 20 on.
+    fn plan() -> Plan {
+        let pattern = Pattern { bitrate_bps: 300_000, fps: 25, gop_frames: 25, seed: 1 };
+        let numbers = |number| vec![AtomicU64::new(number), AtomicU64::new(number)];
+        Plan {
+            address: ([127, 0, 0, 1], 1935).into(),
+            url: "rtmp://127.0.0.1/live/s{i}".to_owned(),
+            sources: Vec::new(),
+            table: Arc::new(Timetable::new(synthetic::media(&pattern), Pace::Frame)),
+            chunk_size: 4_096,
+            timestamp_start_ms: 0,
+            machine: 1,
+            from_us: 1_000,
+            until_us: 10_000,
+            sent: numbers(50),
+            measured_from: numbers(20),
+            shares: Vec::new(),
+            open: AtomicU64::new(0),
+            publishers: AtomicU64::new(0),
+            publishing: AtomicU64::new(0),
+            lacking: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    fn picture(stamp: Option<Stamp>) -> MediaMessage {
+        let tag = [0x27, 1, 0, 0, 0];
+        let head = stamp.map_or(Bytes::copy_from_slice(&tag), |stamp| stamp.behind(&tag, Carrier::Avc));
+        MediaMessage {
+            kind: MediaKind::Video,
+            type_id: type_id::VIDEO,
+            stream_id: 1,
+            timestamp: 0,
+            payload: [head, Bytes::from_static(&[9; 100])].into_iter().collect(),
+            wire_bytes: 0,
+        }
+    }
+
+    fn stamp(stream: u32, sequence: u64) -> Option<Stamp> {
+        Some(Stamp { machine: 1, stream, sequence, due_us: 2_000 })
+    }
+
+    #[track_caller]
+    fn lost(watch: &Watch, plan: &Plan, mut recorder: Recorder) -> u64 {
+        let before = recorder.counts.lost;
+        watch.on_end(plan, &mut recorder);
+        assert_eq!(watch.lacks(plan), recorder.counts.lost > before);
+        recorder.counts.lost
+    }
+
+    #[test]
+    fn who_reads_nothing_lacks_what_was_sent_since_it_was_let_in() {
+        let plan = plan();
+        plan.sent[0].store(10, Ordering::Relaxed);
+        let early = Watch::new(0, 0, 0, 0, &plan);
+        plan.sent[0].store(45, Ordering::Relaxed);
+        let late = Watch::new(0, 0, 0, 0, &plan);
+        plan.sent[0].store(50, Ordering::Relaxed);
+        assert_eq!([early, late].map(|watch| lost(&watch, &plan, Recorder::new())), [30, 5]);
+    }
+
+    #[test]
+    fn who_reads_all_without_stamps_cannot_tell_what_it_lacks() {
+        let (plan, mut recorder) = (plan(), Recorder::new());
+        let mut watch = Watch::new(0, 0, 0, 0, &plan);
+        watch.on_message(&picture(None), 2_000, &plan, &mut recorder);
+        assert_eq!((recorder.counts.received, recorder.counts.unstamped), (1, 1));
+        assert_eq!(lost(&watch, &plan, recorder), 0);
     }
 }

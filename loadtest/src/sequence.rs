@@ -53,6 +53,11 @@ impl Sequence {
         if known { Arrival::Duplicate } else { Arrival::Reordered }
     }
 
+    /// Whether any came.
+    pub fn has_begun(&self) -> bool {
+        self.next.is_some()
+    }
+
     /// How many of `sent` messages, numbered from 0, did not come after the last that did; if none did, how many from number `first`
     /// on.
     pub fn missing_at_end(&self, sent: u64, first: u64) -> u64 {
