@@ -48,6 +48,8 @@ pub struct Plan {
     pub from_us: u64,
     /// ... and before this are measured; publishers end here.
     pub until_us: u64,
+    /// Whether the streams are published here, rather than by another process.
+    pub publishes: bool,
     /// Stamps sent, of each stream.
     pub sent: Vec<AtomicU64>,
     /// Number of the first stamp of each stream that was sent while measured; `u64::MAX` before.

@@ -14,6 +14,8 @@ use crate::sequence::{Arrival, Sequence};
 pub struct Watch {
     sequence: Sequence,
     stream: u32,
+    /// The stream that its stamps are of: its own number where this process publishes it, else what the first one says.
+    stamps_of: Option<u32>,
     /// Number of the persona that it is charged to.
     charged: usize,
     asked_us: u64,
@@ -29,7 +31,8 @@ impl Watch {
     /// Of a player that asked for this stream and is let in now; what it sees is charged to that persona.
     pub fn new(stream: u32, charged: usize, asked_us: u64, ready_us: u64, plan: &Plan) -> Self {
         let sent_before = plan.sent[stream as usize].load(Ordering::Relaxed);
-        Self { stream, charged, asked_us, ready_us, sent_before, ..Self::default() }
+        let stamps_of = plan.publishes.then_some(stream);
+        Self { stream, stamps_of, charged, asked_us, ready_us, sent_before, ..Self::default() }
     }
 
     /// Whether it counts for the run, rather than for a persona.
@@ -61,7 +64,8 @@ impl Watch {
         if Carrier::of(message.type_id, &tag[..filled]).is_none() {
             return;
         }
-        let Some(stamp) = Stamp::read(message.type_id, &message.payload) else {
+        let is_of_stream = |stamp: &Stamp| self.stamps_of.is_none_or(|stream| stream == stamp.stream);
+        let Some(stamp) = Stamp::read(message.type_id, &message.payload).filter(is_of_stream) else {
             if plan.is_measured(now_us) {
                 recorder.counts.received += 1;
                 recorder.persona(self.charged).counts.received += 1;
@@ -69,6 +73,7 @@ impl Watch {
             }
             return;
         };
+        self.stamps_of.get_or_insert(stamp.stream);
         let arrival = self.sequence.on_arrival(stamp.sequence);
         // Another machine's clock tells nothing here.
         let same_clock = stamp.machine == plan.machine;
@@ -164,6 +169,7 @@ mod tests {
             machine: 1,
             from_us: 1_000,
             until_us: 10_000,
+            publishes: true,
             sent: numbers(50),
             measured_from: numbers(20),
             shares: Vec::new(),
@@ -219,5 +225,21 @@ mod tests {
         watch.on_message(&picture(None), 2_000, &plan, &mut recorder);
         assert_eq!((recorder.counts.received, recorder.counts.unstamped), (1, 1));
         assert_eq!(lost(&watch, &plan, recorder), 0);
+    }
+
+    /// Of a stream that another process publishes, the number is not known beforehand.
+    #[test]
+    fn a_message_of_another_stream_is_none_of_its_own() {
+        for publishes in [true, false] {
+            let (plan, mut recorder) = (Plan { publishes, ..plan() }, Recorder::new());
+            let mut watch = Watch::new(0, 0, 0, 0, &plan);
+            let own = if publishes { 0 } else { 7 };
+            for (stream, sequence) in [(own, 40), (1, 41), (own, 41)] {
+                watch.on_message(&picture(stamp(stream, sequence)), 2_000, &plan, &mut recorder);
+            }
+            let counts = &recorder.counts;
+            assert_eq!((counts.received, counts.unstamped, counts.duplicated), (3, 1, 0), "{publishes}");
+            assert_eq!(lost(&watch, &plan, recorder), 8);
+        }
     }
 }

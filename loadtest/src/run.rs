@@ -106,6 +106,7 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         machine: machine(),
         from_us,
         until_us: from_us + load.duration.as_micros() as u64,
+        publishes: mode != Mode::Play,
         sent: (0..streams).map(|_| AtomicU64::new(0)).collect(),
         measured_from: (0..streams).map(|_| AtomicU64::new(u64::MAX)).collect(),
         shares: cast.shares.clone(),

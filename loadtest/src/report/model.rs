@@ -213,7 +213,7 @@ counts! {
     duplicated,
     /// Messages that a player read after a later one.
     reordered,
-    /// Messages that a player read without an intact stamp.
+    /// Messages that a player read without an intact stamp, or with that of another stream.
     unstamped,
     /// Connections opened.
     connections_opened,
