@@ -31,7 +31,7 @@ pub struct Gathering<'a> {
     plan: &'a Plan,
     threads: usize,
     peers: u64,
-    publishers: u64,
+    steady_publishers: u64,
     pid: Option<u32>,
     pub(crate) total: Recorder,
     pub(crate) series: Vec<Sample>,
@@ -49,19 +49,19 @@ pub struct Gathering<'a> {
 }
 
 impl Gathering<'_> {
-    /// Of a run of so many threads, peers, and publishers among them. `idle` is what the server used before the load.
+    /// Of a run of so many threads, peers, and steady publishers among them. `idle` is what the server used before the load.
     pub fn new(
         plan: &Plan,
         threads: usize,
         peers: u64,
-        publishers: u64,
+        steady_publishers: u64,
         idle: Option<(u32, Usage)>,
     ) -> Gathering<'_> {
         Gathering {
             plan,
             threads,
             peers,
-            publishers,
+            steady_publishers,
             pid: idle.map(|(pid, _)| pid),
             total: Recorder::new(),
             series: Vec::new(),
@@ -100,7 +100,7 @@ impl Gathering<'_> {
                         return;
                     }
                 }
-            } else if self.has_no_publisher() {
+            } else if self.is_without_publisher() && self.all_publishers_are_refused() {
                 return;
             } else if self.is_server_gone() {
                 self.server_died = true;
@@ -132,10 +132,14 @@ impl Gathering<'_> {
             || self.plan.ended.load(Ordering::Relaxed) >= self.peers
     }
 
-    /// All were refused that were to publish.
-    pub fn has_no_publisher(&self) -> bool {
-        let counts = &self.total.counts;
-        self.publishers > 0 && counts.publishes_accepted == 0 && counts.publishes_refused >= self.publishers
+    /// None was let in of the steady peers that were to publish.
+    pub fn is_without_publisher(&self) -> bool {
+        self.steady_publishers > 0 && self.total.steady_publishes == 0
+    }
+
+    /// As far as they are steady, which is what `publishes_refused` counts.
+    fn all_publishers_are_refused(&self) -> bool {
+        self.total.counts.publishes_refused >= self.steady_publishers
     }
 
     fn reading(&mut self) -> Option<Reading> {

@@ -150,6 +150,7 @@ impl Thread {
         match part.role {
             Role::Publish => {
                 recorder.counts.publishes_accepted += 1;
+                recorder.steady_publishes += u64::from(part.casting.persona == 0);
                 if free {
                     recorder.publish_accepted(waited_us);
                 }

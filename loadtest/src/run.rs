@@ -134,13 +134,9 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     }
     drop(sender);
 
-    let mut gathering = Gathering::new(
-        &plan,
-        threads,
-        peers,
-        u64::from(publishers),
-        idle.map(|(pid, usage, _)| (pid, usage)),
-    );
+    let steady_publishers = cast.publishers.iter().filter(|casting| casting.persona == 0).count() as u64;
+    let mut gathering =
+        Gathering::new(&plan, threads, peers, steady_publishers, idle.map(|(pid, usage, _)| (pid, usage)));
     gathering.until_the_end(&ticks);
     plan.stop.store(true, Ordering::Relaxed);
     for worker in workers {
@@ -149,13 +145,12 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     gathering.rest(&ticks);
 
     let counts = &gathering.total.counts;
-    // Personas may be let in by nobody, and rightly so.
-    if load.persona.is_empty()
-        && (gathering.has_no_publisher() || counts.plays_accepted + counts.publishes_accepted == 0)
-    {
-        let wanted = match publishers {
+    // Personas may be let in by nobody, and rightly so; steady peers may not.
+    let nobody = cast.count(0) > 0 && counts.plays_accepted + counts.publishes_accepted == 0;
+    if gathering.is_without_publisher() || nobody {
+        let wanted = match steady_publishers {
             0 => format!("{players} players"),
-            _ => format!("{publishers} publishers"),
+            _ => format!("{steady_publishers} publishers"),
         };
         let what = gathering.total.commonest_error().map(|(stage, kind)| format!("{}: {kind}", stage.name()));
         return Err(BadInput::Refused { wanted, what: what.unwrap_or_else(|| "no answer".to_owned()) });

@@ -123,12 +123,16 @@ fn a_server_that_only_closes_is_no_server() {
     });
     let began = Instant::now();
     let url = format!("rtmp://{address}/live/s{{i}}");
-    for line in [&["mixed", "--publishers", "3", "--players", "3"][..], &["play", "--players", "2"]] {
+    for line in [
+        &["mixed", "--publishers", "3", "--players", "3"][..],
+        &["play", "--players", "2"],
+        &["publish", "--publishers", "2", "--persona", "garbage=0.5"],
+    ] {
         let output =
             harness(line).args(["--url", &url, "--duration", "60"]).output().expect("run the harness");
         assert_bad_input(&output, "handshake");
     }
-    assert!(began.elapsed() < 2 * AT_ONCE);
+    assert!(began.elapsed() < 3 * AT_ONCE);
 }
 
 /// It takes connections and says nothing: all there is to tell at the end is that nobody was let in.
@@ -155,12 +159,14 @@ fn a_name_that_is_taken_is_refused() {
         Run::from_json(&file.text()).is_ok_and(|run| run.counts.received > 0).then_some(())
     });
     let began = Instant::now();
-    for mode in ["publish", "mixed"] {
+    // Those beside the load are let in by this server, and are no publishers of it.
+    for mode in [&["publish"][..], &["mixed"], &["publish", "--persona", "wrong-key=1"]] {
         let url = server.url("taken0");
-        let output = harness(&[mode, "--url", &url, "--duration", "60"]).output().expect("run the harness");
+        let output =
+            harness(mode).args(["--url", &url, "--duration", "60"]).output().expect("run the harness");
         assert_bad_input(&output, "none of 1 publishers: publish: NetStream.Publish.BadName");
     }
-    assert!(began.elapsed() < 2 * AT_ONCE);
+    assert!(began.elapsed() < 3 * AT_ONCE);
 
     let line =
         ["publish", "--url", &server.url("taken{i}"), "--publishers", "2", "--warmup", "0", "--gop", "25"];

@@ -43,6 +43,8 @@ pub struct Recorder {
     pub bytes_out: u64,
     /// Publish and play requests accepted while measured.
     pub sessions: u64,
+    /// Publish requests of steady peers accepted.
+    pub steady_publishes: u64,
     /// Messages that came after they were counted as lost, maybe by a recorder that was handed over since: settled by
     /// [`Recorder::merge`].
     pub recovered: u64,
@@ -85,6 +87,7 @@ macro_rules! latencies {
                     bytes_in: 0,
                     bytes_out: 0,
                     sessions: 0,
+                    steady_publishes: 0,
                     recovered: 0,
                     errors: Errors::default(),
                     personas: Vec::new(),
@@ -196,6 +199,7 @@ impl Recorder {
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.sessions += other.sessions;
+        self.steady_publishes += other.steady_publishes;
         self.recovered += other.recovered;
         settle(&mut self.counts.lost, &mut self.recovered);
         self.errors.merge(&other.errors);
