@@ -6,6 +6,7 @@
 //! # Errors
 //! [`Failure`]: where in the connection's life, and what.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
@@ -92,10 +93,11 @@ pub struct Connection {
 
 impl Connection {
     /// Connects and says what must be said until the server has accepted the publish or play. What came after that is still to be
-    /// taken with [`Self::next_event`]. `again` tells whether the same peer had one before.
+    /// taken with [`Self::next_event`]. `again` tells whether the same peer had one before; `stage` is kept up to date.
     pub async fn open(
         target: Target,
         again: bool,
+        stage: &Cell<Stage>,
         recorder: &std::cell::RefCell<Recorder>,
         buffer: &std::cell::RefCell<BytesMut>,
     ) -> Result<Self, Failure> {
@@ -130,7 +132,7 @@ impl Connection {
             ready_us: None,
             connected: false,
         };
-        match tokio::time::timeout(PATIENCE, connection.establish(recorder, buffer)).await {
+        match tokio::time::timeout(PATIENCE, connection.establish(stage, recorder, buffer)).await {
             Ok(result) => result.map(|()| connection),
             Err(_) => {
                 Err(Failure { stage: connection.stage(), kind: "no answer in time".into(), refused: false })
@@ -140,10 +142,12 @@ impl Connection {
 
     async fn establish(
         &mut self,
+        stage: &Cell<Stage>,
         recorder: &std::cell::RefCell<Recorder>,
         buffer: &std::cell::RefCell<BytesMut>,
     ) -> Result<(), Failure> {
         loop {
+            stage.set(self.stage());
             while let Some(event) = self.next_event()? {
                 match event {
                     ClientEvent::Connected => self.connected = true,

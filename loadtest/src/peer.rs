@@ -34,6 +34,9 @@ const RETRY_AGAIN: Duration = Duration::from_millis(500);
 /// Failures in a row after which it stays away. Refusals are none: a server that says no is there.
 const FAILURES_MAX: u32 = 10;
 
+/// How long one that comes and goes may wait at the end.
+const WAIT_US_MAX: u64 = 1_000_000;
+
 /// A publisher's connection, or what is left of it.
 pub struct Slot {
     /// Goes when the connection does.
@@ -42,6 +45,16 @@ pub struct Slot {
     pub life: u32,
     /// Whether its persona is steady.
     pub steady: bool,
+}
+
+/// A connection that the server has not let in yet.
+pub struct Waiting {
+    /// Since when it waits.
+    since_us: u64,
+    /// Number of the persona.
+    persona: usize,
+    /// For what.
+    stage: Rc<Cell<Stage>>,
 }
 
 /// How a connection ended.
@@ -119,10 +132,14 @@ impl Thread {
 
     async fn connect_once(&self, part: &Part, place: usize, life: &Cell<u32>) -> End {
         let target = self.plan.target(part);
-        let opened = Connection::open(target, life.get() > 0, &self.recorder, &self.buffer).await;
+        let (stage, persona) = (Rc::new(Cell::new(Stage::TcpConnect)), part.casting.persona);
+        let waiting = Waiting { since_us: now_us(), persona, stage: stage.clone() };
+        self.waiting.borrow_mut().insert(place, waiting);
+        let opened = Connection::open(target, life.get() > 0, &stage, &self.recorder, &self.buffer).await;
+        self.waiting.borrow_mut().remove(&place);
         let connection = match opened {
             Ok(connection) => connection,
-            Err(failure) => return self.record(&failure, part.casting.persona),
+            Err(failure) => return self.record(&failure, persona),
         };
         self.count_accepted(&connection, part);
         self.plan.open.fetch_add(1, Ordering::Relaxed);
@@ -137,6 +154,19 @@ impl Thread {
         match result {
             Ok(()) => End::Left,
             Err(failure) => self.record(&failure, part.charged),
+        }
+    }
+
+    /// Counts those as failed that wait when the run is over: steady peers, and whoever has waited for long. One that comes and goes
+    /// may have come a moment ago, and so may anybody in a run that was ended early.
+    pub fn count_waiting(&self) {
+        let now = now_us();
+        for waiting in self.waiting.borrow().values() {
+            let is_owed = waiting.persona == 0 && now >= self.plan.until_us;
+            if is_owed || now > waiting.since_us + WAIT_US_MAX {
+                let kind = "no answer before the end".to_owned();
+                self.record(&Failure { stage: waiting.stage.get(), kind, refused: false }, waiting.persona);
+            }
         }
     }
 

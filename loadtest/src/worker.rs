@@ -17,7 +17,7 @@ use tokio::task::LocalSet;
 
 use crate::clock::{Alarm, now_us};
 use crate::connection::{self, Failure};
-use crate::peer::Slot;
+use crate::peer::{Slot, Waiting};
 use crate::plan::{Part, Plan};
 use crate::player::Watch;
 use crate::report::Recorder;
@@ -57,6 +57,8 @@ pub struct Thread {
     pub players: RefCell<Vec<Option<Rc<RefCell<Watch>>>>>,
     /// By place, why a write ended a publisher.
     pub failures: RefCell<BTreeMap<usize, Failure>>,
+    /// By place, those that the server has not let in yet.
+    pub waiting: RefCell<BTreeMap<usize, Waiting>>,
 }
 
 /// Runs one thread's parts of the plan to its end. `parts` are ordered by time.
@@ -70,6 +72,7 @@ pub fn run(number: usize, plan: Arc<Plan>, parts: Vec<Part>, ticks: &Sender<Tick
         publishers: RefCell::new(vec![None; parts.len()]),
         players: RefCell::new(vec![None; parts.len()]),
         failures: RefCell::default(),
+        waiting: RefCell::default(),
     });
     let tasks = LocalSet::new();
     let result = tasks.block_on(&runtime, thread.clone().serve(number, parts, ticks));
@@ -137,6 +140,7 @@ impl Thread {
         for watch in self.players.borrow().iter().flatten() {
             watch.borrow().on_end(&self.plan, &mut self.recorder.borrow_mut());
         }
+        self.count_waiting();
         hand_over(now_us());
         Ok(())
     }

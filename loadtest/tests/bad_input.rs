@@ -142,7 +142,8 @@ fn a_server_that_says_nothing_is_no_server() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind a port");
     let url = format!("rtmp://{}/live/s", listener.local_addr().expect("a bound socket has an address"));
     let line = ["mixed", "--url", &url, "--warmup", "0", "--duration", "0.5"];
-    assert_bad_input(&harness(&line).output().expect("run the harness"), "no answer");
+    let output = harness(&line).output().expect("run the harness");
+    assert_bad_input(&output, "handshake: no answer before the end");
 }
 
 /// Who publishes nothing loads nothing: exit 2 when all are refused, players or not. When some are let in, the run goes on, and tells.
