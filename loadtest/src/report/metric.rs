@@ -118,6 +118,11 @@ impl Metric {
                 })
             }
             Source::Count(key) => {
+                // Of messages that nobody read with a stamp, nothing can be told.
+                let tells = run.counts.received > run.counts.unstamped || run.counts.lost > 0;
+                if !tells && matches!(key.as_str(), "lost" | "duplicated" | "reordered") {
+                    return None;
+                }
                 run.counts.named().into_iter().find(|(name, _)| name == key).map(|(_, count)| count as f64)
             }
             Source::Throughput(key) => field(serde_json::to_value(&run.throughput).ok()?, key),
@@ -373,6 +378,20 @@ mod tests {
         let mut run = fixture::run();
         run.server = None;
         assert_eq!("rss_bytes".parse::<Metric>().unwrap().of(&run), None);
+    }
+
+    /// Nothing is known of the loss of a run that only publishes, or whose players read nothing that has a stamp.
+    #[test]
+    fn loss_is_measured_where_stamps_are_read_or_missed() {
+        let told = |received, unstamped, lost| {
+            let mut run = fixture::run();
+            run.counts = Counts { sent: 100, received, unstamped, lost, ..Counts::default() };
+            ["lost", "duplicated", "reordered"].map(|name| name.parse::<Metric>().unwrap().of(&run))
+        };
+        assert_eq!(told(0, 0, 0), [None; 3]);
+        assert_eq!(told(50, 50, 0), [None; 3]);
+        assert_eq!(told(50, 49, 0), [Some(0.0); 3]);
+        assert_eq!(told(0, 0, 100), [Some(100.0), Some(0.0), Some(0.0)]);
     }
 
     #[test]
