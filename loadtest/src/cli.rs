@@ -28,7 +28,8 @@ publish.NAME=SHARE and play.NAME=SHARE take only publishers, or only players, of
 #[command(
     version,
     after_help = "Open loop: each message is due at a time that depends on nothing the server does, and its latency counts from there.\n\
-                  Exit codes: 0 done, 1 a condition of --fail-if held or the server died while it ran, 2 nothing could be started."
+                  Exit codes: 0 done, 1 a condition of --fail-if held, or there is one and the run is not valid, or the server died while it ran, \
+                  2 nothing could be started."
 )]
 pub struct CommandLine {
     /// What to do.

@@ -63,6 +63,12 @@ fn drive(mode: Mode, load: &Load) -> Result<u8, (u8, String)> {
         failed |= verdict.fails();
         verdicts.push((told, verdict.fails()));
     }
+    if !load.fail_if.is_empty() && !run.valid.ok {
+        let told = format!("failed: the run is not valid: {}", run.valid.reasons.join("; "));
+        println!("{told}");
+        failed = true;
+        verdicts.push((told, true));
+    }
     let write = |file: &Option<PathBuf>, text: &dyn Fn() -> String| match file {
         Some(file) => std::fs::write(file, text()).map_err(|error| (FAILED, told_of(file, &error))),
         None => Ok(()),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use inrush_loadtest::media::synthetic::{self, Pattern};
 use inrush_loadtest::media::{Message, type_id};
 use support::server::Server;
-use support::{Scratch, measure, wait_until};
+use support::{Scratch, measure, passed, wait_until};
 
 #[test]
 fn all_that_is_sent_is_received_at_every_pace() {
@@ -46,7 +46,7 @@ fn all_that_is_sent_is_received_at_every_pace() {
             "--fail-if",
             "errors>0",
         ]);
-        assert!(output.status.success(), "{pacing}: {output:?}");
+        assert!(passed(&output, &run), "{pacing}: {output:?}");
         // 25 frames of video and 46 of audio a second, but for what one round has more or less at its ends.
         assert!((3 * 66..=3 * 76).contains(&run.counts.due), "{pacing}: {}", run.counts.due);
         assert_eq!(run.counts.sent, run.counts.due, "{pacing}");
@@ -106,6 +106,18 @@ fn messages_that_carry_no_stamp_are_not_missed() {
     assert!(counts.sent > 20 && counts.received.abs_diff(counts.sent) <= 2, "{counts:?}");
 }
 
+/// Its players are the other process's: what it wrote may be lost to the last message.
+#[test]
+fn a_run_that_only_publishes_cannot_say_that_nothing_was_lost() {
+    let server = Server::inrush();
+    let url = server.url("unseen");
+    let load = ["publish", "--url", &url, "--warmup", "0", "--duration", "0.5", "--gop", "5"];
+    let (output, _) = measure(&[&load[..], &["--fail-if", "lost>0"]].concat());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("failed: lost was not measured, so lost>0 cannot be ruled out"), "{told}");
+}
+
 /// A page that says so, and JSON with what was measured up to then.
 #[test]
 fn a_server_that_dies_ends_the_run_with_what_was_measured() {
@@ -115,7 +127,8 @@ fn a_server_that_dies_ends_the_run_with_what_was_measured() {
     let (began, html) = (Instant::now(), page.path().to_str().expect("a path of ours is text").to_owned());
     let running = std::thread::spawn(move || {
         let load = ["mixed", "--url", &url, "--duration", "60", "--warmup", "0.5", "--server-pid", &pid];
-        measure(&[&load[..], &["--gop", "25", "--html", &html]].concat())
+        let rest = ["--gop", "25", "--html", &html, "--fail-if", "errors.handshake>0"];
+        measure(&[&load[..], &rest[..]].concat())
     });
     wait_until("something is measured", || (began.elapsed() > Duration::from_millis(1_800)).then_some(()));
     server.signal(libc::SIGKILL);
@@ -126,6 +139,11 @@ fn a_server_that_dies_ends_the_run_with_what_was_measured() {
     assert!(run.counts.received > 0, "{:?}", run.counts);
     assert!(run.duration_s < 15.0 && run.latencies.e2e.count > 0, "{} s", run.duration_s);
     assert!(String::from_utf8_lossy(&output.stdout).contains("went away"), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        told.contains("failed: the run is not valid: ") && told.contains("ok: errors.handshake is 0"),
+        "{told}"
+    );
     assert!(page.text().contains("Not valid") && page.text().ends_with("</html>\n"));
 }
 
@@ -137,7 +155,7 @@ fn hostile_peers_are_ended_and_the_others_do_not_notice() {
     let load =
         ["mixed", "--url", &url, "--publishers", "2", "--players", "2", "--duration", "1", "--gop", "25"];
     let (output, run) = measure(&[&load[..], &shares[..]].concat());
-    assert!(output.status.success(), "{output:?}");
+    assert!(passed(&output, &run), "{output:?}");
     // Garbage does not begin as a handshake does, and is ended at once; half a handshake may take 10 s.
     assert_eq!(run.counts.hostile_ended, 4);
     assert_eq!(run.counts.received, run.counts.sent);

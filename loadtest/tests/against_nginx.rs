@@ -2,8 +2,8 @@
 
 mod support;
 
-use support::measure;
 use support::server::Server;
+use support::{measure, passed};
 
 /// nginx-rtmp keeps no GOP: a player's first message is a key frame, at most a second and the start of its publisher away,
 /// and so the warm-up is over before all players read everything.
@@ -18,7 +18,7 @@ fn all_that_is_sent_is_received_at_every_pace() {
         let load = ["mixed", "--url", &url, "--duration", "1", "--warmup", WARMUP, "--pacing", pacing];
         let media = ["--gop", "25", "--bitrate", "600k", "--server-pid", &pid, "--fail-if", "errors>0"];
         let (output, run) = measure(&[&load[..], &peers[..], &media[..]].concat());
-        assert!(output.status.success(), "{pacing}: {output:?}");
+        assert!(passed(&output, &run), "{pacing}: {output:?}");
         let counts = &run.counts;
         // 25 frames of video and 46 of audio a second, but for what one round has more or less at its ends.
         assert!((3 * 66..=3 * 76).contains(&counts.due), "{pacing}: {}", counts.due);
@@ -43,7 +43,7 @@ fn publishers_alone_send_what_is_due() {
     let load = ["publish", "--url", &url, "--publishers", "5", "--duration", "1", "--warmup", "0.5"];
     let (output, run) =
         measure(&[&load[..], &["--gop", "10", "--server-pid", &pid, "--fail-if", "errors>0"]].concat());
-    assert!(output.status.success(), "{output:?}");
+    assert!(passed(&output, &run), "{output:?}");
     let counts = &run.counts;
     assert!((5 * 66..=5 * 76).contains(&counts.due), "{}", counts.due);
     assert_eq!((counts.sent, counts.received, counts.publishes_accepted), (counts.due, 0, 5));

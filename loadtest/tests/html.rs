@@ -3,7 +3,7 @@
 mod support;
 
 use support::server::Server;
-use support::{Scratch, measure};
+use support::{Scratch, measure, passed};
 
 /// It needs nothing else, shows setting, percentiles, what went on over time and the figures, and its plots have points.
 #[test]
@@ -14,7 +14,7 @@ fn the_page_of_a_run_is_whole_and_needs_nothing_else() {
     let load = ["mixed", "--url", &url, "--publishers", "2", "--players", "2", "--gop", "25"];
     let time = ["--warmup", "0.5", "--duration", "3", "--fail-if", "lost>0", "--html", html];
     let (output, run) = measure(&[&load[..], &["--server-pid", &pid], &time[..]].concat());
-    assert!(output.status.success(), "{output:?}");
+    assert!(passed(&output, &run), "{output:?}");
     let page = page.text();
 
     assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
