@@ -221,7 +221,6 @@ cpu_us_per_session       500 ms   500 ms  1.00x
 rss_bytes               34.0 MB  34.0 MB  1.00x
 pss_bytes               33.0 MB        -
 per_connection_bytes    1.50 MB  1.50 MB  1.00x
-per_publisher_bytes     3.00 MB  3.00 MB  1.00x
 ";
 
     #[test]

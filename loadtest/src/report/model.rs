@@ -374,7 +374,7 @@ pub struct ServerCost {
     pub cpu_share: f64,
     /// CPU seconds for each GB in; absent when nothing went in.
     pub cpu_s_per_gb_in: Option<f64>,
-    /// CPU seconds for each GB out; absent when nothing came out.
+    /// CPU seconds for each GB out; absent without players, and when nothing came out.
     pub cpu_s_per_gb_out: Option<f64>,
     /// CPU microseconds for each publish and play accepted while measured; absent when none was.
     pub cpu_us_per_session: Option<f64>,
@@ -384,7 +384,7 @@ pub struct ServerCost {
     pub pss_bytes: Option<u64>,
     /// PSS (RSS without it) above what the process held before the load, for each connection.
     pub per_connection_bytes: Option<f64>,
-    /// The same for each publisher.
+    /// The same for each publisher; absent unless all connections are publishers.
     pub per_publisher_bytes: Option<f64>,
 }
 
@@ -515,7 +515,8 @@ mod tests {
         );
         assert_eq!(json["server"]["cpu_s_per_gb_in"], 1.0);
         assert_eq!(json["server"]["cpu_s_per_gb_out"], 2.0);
-        assert_eq!(json["server"]["per_publisher_bytes"], 3e6);
+        assert_eq!(json["server"]["per_connection_bytes"], 1.5e6);
+        assert!(json["server"]["per_publisher_bytes"].is_null());
         assert_eq!(json["throughput"]["mbit_per_second_in"], 4000.0);
         assert_eq!(json["throughput"]["connections_per_second"], 4.0);
         assert_eq!(json["valid"], serde_json::json!({"ok": true, "reasons": []}));

@@ -263,12 +263,14 @@ impl Recorder {
                 system_s: used.system_s,
                 cpu_share: a_second(cpu_s),
                 cpu_s_per_gb_in: (gb_in > 0.0).then(|| cpu_s / gb_in),
-                cpu_s_per_gb_out: (gb_out > 0.0).then(|| cpu_s / gb_out),
+                // Without players, what comes out are answers to publishers.
+                cpu_s_per_gb_out: (gb_out > 0.0 && setting.players > 0).then(|| cpu_s / gb_out),
                 cpu_us_per_session: (self.sessions > 0).then(|| cpu_s * 1e6 / self.sessions as f64),
                 rss_bytes: used.rss_bytes,
                 pss_bytes: used.pss_bytes,
                 per_connection_bytes: each(used.connections),
-                per_publisher_bytes: each(used.publishers),
+                // Of what players hold beside them, publishers would bear a part.
+                per_publisher_bytes: each(used.publishers).filter(|_| used.publishers == used.connections),
             }
         });
         Run {
@@ -435,6 +437,27 @@ mod tests {
         assert!(run.errors.iter().any(|errors| errors.kind == "\u{fffd}[2J"));
         let other = run.errors.iter().find(|errors| errors.kind == "other").unwrap();
         assert_eq!(other.count, 1000 - KINDS as u64);
+    }
+
+    /// A player's memory is no publisher's, and an answer to a publisher is no output.
+    #[test]
+    fn a_figure_is_told_of_those_alone_that_it_is_of() {
+        for (players, per_publisher_bytes, cpu_s_per_gb_out) in [(0, Some(500.0), None), (2, None, Some(0.5))]
+        {
+            let used = ServerUse { user_s: 1.0, rss_bytes: 1_000, ..ServerUse::default() };
+            let facts = RunFacts {
+                setting: Setting { publishers: 2, players: players as u32, ..Setting::default() },
+                server: Some(ServerUse { publishers: 2, connections: 2 + players, ..used }),
+                ..RunFacts::default()
+            };
+            let mut recorder = Recorder::new();
+            recorder.bytes_out = 2_000_000_000;
+            let cost = recorder.into_run(facts).server.unwrap();
+            assert_eq!(
+                (cost.per_publisher_bytes, cost.cpu_s_per_gb_out),
+                (per_publisher_bytes, cpu_s_per_gb_out)
+            );
+        }
     }
 
     #[test]

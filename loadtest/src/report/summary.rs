@@ -264,7 +264,6 @@ server
   rss_bytes                  34.0 MB
   pss_bytes                  33.0 MB
   per_connection_bytes       1.50 MB
-  per_publisher_bytes        3.00 MB
 ";
 
     #[test]
