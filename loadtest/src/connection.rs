@@ -111,11 +111,7 @@ impl Connection {
         {
             let mut recorder = recorder.borrow_mut();
             recorder.tcp_connect(began_us - connecting_us);
-            recorder.counts.connections_opened += 1;
-            recorder.counts.reconnects += u64::from(again);
-            let counts = &mut recorder.persona(target.persona).counts;
-            counts.opened += 1;
-            counts.reconnects += u64::from(again);
+            recorder.opened(target.persona, again, began_us);
         }
         let role = target.settings.role;
         let entropy = Entropy { time_ms: 0, random: [(began_us & 0xff) as u8; PACKET_BYTES - 8] };

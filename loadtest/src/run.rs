@@ -216,7 +216,6 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         personas: personas(&cast),
         valid,
         duration_s: ended_us.saturating_sub(plan.from_us) as f64 / 1e6,
-        opening_s: (opened_us - started_us) as f64 / 1e6,
         server,
         series,
     };

@@ -18,11 +18,13 @@ pub(super) fn run() -> Run {
         sent: 102,
         received: 100,
         lost: 2,
-        connections_opened: 2,
         publishes_accepted: 1,
         plays_accepted: 1,
         ..Counts::default()
     };
+    recorder.opened(0, false, 1_000_000);
+    recorder.opened(0, false, 1_250_000);
+    recorder.persona(0).counts = PersonaCounts::default();
     for us in [100, 110, 300] {
         recorder.rtt(us);
     }
@@ -77,7 +79,6 @@ pub(super) fn run() -> Run {
         personas: vec![("steady".to_owned(), 1), ("stalling:1".to_owned(), 1)],
         valid: Validity::default(),
         duration_s: 4.0,
-        opening_s: 0.5,
         server: Some(ServerUse {
             user_s: 0.5,
             system_s: 1.5,

@@ -45,6 +45,8 @@ pub struct Recorder {
     pub sessions: u64,
     /// Publish requests of steady peers accepted.
     pub steady_publishes: u64,
+    /// When the first and the last connection was opened, µs, without those opened again.
+    opened_us: Option<(u64, u64)>,
     /// Messages that came after they were counted as lost, maybe by a recorder that was handed over since: settled by
     /// [`Recorder::merge`].
     pub recovered: u64,
@@ -88,6 +90,7 @@ macro_rules! latencies {
                     bytes_out: 0,
                     sessions: 0,
                     steady_publishes: 0,
+                    opened_us: None,
                     recovered: 0,
                     errors: Errors::default(),
                     personas: Vec::new(),
@@ -150,8 +153,6 @@ pub struct RunFacts {
     pub valid: Validity,
     /// How long was measured, seconds.
     pub duration_s: f64,
-    /// From the first connection to the last one opened, seconds.
-    pub opening_s: f64,
     /// What the server's process took, with `--server-pid`.
     pub server: Option<ServerUse>,
     /// The run over time.
@@ -200,12 +201,32 @@ impl Recorder {
         self.bytes_out += other.bytes_out;
         self.sessions += other.sessions;
         self.steady_publishes += other.steady_publishes;
+        if let Some((first_us, last_us)) = other.opened_us {
+            self.widen_opened(first_us, last_us);
+        }
         self.recovered += other.recovered;
         settle(&mut self.counts.lost, &mut self.recovered);
         self.errors.merge(&other.errors);
         for (number, persona) in other.personas.iter().enumerate() {
             self.persona(number).merge(persona);
         }
+    }
+
+    /// Counts a connection opened now, and `again` if its peer had one before.
+    pub fn opened(&mut self, persona: usize, again: bool, now_us: u64) {
+        if !again {
+            self.widen_opened(now_us, now_us);
+        }
+        self.counts.connections_opened += 1;
+        self.counts.reconnects += u64::from(again);
+        let counts = &mut self.persona(persona).counts;
+        counts.opened += 1;
+        counts.reconnects += u64::from(again);
+    }
+
+    fn widen_opened(&mut self, first_us: u64, last_us: u64) {
+        let (first, last) = self.opened_us.unwrap_or((first_us, last_us));
+        self.opened_us = Some((first.min(first_us), last.max(last_us)));
     }
 
     /// What came since the last call; nothing is left behind.
@@ -231,8 +252,7 @@ impl Recorder {
 
     /// Makes the run of it.
     pub fn into_run(self, facts: RunFacts) -> Run {
-        let RunFacts { started_at_unix_ms, setting, personas, valid, duration_s, opening_s, server, series } =
-            facts;
+        let RunFacts { started_at_unix_ms, setting, personas, valid, duration_s, server, series } = facts;
         // Those that recorded nothing are there as well.
         let parts = self.personas.iter().cloned().chain(std::iter::repeat_with(PersonaRecorder::default));
         let gb_in = self.bytes_in as f64 / 1e9;
@@ -247,10 +267,13 @@ impl Recorder {
             mbit_per_second_out: a_second(gb_out * 8e3),
             messages_per_second_in: a_second(self.counts.sent as f64),
             messages_per_second_out: a_second(self.counts.received as f64),
-            connections_per_second: if opening_s > 0.0 {
-                self.counts.connections_opened.saturating_sub(self.counts.reconnects) as f64 / opening_s
-            } else {
-                0.0
+            connections_per_second: match self.opened_us {
+                Some((first_us, last_us)) if last_us > first_us => {
+                    let opened = self.counts.connections_opened.saturating_sub(self.counts.reconnects);
+                    // From the first to the last there is one less.
+                    opened.saturating_sub(1) as f64 * 1e6 / (last_us - first_us) as f64
+                }
+                _ => 0.0,
             },
             sessions_per_second: a_second(self.sessions as f64),
         };
@@ -422,6 +445,22 @@ mod tests {
         recorder.persona(0).recovered += 1;
         total.merge(&recorder);
         assert_eq!(total.into_run(RunFacts::default()).counts.lost, 1);
+    }
+
+    /// On two threads, the second of which had a connection again long after.
+    #[test]
+    fn connections_a_second_are_from_the_first_to_the_last() {
+        let (mut a, mut b) = (Recorder::new(), Recorder::new());
+        for at_us in [1_000_000, 1_200_000] {
+            a.opened(0, false, at_us);
+            b.opened(0, false, at_us + 100_000);
+        }
+        b.opened(0, true, 9_000_000);
+        let mut total = a.take();
+        total.merge(&b);
+        let run = total.into_run(RunFacts::default());
+        assert_eq!((run.counts.connections_opened, run.counts.reconnects), (5, 1));
+        assert!((run.throughput.connections_per_second - 10.0).abs() < 1e-9);
     }
 
     #[test]
