@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -179,20 +180,18 @@ impl Thread {
     }
 
     /// Looks at the round-trip times of as many publishers as are due, each once a second.
-    fn sample_rtt(&self, next: &mut usize, now: u64) {
+    fn sample_rtt(&self, next: &mut u64, now: u64) {
         let publishers = self.publishers.borrow();
-        let due =
-            (now.wrapping_sub(self.plan.from_us) % TICK_US * publishers.len() as u64 / TICK_US) as usize;
-        if due < *next {
-            *next = 0;
-        }
-        for slot in publishers[*next..due].iter().flatten().filter(|slot| slot.steady) {
+        let looks = looks_due(*next, now - self.plan.from_us, publishers.len() as u64);
+        *next = looks.end;
+        for look in looks {
+            let place = (look % publishers.len() as u64) as usize;
+            let Some(slot) = publishers[place].as_ref().filter(|slot| slot.steady) else { continue };
             let socket = slot.publisher.borrow().as_ref().map(|publisher| publisher.connection().socket());
             if let Some(rtt_us) = socket.and_then(|socket| connection::rtt_us(&socket)) {
                 self.recorder.borrow_mut().rtt(rtt_us);
             }
         }
-        *next = due;
     }
 
     /// Tells the run's thread how many players lack something, instead of what it told before.
@@ -202,5 +201,40 @@ impl Thread {
             players.iter().flatten().filter(|watch| watch.borrow().lacks(&self.plan)).count() as u64;
         self.plan.lacking.fetch_add(lacking.wrapping_sub(*told), Ordering::Relaxed);
         *told = lacking;
+    }
+}
+
+/// Numbers of the looks from `next` on that are due so long after the first, if each of `places` is looked at once a second, in turn.
+/// What was missed for more than a second is left out.
+fn looks_due(next: u64, elapsed_us: u64, places: u64) -> Range<u64> {
+    if places == 0 {
+        return next..next;
+    }
+    let end = elapsed_us * places / TICK_US + 1;
+    next.max(end.saturating_sub(places))..end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_place_is_looked_at_once_a_second_however_few_there_are() {
+        for places in [1, 2, 5, 1_000] {
+            let (mut next, mut seen) = (0, vec![0; places]);
+            for elapsed_us in (0..3 * TICK_US).step_by(9_900) {
+                let looks = looks_due(next, elapsed_us, places as u64);
+                next = looks.end;
+                looks.for_each(|look| seen[look as usize % places] += 1);
+            }
+            assert!(seen.iter().all(|count| *count == 3), "{places}: {seen:?}");
+        }
+        assert!(looks_due(0, 5, 0).is_empty());
+    }
+
+    #[test]
+    fn a_thread_that_stood_still_looks_at_each_place_once() {
+        assert_eq!(looks_due(3, 10 * TICK_US, 4), 37..41);
+        assert_eq!(looks_due(41, 10 * TICK_US, 4), 41..41);
     }
 }
