@@ -182,6 +182,14 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
             LATE_US_MAX / 1_000
         ));
     }
+    // What is read late is told as the server's latency, and no message's own lateness shows it.
+    if let Some(late_us) = total.woken_late_us(99.0).filter(|late_us| *late_us > LATE_US_MAX) {
+        valid.spoil(format!(
+            "the generator fell behind: p99 of how late its threads wake to read is {:.1} ms, more than {} ms",
+            late_us as f64 / 1e3,
+            LATE_US_MAX / 1_000
+        ));
+    }
     if server_died {
         // A server that says no to everybody is there, and yet nothing was measured.
         let accepted = total.counts.publishes_accepted + total.counts.plays_accepted;

@@ -131,7 +131,12 @@ impl Thread {
             }
             let next = self.due.borrow().peek().map_or(u64::MAX, |Reverse((due_us, ..))| *due_us);
             let next = next.min(parts.peek().map_or(u64::MAX, |(_, part)| part.open_us));
-            alarm.wait(next.min(tick_us).min(now + SLEEP_US)).await?;
+            let before = now_us();
+            let at_us = next.min(tick_us).min(now + SLEEP_US).max(before);
+            alarm.wait(at_us).await?;
+            if self.plan.is_measured(at_us) {
+                self.recorder.borrow_mut().woken_late(now_us() - at_us);
+            }
         }
         for slot in self.publishers.borrow().iter().flatten() {
             if let Some(publisher) = &*slot.publisher.borrow() {

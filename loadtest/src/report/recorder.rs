@@ -35,6 +35,8 @@ pub struct Recorder {
     gap: Hdr<u64>,
     generator_late: Hdr<u64>,
     rtt: Hdr<u64>,
+    /// How long after its time a thread woke, all that was to be read then included. Tells whether the run is valid, and no more.
+    woken_late: Hdr<u64>,
     /// What happened how often.
     pub counts: Counts,
     /// Bytes written to the server.
@@ -85,6 +87,7 @@ macro_rules! latencies {
             pub fn new() -> Self {
                 Self {
                     $($name: empty(),)*
+                    woken_late: empty(),
                     counts: Counts::default(),
                     bytes_in: 0,
                     bytes_out: 0,
@@ -196,6 +199,7 @@ impl Recorder {
     /// Adds what another one holds.
     pub fn merge(&mut self, other: &Self) {
         self.merge_latencies(other);
+        self.woken_late.add(&other.woken_late).expect("a histogram that grows takes another of its digits");
         self.counts.merge(&other.counts);
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
@@ -242,6 +246,16 @@ impl Recorder {
     /// The value that `percent` of the messages were at most late by in the harness itself, µs; `None` without a message.
     pub fn generator_late_us(&self, percent: f64) -> Option<u64> {
         (!self.generator_late.is_empty()).then(|| self.generator_late.value_at_percentile(percent))
+    }
+
+    /// Records how long after its time a thread woke.
+    pub fn woken_late(&mut self, us: u64) {
+        self.woken_late.record(us.min(HIGHEST_US)).expect("a histogram that grows takes any value");
+    }
+
+    /// The value that `percent` of the times when a thread was to wake were at most late by, µs; `None` when it never was to.
+    pub fn woken_late_us(&self, percent: f64) -> Option<u64> {
+        (!self.woken_late.is_empty()).then(|| self.woken_late.value_at_percentile(percent))
     }
 
     /// What failed most often.
