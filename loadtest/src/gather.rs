@@ -41,6 +41,8 @@ pub struct Gathering<'a> {
     last: Option<(u64, Usage)>,
     pub(crate) begin: Option<Reading>,
     pub(crate) end: Option<Reading>,
+    /// The last one of a server that was there.
+    seen: Option<Reading>,
     pub(crate) rss_bytes_max: u64,
     pub(crate) server_died: bool,
     live: Live,
@@ -69,6 +71,7 @@ impl Gathering<'_> {
             last: idle.map(|(_, usage)| (now_us(), usage)),
             begin: None,
             end: None,
+            seen: None,
             rss_bytes_max: 0,
             server_died: false,
             live: Live::new(),
@@ -104,8 +107,14 @@ impl Gathering<'_> {
                 return;
             } else if self.is_server_gone() {
                 self.server_died = true;
-                self.end = self.end.or_else(|| self.reading());
-                self.read_memory();
+                // One that lives and has ended all connections can still be looked at; of one that is gone, what was seen counts.
+                match self.reading() {
+                    Some(reading) => {
+                        self.end = Some(reading);
+                        self.read_memory();
+                    }
+                    None => self.end = self.seen,
+                }
                 return;
             }
             let next_us = [from_us, until_us].into_iter().filter(|at_us| *at_us > now).min();
@@ -127,9 +136,10 @@ impl Gathering<'_> {
     }
 
     /// The process is gone, or all connections are that there were to be.
-    fn is_server_gone(&self) -> bool {
-        self.pid.is_some_and(|pid| process::usage(pid).is_none())
-            || self.plan.ended.load(Ordering::Relaxed) >= self.peers
+    fn is_server_gone(&mut self) -> bool {
+        let reading = self.reading();
+        self.seen = reading.or(self.seen);
+        self.pid.is_some() && reading.is_none() || self.plan.ended.load(Ordering::Relaxed) >= self.peers
     }
 
     /// None was let in of the steady peers that were to publish.

@@ -138,6 +138,8 @@ fn a_server_that_dies_ends_the_run_with_what_was_measured() {
     assert!(!run.valid.ok && run.valid.reasons.iter().any(|reason| reason.contains("went away")));
     assert!(run.counts.received > 0, "{:?}", run.counts);
     assert!(run.duration_s < 15.0 && run.latencies.e2e.count > 0, "{} s", run.duration_s);
+    let cost = run.server.expect("it was looked at while it lived");
+    assert!(cost.rss_bytes > 1_000_000 && cost.cpu_s_per_gb_in.is_some(), "{cost:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("went away"), "{output:?}");
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(
