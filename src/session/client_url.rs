@@ -38,6 +38,9 @@ pub enum ClientUrlError {
     /// Nothing to connect to.
     #[error("the URL names no host")]
     Host,
+    /// What stands for the port is none.
+    #[error("the URL's port is no number from 0 to 65535")]
+    Port,
     /// Neither app nor name.
     #[error("the URL names no app: rtmp://host/app/name")]
     Path,
@@ -58,6 +61,9 @@ impl ClientUrl {
             _ => return Err(ClientUrlError::Scheme),
         };
         let host = parts.host.ok_or(ClientUrlError::Host)?;
+        if parts.has_bad_port {
+            return Err(ClientUrlError::Port);
+        }
         let port = parts.port.unwrap_or(if tls { Self::PORT_TLS } else { Self::PORT });
         let (app, name) = parts.path.split_once('/').unwrap_or((parts.path, ""));
         if app.is_empty() {
@@ -99,6 +105,7 @@ mod tests {
             ("rtmp://[::1]:1936/live/key", "::1", 1936, "live", "key", "rtmp://[::1]:1936/live"),
             ("rtmp://h/key?t=1", "h", 1935, "key?t=1", "", "rtmp://h:1935/key?t=1"),
             ("rtmp://h/live/", "h", 1935, "live", "", "rtmp://h:1935/live"),
+            ("rtmp://h:/live/key", "h", 1935, "live", "key", "rtmp://h:1935/live"),
         ];
         for (url, host, port, app, name, tc_url) in table {
             let parsed = ClientUrl::parse(url).expect(url);
@@ -113,6 +120,12 @@ mod tests {
         assert_eq!(ClientUrl::parse("http://h/live/key"), Err(ClientUrlError::Scheme));
         assert_eq!(ClientUrl::parse("live/key"), Err(ClientUrlError::Scheme));
         assert_eq!(ClientUrl::parse("rtmp:///live/key"), Err(ClientUrlError::Host));
+        for port in ["99999", "1935x", "-1", "port"] {
+            for host in ["h", "[::1]"] {
+                let url = std::format!("rtmp://{host}:{port}/live/key");
+                assert_eq!(ClientUrl::parse(&url), Err(ClientUrlError::Port), "{url}");
+            }
+        }
         assert_eq!(ClientUrl::parse("rtmp://h"), Err(ClientUrlError::Path));
         assert_eq!(ClientUrl::parse("rtmp://h/?t=1"), Err(ClientUrlError::Path));
     }

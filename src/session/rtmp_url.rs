@@ -12,6 +12,8 @@ pub(crate) struct UrlParts<'a> {
     /// Lower case, without user, port and brackets.
     pub(crate) host: Option<String>,
     pub(crate) port: Option<u16>,
+    /// Something stands in the port's place that is none.
+    pub(crate) has_bad_port: bool,
     /// Without the slash after the host.
     pub(crate) path: &'a str,
     /// `None` without question mark.
@@ -23,13 +25,16 @@ impl<'a> UrlParts<'a> {
         let url = url.trim();
         let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
             let (path, query) = split_query(url);
-            return Self { scheme: "", host: None, port: None, path: path.trim_start_matches('/'), query };
+            let path = path.trim_start_matches('/');
+            return Self { scheme: "", host: None, port: None, has_bad_port: false, path, query };
         };
         let (authority, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let (path, query) = split_query(tail);
         let (host, port) = host_and_port(authority.rsplit('@').next().unwrap_or(authority));
         let host = (!host.is_empty()).then(|| host.to_ascii_lowercase());
-        Self { scheme, host, port, path: path.trim_start_matches('/'), query }
+        let has_bad_port = port.is_some_and(|port| !port.is_empty() && port.parse::<u16>().is_err());
+        let port = port.and_then(|port| port.parse().ok());
+        Self { scheme, host, port, has_bad_port, path: path.trim_start_matches('/'), query }
     }
 }
 
@@ -45,14 +50,15 @@ fn is_scheme(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-fn host_and_port(text: &str) -> (&str, Option<u16>) {
+/// The port as it is written.
+fn host_and_port(text: &str) -> (&str, Option<&str>) {
     if let Some((host, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
-        return (host, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
+        return (host, rest.strip_prefix(':'));
     }
     match text.split_once(':') {
         // An IPv6 address without its brackets: no port can be told apart.
         Some((_, rest)) if rest.contains(':') => (text, None),
-        Some((host, port)) => (host, port.parse().ok()),
+        Some((host, port)) => (host, Some(port)),
         None => (text, None),
     }
 }
@@ -89,6 +95,7 @@ mod tests {
             let parts = UrlParts::parse(url);
             let found = (parts.scheme, parts.host.as_deref(), parts.port, parts.path, parts.query);
             assert_eq!(found, (*scheme, *host, *port, *path, *query), "{url}");
+            assert_eq!(parts.has_bad_port, url.contains(":port"), "{url}");
         }
     }
 }
