@@ -158,8 +158,9 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 fn rate(text: &str) -> Result<f64, String> {
     match text.strip_suffix("/s").unwrap_or(text).parse() {
-        Ok(rate) if (0.0..=1e6).contains(&rate) => Ok(rate),
-        _ => Err("connections a second, as 500 or 0.5".to_owned()),
+        // Slower ones would put the last connection beyond any clock.
+        Ok(rate) if rate == 0.0 || (0.001..=1e6).contains(&rate) => Ok(rate),
+        _ => Err("connections a second, as 500 or 0.5, from 0.001 to 1000000; or 0".to_owned()),
     }
 }
 
@@ -221,6 +222,7 @@ mod tests {
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
         assert!(seconds("-1").is_err() && seconds("inf").is_err());
         assert_eq!(rate("50/s"), Ok(50.0));
+        assert!(rate("0").is_ok() && rate("0.001").is_ok() && rate("1e-300").is_err() && rate("-1").is_err());
         assert_eq!(cpus("1,4-6"), Ok(Cpus(vec![1, 4, 5, 6])));
         let Sources(all) = sources("127.0.0.254-127.0.1.1,::1").unwrap();
         assert_eq!(all.len(), 5);
