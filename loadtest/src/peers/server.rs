@@ -8,16 +8,19 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::sleep;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use super::child::{self, Child};
 use super::link;
 
-/// How long a server may take to accept connections.
+/// How long a server may take to accept connections, or to say where it does.
 const START_UP: Duration = Duration::from_secs(10);
+/// How often a wait for it looks whether it is over.
+const LOOK: Duration = Duration::from_millis(10);
 /// How often nginx is started on another port when its own was taken meanwhile.
 const PORTS_TRIED: usize = 5;
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
@@ -149,8 +152,6 @@ pub(super) struct Running {
     rtmp: Option<SocketAddr>,
     /// Where `/metrics` is, if it has any.
     pub(super) http: Option<SocketAddr>,
-    /// Kept open, so that what it says later does not break it.
-    _output: Option<BufReader<ChildStdout>>,
 }
 
 impl Running {
@@ -172,20 +173,28 @@ impl Running {
         let name = command.get_program().to_string_lossy().into_owned();
         let mut process = Child::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()), cpus)
             .map_err(|error| format!("{name}: {error}"))?;
-        let mut output = process.inner().stdout.take().map(BufReader::new);
-        let mut running = Self { process, rtmp: None, http: None, _output: None };
-        let mut line = String::new();
-        while let Some(reader) = &mut output {
-            line.clear();
-            match reader.read_line(&mut line) {
-                Ok(0) => return Err(format!("{name} ended before it said where it listens")),
-                Ok(_) if read(line.trim_end(), &mut running) => break,
-                Ok(_) => {}
-                Err(error) => return Err(format!("{name}: {error}")),
+        let output = process.inner().stdout.take().map(BufReader::new);
+        let (sender, lines) = channel();
+        // Reads on until the server ends, so that what it says later does not break it.
+        thread::spawn(move || {
+            for line in output.into_iter().flat_map(BufRead::lines).map_while(Result::ok) {
+                // Whoever waited for lines may have had enough.
+                let _ = sender.send(line);
+            }
+        });
+        let mut running = Self { process, rtmp: None, http: None };
+        let deadline = Instant::now() + START_UP;
+        while Instant::now() < deadline {
+            match lines.recv_timeout(LOOK) {
+                Ok(line) if read(line.trim_end(), &mut running) => return Ok(running),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(format!("{name} ended before it said where it listens"));
+                }
+                _ if child::is_interrupted() => return Err("interrupted".into()),
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             }
         }
-        running._output = output;
-        Ok(running)
+        Err(format!("{name} did not say within {} s where it listens", START_UP.as_secs()))
     }
 }
 
@@ -205,7 +214,7 @@ fn start_nginx(nginx: &Path, host: &str, cpus: &[usize], folder: &Path) -> Resul
         command.arg("-p").arg(&own).arg("-c").arg(&config).arg("-e").arg(&log);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = Child::spawn(&mut command, cpus).map_err(|error| told(nginx, &error))?;
-        let mut running = Running { process, rtmp: Some(address), http: None, _output: None };
+        let mut running = Running { process, rtmp: Some(address), http: None };
         let deadline = Instant::now() + START_UP;
         while Instant::now() < deadline && !child::is_interrupted() {
             if running.process.ended().map_err(|error| told(nginx, &error))?.is_some() {
@@ -214,7 +223,7 @@ fn start_nginx(nginx: &Path, host: &str, cpus: &[usize], folder: &Path) -> Resul
             if TcpStream::connect(address).is_ok() {
                 return Ok(running);
             }
-            sleep(Duration::from_millis(10));
+            sleep(LOOK);
         }
         let log = fs::read_to_string(&log).unwrap_or_default();
         why = log.lines().last().unwrap_or("it did not answer").to_owned();
@@ -239,4 +248,25 @@ rtmp {{
 
 fn told(path: &Path, error: &std::io::Error) -> String {
     format!("{}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(script: &str) -> Result<Running, String> {
+        let cpus = child::cpus().map_err(|error| error.to_string())?;
+        Running::that_tells(Command::new("sh").args(["-c", script]), &cpus, |line, running| {
+            running.rtmp = line.strip_prefix("at ").and_then(|address| address.parse().ok());
+            running.rtmp.is_some()
+        })
+    }
+
+    #[test]
+    fn a_server_is_heard_until_it_says_where_it_listens() {
+        let running = start("echo hello; echo at 127.0.0.1:1935; exec sleep 600").unwrap();
+        assert_eq!(running.rtmp(), Ok(([127, 0, 0, 1], 1935).into()));
+        let error = start("echo hello").err().unwrap();
+        assert_eq!(error, "sh ended before it said where it listens");
+    }
 }
