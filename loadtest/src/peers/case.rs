@@ -135,14 +135,9 @@ impl Figure {
                 Some(beyond / f64::from(run.setting.publishers) / 1e3)
             }
             Self::SessionMemory => Some(memory?.above_idle_bytes / f64::from(run.setting.players) / 1e3),
-            Self::CpuPerSession => measured.added.server.as_ref()?.cpu_us_per_session,
-            Self::SessionsPerSecond => {
-                measured.added.throughput.sessions_per_second.filter(|rate| *rate > 0.0)
-            }
-            Self::Rtt => {
-                let rtt = measured.added.latencies.rtt.as_ref()?;
-                (rtt.count > 0).then(|| rtt.p50 as f64 / 1e3)
-            }
+            Self::CpuPerSession => server?.cpu_us_per_session,
+            Self::SessionsPerSecond => Some(run.throughput.sessions_per_second).filter(|rate| *rate > 0.0),
+            Self::Rtt => (run.latencies.rtt.count > 0).then(|| run.latencies.rtt.p50 as f64 / 1e3),
             Self::WakeUps => measured.wakeups_per_second,
         }
     }

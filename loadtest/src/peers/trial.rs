@@ -11,15 +11,13 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde::Deserialize;
-
 use super::case::Figure;
 use super::child::{self, Child};
 use super::link::{self, Link};
 use super::server::{Programs, Running, Server};
 use super::table::shown;
 use crate::process;
-use crate::report::{Histogram, Run};
+use crate::report::Run;
 
 /// How often a watched server is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -191,8 +189,7 @@ impl Trial {
         })?;
         let damaged = |error: &dyn std::fmt::Display| format!("{}: {error}", json.display());
         let run = Run::from_json(&text).map_err(|error| damaged(&error))?;
-        let added = serde_json::from_str(&text).map_err(|error| damaged(&error))?;
-        Ok(self.measured(run, added, &looks, idle_pss))
+        Ok(self.measured(run, &looks, idle_pss))
     }
 
     /// Waits for the end of the load, and looks at the server meanwhile.
@@ -217,11 +214,17 @@ impl Trial {
         Ok(looks)
     }
 
-    fn measured(&self, run: Run, added: Added, looks: &[Look], idle_pss: Option<u64>) -> Measured {
+    fn measured(&self, run: Run, looks: &[Look], idle_pss: Option<u64>) -> Measured {
         let mut faults = run.valid.reasons.clone();
         let counts = &run.counts;
         if !self.drive.churning && counts.connections_failed + counts.connections_lost > 0 {
             faults.push(format!("{} connections lost", counts.connections_failed + counts.connections_lost));
+        }
+        // Sessions come and go, each to its end.
+        let broken: u64 =
+            run.personas.iter().map(|persona| persona.counts.failed + persona.counts.lost).sum();
+        if self.drive.churning && broken > 0 {
+            faults.push(format!("{broken} sessions failed or were cut"));
         }
         // What is not handed on costs nothing.
         if matches!(self.server, Server::Inrush(_)) && counts.lost > 0 {
@@ -238,6 +241,9 @@ impl Trial {
             looks.iter().filter(|look| (from_ms..=until_ms).contains(&(look.unix_ms as f64))).collect();
         let waking = looks.iter().filter(|look| !look.polling).count();
         // A core may wait for a moment and poll again; the figure is a median.
+        if self.across_link && looks.is_empty() {
+            faults.push("nobody saw whether the server polled".to_owned());
+        }
         if self.across_link && waking * 10 > looks.len() {
             faults.push(format!("the server did not poll in {waking} of {} looks", looks.len()));
         }
@@ -252,7 +258,7 @@ impl Trial {
             let seconds = last.unix_ms.checked_sub(first.unix_ms).filter(|ms| *ms > 0)? as f64 / 1e3;
             Some((last.wakeups_sent - first.wakeups_sent) / seconds)
         });
-        Measured { run, added, memory, wakeups_per_second, faults }
+        Measured { run, memory, wakeups_per_second, faults }
     }
 }
 
@@ -260,7 +266,6 @@ impl Trial {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Measured {
     pub(super) run: Run,
-    pub(super) added: Added,
     pub(super) memory: Option<Memory>,
     pub(super) wakeups_per_second: Option<f64>,
     /// Why it is not valid.
@@ -293,33 +298,6 @@ pub(super) struct Memory {
     pub(super) above_idle_bytes: f64,
     /// What GOP caches held at the same moments.
     pub(super) gop_bytes: Option<f64>,
-}
-
-/// Fields of a run that not every build of the harness writes.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Added {
-    pub(super) throughput: AddedThroughput,
-    pub(super) server: Option<AddedServer>,
-    pub(super) latencies: AddedLatencies,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct AddedThroughput {
-    pub(super) sessions_per_second: Option<f64>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct AddedServer {
-    pub(super) cpu_us_per_session: Option<f64>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct AddedLatencies {
-    pub(super) rtt: Option<Histogram>,
 }
 
 /// A look at a server while it runs.
@@ -372,6 +350,7 @@ fn sum(metrics: &str, name: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::{PersonaCounts, PersonaResult};
 
     #[test]
     fn a_metric_is_summed_over_the_cores_and_not_taken_for_another_of_its_beginning() {
@@ -380,18 +359,6 @@ mod tests {
         assert_eq!(sum(text, "inrush_gop_bytes"), Some(12.0));
         assert_eq!(sum(text, "inrush_cores"), Some(2.0));
         assert_eq!(sum(text, "inrush_polling"), None);
-    }
-
-    #[test]
-    fn fields_that_a_run_lacks_are_absent_and_others_are_read() {
-        let none: Added = serde_json::from_str(r#"{"throughput": {"bytes_in": 1}, "server": null}"#).unwrap();
-        assert!(none.throughput.sessions_per_second.is_none() && none.server.is_none());
-        let some: Added = serde_json::from_str(
-            r#"{"throughput": {"sessions_per_second": 2.5}, "server": {"cpu_us_per_session": 90}, "counts": {}}"#,
-        )
-        .unwrap();
-        assert_eq!(some.throughput.sessions_per_second, Some(2.5));
-        assert_eq!(some.server.unwrap().cpu_us_per_session, Some(90.0));
     }
 
     /// Memory is compared with what the caches held in the same looks, and only while it was measured.
@@ -428,10 +395,36 @@ mod tests {
             look(13_500, 9e9, 9e9, 0.0),
         ];
         let trial = Trial::new(server, drive);
-        let measured = trial.measured(run, Added::default(), &looks, Some(1_000_000));
+        let measured = trial.measured(run.clone(), &looks, Some(1_000_000));
         assert_eq!(Figure::PublisherMemory.of(&measured), Some(210.0));
         assert!((Figure::PublisherMemoryBeyondGop.of(&measured).unwrap() - 144.0).abs() < 1e-6);
         assert_eq!(Figure::WakeUps.of(&measured), Some(200.0));
         assert_eq!(Figure::Rtt.of(&measured), None);
+        assert!(measured.faults.is_empty());
+        // Whether the server polled must have been seen while it was measured.
+        let unseen = trial.across_link().measured(run, &looks[..1], Some(1_000_000));
+        assert_eq!(unseen.faults, ["nobody saw whether the server polled"]);
+    }
+
+    #[test]
+    fn sessions_that_broke_are_a_fault() {
+        let drive = Drive {
+            mode: "publish",
+            publishers: 8,
+            players: 0,
+            per_stream: false,
+            bitrate_kbit: 3_000,
+            pacing: "frame",
+            ramp: 0,
+            warmup_s: 0.0,
+            duration_s: 1.0,
+            churning: true,
+            pinned: true,
+        };
+        let counts = PersonaCounts { accepted: 100, failed: 2, lost: 1, ..PersonaCounts::default() };
+        let personas = vec![PersonaResult { counts, ..PersonaResult::default() }];
+        let run = Run { personas, ..Run::default() };
+        let measured = Trial::new(Server::Nginx, drive).measured(run, &[], None);
+        assert_eq!(measured.faults, ["3 sessions failed or were cut"]);
     }
 }
