@@ -133,7 +133,7 @@ impl Validity {
 pub struct Latencies {
     /// `connect(2)` to connected.
     pub tcp_connect: Histogram,
-    /// C0 sent to S2 read and C2 sent.
+    /// C0 sent to S2 read.
     pub handshake: Histogram,
     /// `publish` sent to `NetStream.Publish.Start`.
     pub publish_accepted: Histogram,
@@ -209,7 +209,7 @@ counts! {
     received,
     /// Messages missing between two that a player read (by sequence number).
     lost,
-    /// Messages that a player read again.
+    /// Messages that a player read again, or more than 128 numbers too late.
     duplicated,
     /// Messages that a player read after a later one.
     reordered,
@@ -217,7 +217,7 @@ counts! {
     unstamped,
     /// Connections opened.
     connections_opened,
-    /// Connections that failed before they published or played.
+    /// Connections that failed before they published or played, those refused and those without an answer at the end among them.
     connections_failed,
     /// Connections that ended although they were to go on.
     connections_lost,
