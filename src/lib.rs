@@ -34,7 +34,8 @@
 //!    shares; one `Arc` holds it from here on.
 //! 5. **Fan out.** The hub of the stream's home core puts it into the queues of its subscribers, and into one batch for each other core
 //!    that has some.
-//! 6. **Write.** A connection's writer takes what is queued and hands it to the kernel as one message (`runtime/writing.rs`).
+//! 6. **Write.** One task a core takes what is queued for each player and hands it to the kernel as one message (`runtime/fan_out.rs`); what
+//!    has to wait for a peer is its connection's writer's (`runtime/writing.rs`).
 //!
 //! # Panics
 //! Whatever a peer sends is input, never a panic. A panic is a defect: the core that meets one counts it and closes that connection.

@@ -30,7 +30,7 @@ impl From<Exit> for ExitCode {
 }
 
 fn main() -> ExitCode {
-    use_small_pages();
+    inrush::runtime::use_small_pages();
     let invocation = match Invocation::parse(std::env::args_os(), std::env::vars_os()) {
         Ok(invocation) => invocation,
         Err(NoInvocation::Answer(text)) => {
@@ -64,14 +64,6 @@ fn main() -> ExitCode {
         },
     };
     exit.into()
-}
-
-/// The allocator asks the kernel for pages of 2 MB. What a connection holds is spread over many of them, so they cost memory that nobody
-/// uses: 10 MB at rest and 12 kB a publisher (56 kB against 44 kB, 500 publishers of 3 Mbit/s), and saved no processor time that
-/// could be measured.
-fn use_small_pages() {
-    // SAFETY: the call takes numbers, and changes how this process is given memory from now on. A kernel that refuses changes nothing.
-    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
 }
 
 /// Prints what is in force, as a file that would bring it about.

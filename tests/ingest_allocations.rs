@@ -15,11 +15,13 @@ use inrush::session::{
     Role, ServerSession, ServerSettings,
 };
 
-/// A publisher's read buffer to begin with, what it grows to when a receive fills it, and the room below which it is replaced, as in
-/// `runtime/reading.rs`.
+/// A publisher's read buffer to begin with, what it grows to when receives fill it, the room below which it is replaced, and how often it
+/// must have been filled, as in `runtime/reading.rs`.
 const BUFFER_BYTES: usize = 18 * 1024;
 const BUFFER_BYTES_MAX: usize = 72 * 1024;
 const SPARE_BYTES_MIN: usize = 512;
+const FILLED_WEIGHT: u8 = 8;
+const FILLED_MAX: u8 = 4 * FILLED_WEIGHT;
 
 /// 3 Mbit/s: 25 pictures a second, the key frame of each 2 s ten times the others, and 50 AAC messages.
 const PICTURES: u32 = 25;
@@ -52,6 +54,7 @@ struct Link {
     settings: AppSettings,
     buffer: BytesMut,
     buffer_bytes: usize,
+    filled: u8,
     now: Instant,
     messages: u64,
 }
@@ -73,6 +76,7 @@ impl Link {
             settings,
             buffer: BytesMut::new(),
             buffer_bytes: BUFFER_BYTES,
+            filled: 0,
             now,
             messages: 0,
         };
@@ -138,8 +142,14 @@ impl Link {
             let (taken, rest) = there.split_at(there.len().min(self.buffer.capacity() - self.buffer.len()));
             self.buffer.extend_from_slice(taken);
             there = rest;
-            if taken.len() >= self.buffer_bytes && self.buffer_bytes < BUFFER_BYTES_MAX {
-                self.buffer_bytes *= 2;
+            if taken.len() < self.buffer_bytes {
+                self.filled = self.filled.saturating_sub(1);
+            } else if self.buffer_bytes < BUFFER_BYTES_MAX {
+                self.filled += FILLED_WEIGHT;
+                if self.filled >= FILLED_MAX {
+                    self.filled = 0;
+                    self.buffer_bytes *= 2;
+                }
             }
             self.server.handle_bytes(self.now, self.buffer.split().freeze());
             self.drain();

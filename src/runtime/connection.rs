@@ -179,7 +179,7 @@ pub(crate) struct Connection {
     pub(crate) control_bytes: usize,
     /// The reader waits for this while it must not read.
     pub(crate) resume_reading: Signal,
-    /// The writer waits for this while there is nothing to write.
+    /// The writer waits for this while there is nothing to write, or the fan-out has a send in flight.
     pub(crate) wake_writer: Signal,
     pub(crate) writing: Writing,
     /// Tasks that still serve it.

@@ -1,8 +1,8 @@
 //! One core's state, and what happens to it: nothing here waits.
 //!
-//! The tasks of the core ([`super::reading`], [`super::writing`], [`super::turn`], [`super::accepting`]) borrow it for one step at a time and
-//! never across an await. Sessions, hub and sockets meet here: what a session asks for becomes a call on the hub, what the hub has for
-//! a subscriber wakes its writer, what concerns another core goes to that core's inbox.
+//! The tasks of the core ([`super::accepting`], [`super::reading`], [`super::polling`], [`super::fan_out`], [`super::writing`],
+//! [`super::turn`]) borrow it for one step at a time and never across an await. Sessions, hub and sockets meet here: what a session asks for
+//! becomes a call on the hub, what the hub has for subscribers is the fan-out's, what concerns another core goes to that core's inbox.
 //! # Errors
 //! A session's error closes its connection alone, with its reason counted and logged once. A panic is a defect: every step of every
 //! task runs under [`Core::guarded`] or [`Core::caught`], which count and log it; it costs the connection it happened in, never a task.

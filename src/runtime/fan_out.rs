@@ -1,9 +1,9 @@
 //! Fan-out: what a turn has for players leaves as one batch of sends, made by one task a core.
 //!
 //! A player's own writer would be woken twice a send, once to make it and once for what came of it. Here nobody is: the task stands
-//! behind all that was ready in its turn (and a tick does its own writes, see [`super::polling`]), makes a send for each player whose writer rests, and the thread parks once for all of them.
-//! What the kernel takes at once, which is nearly everything, has come back by then; a send that waits for its peer is left to
-//! the player's writer, so a slow reader holds nobody up.
+//! behind all that was ready in its turn, makes a send for each player whose writer rests, and the thread parks once for all of them.
+//! A tick does the same for what it has read ([`super::polling`]). What the kernel takes at once, which is nearly everything, has come back
+//! by then; a send that waits for its peer is left to the player's writer, so a slow reader holds nobody up.
 //! # Invariant
 //! A connection has at most one send in flight, whoever made it: [`Writing`] says who.
 //! # Bounds
@@ -35,7 +35,7 @@ pub(crate) struct Scratch {
     sends: Vec<(ConnectionKey, Sending)>,
 }
 
-/// Writes for all that become ready, turn by turn. While the core polls, its ticks come first.
+/// Writes for all that become ready, turn by turn: in a tick that waits between its batches of visits, what the first have brought.
 pub(crate) async fn write(core: CoreRef) {
     let begun = core.borrow().fan_out.begun.clone();
     let mut scratch = Scratch::default();
@@ -90,7 +90,8 @@ impl Core {
     }
 
     fn begin_fan_out(&mut self, key: ConnectionKey, now: Instant, since: Instant) -> Option<Sending> {
-        let mut batch = self.connection(key)?.writing.begin()?;
+        // One that ends or moves is its writer's: a send in flight would keep the socket from moving.
+        let mut batch = self.connection(key).filter(|connection| connection.is_open())?.writing.begin()?;
         self.gather(key, now, &mut batch);
         let connection = self.connection(key)?;
         if batch.is_empty() {

@@ -139,11 +139,11 @@ macro_rules! histograms {
 histograms! {
     /// What one receive from a publisher brought.
     Bytes receive;
-    /// From the completion of a receive until all that it completed is framed and queued.
+    /// From when a receive, or the batch of a tick's receives that it is in, came back, until all that it completed is framed and queued.
     Seconds read_to_framed;
     /// From the first frame that a turn had for players until the kernel has taken a player's frames of that turn.
     Seconds framed_to_written;
-    /// From the completion of a receive until the kernel has taken the oldest frame of a batch, on whatever core: the time inside the
+    /// From when a receive, or its batch, came back until the kernel has taken the oldest frame of a batch, on whatever core: the time inside the
     /// server. What a late joiner is given of the past does not count.
     Seconds read_to_written;
     /// Work of one tick, its writes included.

@@ -9,14 +9,17 @@
 //! more work than [`TICK_WORK`], the budget is divided into ticks and the publishers among them: so the last of a tick waits for the
 //! work of few others, and the far ends see no burst. When it is less, they are together again, since a tick costs some system calls.
 //! # Whom a tick visits
-//! A publisher that has something at one visit in [`SLOW`] is cheaper to wait for than to visit: it gets an armed receive until it is
-//! faster than one in [`FAST`].
+//! Everybody who is polled, once a latency budget: to come earlier costs visits, and to come later, when the stream's own rate says that
+//! nothing is due, would break the budget for what comes all the same. So the rate decides whether a publisher is polled at all: one that
+//! has something at one visit in [`SLOW`] is cheaper to wait for than to visit, and gets an armed receive until it is faster than one in
+//! [`FAST`].
 //! # Changing over
 //! Each publisher follows when its armed receive next comes back, and goes back to an armed receive when the core is quiet again,
 //! when it is slow or has fallen silent. No receive is ever cancelled for it, and never are two in
 //! flight on one socket.
 //! # Bounds
-//! A message waits for at most the latency budget and the work of one tick. A tick repeats full receives [`ROUNDS_MAX`] times at most.
+//! A message waits for at most the latency budget and the work of one tick (twice that once, when the number of ticks changes). A tick
+//! repeats full receives [`ROUNDS_MAX`] times at most; a session with more to say than one turn's budget is left to its reader.
 
 use std::io;
 use std::time::Duration;
@@ -74,11 +77,13 @@ pub(crate) enum Mode {
 pub(crate) struct Polling {
     pub(crate) mode: Mode,
     mode_since: Instant,
-    /// Work counted at the last decision: wake-ups and writes.
-    work_before: u64,
+    /// Work counted at the last decision: receives and writes, and the messages in them.
+    work_before: [u64; 2],
     budget: Duration,
     /// Whom each tick of a latency budget visits.
     phases: Vec<Vec<Visit>>,
+    /// The tick that is under way, and how many of its list are away.
+    under_way: (usize, usize),
     /// Seconds of work in one latency budget, smoothed.
     work_s: f64,
     /// Seconds of work since the current one began.
@@ -93,9 +98,10 @@ impl Polling {
         Self {
             mode: Mode::Wake,
             mode_since: Instant::default(),
-            work_before: 0,
+            work_before: [0; 2],
             budget,
             phases: vec![Vec::new()],
+            under_way: (0, 0),
             work_s: 0.0,
             budget_work_s: 0.0,
             begun: Signal::default(),
@@ -109,8 +115,19 @@ impl Polling {
 
     /// Adds a publisher to the tick that has the fewest.
     fn join(&mut self, visit: Visit) {
-        if let Some(fewest) = self.phases.iter_mut().min_by_key(|phase| phase.len()) {
+        let (away, count) = self.under_way;
+        let members =
+            |(phase, here): &(usize, &mut Vec<Visit>)| here.len() + if *phase == away { count } else { 0 };
+        if let Some((_, fewest)) = self.phases.iter_mut().enumerate().min_by_key(members) {
             fewest.push(visit);
+        }
+    }
+
+    /// The list of a tick goes on its visits; `due` is empty, and its room serves the list.
+    fn begin_visits(&mut self, phase: usize, due: &mut Vec<Visit>) {
+        if let Some(members) = self.phases.get_mut(phase) {
+            std::mem::swap(members, due);
+            self.under_way = (phase, due.len());
         }
     }
 
@@ -171,8 +188,6 @@ enum Visited {
     Emptied(Visit),
     /// The buffer was filled: there may be more.
     Filled(Visit),
-    /// The session has more to say than fits one turn.
-    Yields(Visit),
     /// It was the last one.
     Over,
 }
@@ -233,9 +248,11 @@ impl Core {
     pub(crate) fn choose_mode(&mut self, now: Instant, elapsed: Duration) {
         let counts = &self.counts;
         let found = counts.receives - counts.polls_empty;
-        let work = found + counts.sends;
-        let per_second = per_second(work - self.polling.work_before, elapsed);
-        self.polling.work_before = work;
+        // Receives and sends are fewer while the core polls; messages are not, and keep the mode from swinging.
+        let [work, messages] = [found + counts.sends, counts.messages_in + counts.messages_out];
+        let [work_before, messages_before] =
+            std::mem::replace(&mut self.polling.work_before, [work, messages]);
+        let per_second = per_second((work - work_before).max(messages - messages_before), elapsed);
         if now - self.polling.mode_since < DWELL_MIN {
             return;
         }
@@ -259,6 +276,7 @@ impl Core {
 
     /// Sends every resting reader back to its armed receive. Those whose visit is under way follow when it is over.
     fn wake_polled(&mut self) {
+        self.counts.tick_phases = 1;
         for phase in std::mem::replace(&mut self.polling.phases, vec![Vec::new()]) {
             for Visit { key, buffer, .. } in phase {
                 self.give_back(key, buffer, true);
@@ -289,6 +307,8 @@ impl Core {
         let stays = more
             && is_polling
             && !is_slow
+            // A session with more to say than fits one turn is its reader's, who takes turns: here everybody else would wait for it.
+            && driven == Driven::Done
             && connection.is_open()
             && matches!(connection.activity, Activity::Publishing { .. })
             && connection.session.wants_bytes();
@@ -299,15 +319,12 @@ impl Core {
         // Now, while all of it is near.
         reading::make_room(&mut buffer, connection.reading.buffer_bytes);
         let visit = Visit { key, socket, buffer };
-        match driven {
-            Driven::Yield => Visited::Yields(visit),
-            Driven::Done if is_full => Visited::Filled(visit),
-            Driven::Done => Visited::Emptied(visit),
-        }
+        if is_full { Visited::Filled(visit) } else { Visited::Emptied(visit) }
     }
 
     /// Those that were visited go back to their tick; who has joined it meanwhile is there.
     fn end_visits(&mut self, phase: usize, visited: &mut Vec<Visit>) {
+        self.polling.under_way = (phase, 0);
         if self.polling.mode == Mode::Poll
             && let Some(members) = self.polling.phases.get_mut(phase)
         {
@@ -342,6 +359,7 @@ pub(crate) async fn tick(core: CoreRef) {
                 (core.now(), core.polling.period(), core.polling.phases.len())
             };
             due = due + period;
+            let was_due = due;
             if now < due {
                 op::sleep(due - now).await;
             } else {
@@ -353,13 +371,11 @@ pub(crate) async fn tick(core: CoreRef) {
             }
             phase = (phase + 1) % phases;
             let began = core.borrow().now();
-            if let Some(members) = core.borrow_mut().polling.phases.get_mut(phase) {
-                std::mem::swap(members, &mut lists.due);
-            }
+            core.borrow_mut().polling.begin_visits(phase, &mut lists.due);
             visit_all(&core, &mut lists).await;
             core.borrow_mut().end_visits(phase, &mut lists.visited);
             fan_out::write_ready(&core, &mut lists.writes).await;
-            core.borrow_mut().on_ticked(phase, due, began);
+            core.borrow_mut().on_ticked(phase, was_due, began);
         }
     }
 }
@@ -369,28 +385,28 @@ pub(crate) async fn tick(core: CoreRef) {
 struct Lists {
     due: Vec<Visit>,
     visited: Vec<Visit>,
+    filled: Vec<Visit>,
     receives: Vec<(ConnectionKey, Receiving)>,
     writes: fan_out::Scratch,
 }
 
 /// Visits, and visits again those that had more than their buffers hold.
 async fn visit_all(core: &CoreRef, lists: &mut Lists) {
-    let Lists { due, visited, receives, .. } = lists;
+    let Lists { due, visited, filled, receives, .. } = lists;
     for round in 1..=ROUNDS_MAX {
-        let mut filled = Vec::new();
         while !due.is_empty() {
             let from = due.len().saturating_sub(RECEIVES_PER_BATCH);
             let batch = due.drain(from..);
             receives.extend(batch.map(|visit| (visit.key, op::recv_now(visit.socket, visit.buffer))));
-            visit(core, receives, visited, &mut filled).await;
+            visit(core, receives, visited, filled).await;
         }
         if round == ROUNDS_MAX {
-            visited.append(&mut filled);
+            visited.append(filled);
         }
         if filled.is_empty() {
             break;
         }
-        *due = filled;
+        due.append(filled);
     }
 }
 
@@ -400,27 +416,25 @@ async fn visit(
     visited: &mut Vec<Visit>,
     filled: &mut Vec<Visit>,
 ) {
-    let mut began = core.borrow().now();
+    // When the receives came back, for all of them: what the last one waits for the others is time inside the server.
+    let mut arrived = core.borrow().now();
+    let mut began = arrived;
     // All of them leave with the first wait, and none of them waits for bytes.
     for (key, mut receive) in receives.drain(..) {
         let received = match receive.outcome() {
             Some(received) => received,
             None => {
                 let received = receive.await;
-                began = core.borrow().now();
+                arrived = core.borrow().now();
+                began = arrived;
                 received
             }
         };
-        let (result, mut ended) =
-            Core::guarded_from(core, key, began, |core| core.end_visit(began, key, received));
+        let (result, ended) =
+            Core::guarded_from(core, key, began, |core| core.end_visit(arrived, key, received));
         match result {
             Some(Visited::Emptied(visit)) => visited.push(visit),
             Some(Visited::Filled(visit)) => filled.push(visit),
-            Some(Visited::Yields(visit)) => {
-                reading::drive(core, key).await;
-                ended = core.borrow().now();
-                visited.push(visit);
-            }
             // After a panic the connection is closed, and its reader is to end.
             None => core.borrow_mut().give_back(key, BytesMut::new(), false),
             Some(Visited::Over) => {}

@@ -33,10 +33,12 @@ pub(crate) const BUFFER_BYTES_PUBLISHER: usize = 18 * 1024;
 const BUFFER_BYTES_MAX: usize = 72 * 1024;
 /// With less room than this a new buffer is taken, bytes.
 const SPARE_BYTES_MIN: usize = 512;
+/// A buffer with so many times the room that is wanted is given back.
+const OVERSIZED: usize = 4;
 /// A receive waits for at most so much of a stream's time before it comes back.
 const MARK_TIME: Duration = Duration::from_millis(20);
-/// What a receive that filled a whole buffer weighs against one that did not, and the sum at which the buffer grows: a stream whose key
-/// frames alone are larger than its buffer keeps it.
+/// What a receive that filled a whole buffer weighs against one that did not, and the sum at which the buffer grows: a stream of which
+/// nothing but now and then a key frame, three buffers long at most, is larger than its buffer keeps it.
 const FILLED_WEIGHT: u8 = 8;
 const FILLED_MAX: u8 = 4 * FILLED_WEIGHT;
 /// Below this many bytes, about one segment, a mark saves no wake-up.
@@ -113,6 +115,10 @@ async fn rest(core: &CoreRef, key: ConnectionKey, buffer: &mut BytesMut) -> bool
 /// Makes sure that the next receive has room.
 pub(crate) fn make_room(buffer: &mut BytesMut, buffer_bytes: usize) {
     let spare = buffer.capacity() - buffer.len();
+    if spare > buffer_bytes * OVERSIZED {
+        // Of a publisher that has become something else.
+        *buffer = BytesMut::with_capacity(buffer_bytes);
+    }
     // When nobody keeps what was read, the buffer begins anew: it is warm, and the next message will not be cut at its end.
     if spare < buffer_bytes && !buffer.try_reclaim(buffer_bytes) && spare < SPARE_BYTES_MIN {
         *buffer = BytesMut::with_capacity(buffer_bytes);

@@ -60,6 +60,11 @@ impl Core {
                 self.counts.publishes += 1;
                 shared.publishers.fetch_add(1, Ordering::Relaxed);
                 let Some(connection) = self.connection(key) else { return };
+                if connection.role == Role::Player
+                    && let Err(error) = socket::restore_user_timeout(&connection.socket)
+                {
+                    debug!(parent: &connection.span, %error, "publisher's socket options");
+                }
                 connection.role = Role::Publisher;
                 connection.stream = Some(stream.clone());
                 connection.reading.buffer_bytes = reading::BUFFER_BYTES_PUBLISHER;
@@ -136,6 +141,9 @@ impl Core {
                 self.shared.publishers.fetch_sub(1, Ordering::Relaxed);
                 if let Some(connection) = self.connection(key) {
                     connection.codecs = codecs.unwrap_or_default();
+                    // A peer that goes on as a player needs no publisher's buffer.
+                    connection.reading.buffer_bytes = reading::BUFFER_BYTES_MIN;
+                    connection.reading.filled = 0;
                 }
             }
             Activity::Playing(mut all) => {

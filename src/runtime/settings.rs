@@ -28,7 +28,9 @@ pub struct RuntimeSettings {
     pub subscriber_unsent_bytes_max: u32,
     /// Bytes that one core's inbox holds for one other core before its feeds pause until their next key frame.
     pub inbox_bytes_max: usize,
-    /// Unfinished messages and held bytes, all sessions of a core together.
+    /// Unfinished messages and held bytes, all sessions of a core together. Not in it is what a session may keep beside: a read buffer
+    /// (72 KiB at most), two blocks that short pieces are copied to (64 KiB) and a list (4 KiB), 140 KiB times `core_connections_max`;
+    /// a usual publisher keeps a sixth of that.
     pub core_reassembly_bytes_max: usize,
     /// Connections of a core.
     pub core_connections_max: usize,

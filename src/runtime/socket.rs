@@ -25,6 +25,11 @@ pub(crate) fn tune_listener(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
 
+/// For a publisher that has played before: [`tune_subscriber`] gave it more time.
+pub(crate) fn restore_user_timeout(socket: &OwnedFd) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_user_timeout(Some(USER_TIMEOUT))
+}
+
 /// For a subscriber: the backlog stands in our queue, where the drop policy sees it, and a dead peer is noticed.
 ///
 /// `user_timeout` must be longer than the hub's stall limit, since it also counts the time that a paused player keeps its window shut.

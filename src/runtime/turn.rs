@@ -1,4 +1,7 @@
 //! What a core does besides its connections: messages of other cores, batches for them, and the sweep.
+//!
+//! A core is woken for its inbox whenever that was empty, also while it polls: with ticks of 2 ms and more that is at most some hundred times
+//! a second, and the frames of another core need not wait for a tick.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;

@@ -7,7 +7,8 @@
 //! One message at a time has the block, from its first copy until it is finished or dropped; what the others
 //! copy meanwhile goes to buffers of their own. So a message's copies lie end to end.
 //! # Bounds
-//! A new block is no larger than [`BLOCK_BYTES`], and than what was copied in this session so far: a declared
+//! A new block is no larger than [`BLOCK_BYTES`], and than twice what was copied in this session so far or what a
+//! piece needs: a declared
 //! length reserves nothing, and a session that sends little but commands keeps next to nothing. An unfinished
 //! message counts what it copied, not the rest of the block, nor what others have of it: beside what is
 //! counted, that keeps two blocks at most, the one that it began in and the one that it is in. The list keeps

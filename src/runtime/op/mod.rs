@@ -4,6 +4,7 @@
 //! completion. Dropping the future does not stop the kernel, so the driver then keeps what the operation owns until the kernel is
 //! done. The descriptor must be owned too: its *number* is resolved only when the submission leaves, and a number that was closed
 //! and given out again would read another connection's bytes. Nothing outside this folder may build a submission entry.
+//! `timeout` is for the ticks: tokio's timers are too coarse for them.
 //! # Invariant
 //! [`in_flight`] counts the operations of this thread whose buffers the kernel may still touch; it is zero when a core ends.
 
