@@ -61,8 +61,3 @@ pub mod log;
 pub mod runtime;
 #[cfg(feature = "engine")]
 pub mod serve;
-
-/// Unit tests count their allocations, as the tests beside the library do.
-#[cfg(all(test, feature = "engine"))]
-#[path = "../tests/counting/mod.rs"]
-mod counting;

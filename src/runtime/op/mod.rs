@@ -67,6 +67,9 @@ fn result(entry: &cqueue::Entry) -> io::Result<usize> {
 }
 
 #[cfg(test)]
+mod counting;
+
+#[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
@@ -143,7 +146,7 @@ mod tests {
     /// A send of frames costs no allocation once its arrays are there: a subscriber costs one reference a frame.
     #[test]
     fn a_send_of_frames_allocates_nothing() {
-        use crate::counting::allocations_so_far;
+        use super::counting::allocations_so_far;
         use crate::media::{Frame, FrameInfo, FrameRole, MediaKind, TrackId};
         use crate::session::Instant;
 
