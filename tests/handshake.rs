@@ -117,8 +117,8 @@ fn ffmpeg_as_a_server_accepts_our_answer() {
     for (ffmpeg, kind) in
         ffmpegs().iter().flat_map(|f| [(f, HandshakeKind::Simple), (f, HandshakeKind::Digest)])
     {
-        // Free a moment ago; ffmpeg cannot be told to take any.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Free a moment ago; ffmpeg cannot be told to take any. On an address of its own, where no other test is given the port meanwhile.
+        let address = TcpListener::bind("127.0.0.3:0").unwrap().local_addr().unwrap();
         let url = format!("rtmp://{address}/live/a");
         let mut server =
             start(ffmpeg, &["-loglevel", "warning", "-listen", "1", "-i", &url, "-f", "null", "-"]);
