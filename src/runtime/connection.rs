@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
+use tracing::debug;
 
 use super::cadence::Cadence;
 use super::observe::{ConnectionId, Role};
@@ -24,6 +25,7 @@ use super::polling::Polled;
 use super::prefixes::Place;
 use super::rate::Rate;
 use super::signal::Signal;
+use super::socket;
 use crate::hub::{ConnectionRef, PublisherKey, SubscriberKey};
 use crate::session::{CloseReason, Instant, PublishRequest, ServerSession, StreamKey};
 
@@ -282,6 +284,13 @@ impl Connection {
         self.control.push_back(bytes);
         self.wake_writer.raise();
         self.control_bytes <= CONTROL_BYTES_MAX
+    }
+
+    /// For a publisher that is polled: its encoder's round trip ends at the next visit, not at the kernel's timer of 40 ms.
+    pub(crate) fn acknowledge_at_read(&self) {
+        if let Err(error) = socket::acknowledge_at_read(&self.socket) {
+            debug!(parent: &self.span, %error, "quick acknowledgement");
+        }
     }
 
     /// Whether it neither moves nor ends.

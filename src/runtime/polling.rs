@@ -219,6 +219,7 @@ impl Core {
             Ok(mark) => connection.reading.mark = mark,
             Err(error) => debug!(parent: &connection.span, %error, "receive mark"),
         }
+        connection.acknowledge_at_read();
         let signal = connection.resume_reading.clone();
         let socket = connection.socket.clone().into();
         self.polling.join(Visit { key, socket, buffer });

@@ -58,6 +58,12 @@ pub(crate) fn largest_receive_mark(socket: &OwnedFd) -> io::Result<u32> {
     Ok(mark)
 }
 
+/// Has what comes acknowledged when it is read, small as it may be. The kernel stops to do so when we send something, since it then
+/// hopes for an answer that carries the acknowledgement; after that it is to be told again.
+pub(crate) fn acknowledge_at_read(socket: &OwnedFd) -> io::Result<()> {
+    set_int(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_QUICKACK, 1)
+}
+
 /// No more is sent; what is queued still goes out.
 pub(crate) fn shut_write(socket: &OwnedFd) {
     // The peer may have closed first (ENOTCONN): then there is nothing left to shut.

@@ -190,6 +190,9 @@ impl Core {
         connection.writing = Writing::Rests(batch);
         connection.totals.bytes_out += written as u64;
         connection.session.on_bytes_sent(now, written as u64);
+        if connection.reading.polled.is_some() {
+            connection.acknowledge_at_read();
+        }
         if written < expected {
             // The kernel finishes a batch unless the socket has ended.
             let error = result.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
