@@ -18,6 +18,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use tracing::debug;
 
+use super::buffer::BufferSize;
 use super::cadence::Cadence;
 use super::observe::{ConnectionId, Role};
 use super::op::{SendBatch, Sending};
@@ -130,8 +131,8 @@ impl Writing {
 /// The receive that is armed, or will be.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    /// Size of the next buffer, bytes; follows the stream.
-    pub(crate) buffer_bytes: usize,
+    /// Size of the next buffer; follows the stream.
+    pub(crate) buffer_size: BufferSize,
     /// The socket's receive mark (`SO_RCVLOWAT`).
     pub(crate) mark: u32,
     /// When the receive in flight was armed.
@@ -142,8 +143,6 @@ pub(crate) struct Reading {
     pub(crate) polled: Option<Polled>,
     /// How often a receive brings something.
     pub(crate) cadence: Cadence,
-    /// How much of late whole buffers were filled; see [`super::reading`].
-    pub(crate) filled: u8,
 }
 
 /// Totals of one connection's life.
@@ -207,7 +206,7 @@ pub(crate) struct Moved {
     pub(crate) session_timeout: Instant,
     pub(crate) request: PublishRequest,
     pub(crate) control: VecDeque<Bytes>,
-    pub(crate) buffer_bytes: usize,
+    pub(crate) buffer_size: BufferSize,
     /// The socket's receive mark goes with it, and one that nobody knows of would never be lowered.
     pub(crate) mark: u32,
     pub(crate) totals: Totals,
@@ -247,13 +246,12 @@ impl Connection {
             writing: Writing::Rests(SendBatch::new()),
             tasks: 0,
             reading: Reading {
-                buffer_bytes: super::reading::BUFFER_BYTES_MIN,
+                buffer_size: BufferSize::IDLE,
                 mark: 1,
                 armed_at: None,
                 received_at: None,
                 polled: None,
                 cadence: Cadence::default(),
-                filled: 0,
             },
             totals: Totals::default(),
             rate_in: Rate::default(),
@@ -271,7 +269,7 @@ impl Connection {
         connection.session_timeout = moved.session_timeout;
         connection.control_bytes = moved.control.iter().map(Bytes::len).sum();
         connection.control = moved.control;
-        connection.reading.buffer_bytes = moved.buffer_bytes;
+        connection.reading.buffer_size = moved.buffer_size;
         connection.reading.mark = moved.mark;
         connection.totals = moved.totals;
         (connection, moved.request)

@@ -9,6 +9,7 @@
 mod accepting;
 mod affinity;
 mod answers;
+mod buffer;
 mod cadence;
 mod clock;
 mod connection;

@@ -32,7 +32,7 @@ impl Core {
                     session_timeout: connection.session_timeout,
                     request,
                     control: connection.control,
-                    buffer_bytes: connection.reading.buffer_bytes,
+                    buffer_size: connection.reading.buffer_size,
                     mark: connection.reading.mark,
                     totals: connection.totals,
                 };

@@ -31,7 +31,7 @@ use super::connection::{Activity, ConnectionKey, Phase};
 use super::core::{Core, CoreRef, Driven};
 use super::op::{Received, Receiving, Socket};
 use super::signal::Signal;
-use super::{fan_out, op, reading, socket};
+use super::{fan_out, op, socket};
 use crate::session::Instant;
 
 /// Wake-ups and writes a second from which on a core polls. Below, waking costs a few percent of a core at most, and its latency is
@@ -211,7 +211,7 @@ impl Core {
     /// Takes over the reader's buffer; the reader rests on the signal that comes back.
     pub(crate) fn poll_from_now(&mut self, key: ConnectionKey, mut buffer: BytesMut) -> Option<Signal> {
         let connection = self.connection(key)?;
-        reading::make_room(&mut buffer, connection.reading.buffer_bytes);
+        connection.reading.buffer_size.make_room(&mut buffer);
         connection.reading.polled = Some(Polled::Visited);
         // The largest mark: nobody waits on this socket, and the kernel then acknowledges at once instead of at the next visit, which
         // would add the tick to the encoder's round trip.
@@ -318,7 +318,7 @@ impl Core {
             return Visited::Over;
         }
         // Now, while all of it is near.
-        reading::make_room(&mut buffer, connection.reading.buffer_bytes);
+        connection.reading.buffer_size.make_room(&mut buffer);
         let visit = Visit { key, socket, buffer };
         if is_full { Visited::Filled(visit) } else { Visited::Emptied(visit) }
     }

@@ -1,9 +1,5 @@
 //! The reader of a connection: one armed receive at a time, and the steps that follow from what it brings.
 //!
-//! # Buffers
-//! Each receive appends to a buffer that the operation owns meanwhile; what arrived is split off and frozen, so that payloads are
-//! slices of it. A buffer begins anew when nobody keeps any of it, and is used until less than [`SPARE_BYTES_MIN`] is left of it
-//! otherwise: what frames pin is then nearly all frames.
 //! # Receive mark
 //! `SO_RCVLOWAT` follows what the current message lacks, but never more than about [`MARK_TIME`] of the stream, so that interleaved
 //! audio does not wait; nothing incomplete wakes the core. The sweep lowers a mark that was armed too long ago.
@@ -25,22 +21,8 @@ use super::signal::Signal;
 use super::socket;
 use crate::session::{CloseReason, Instant};
 
-/// Buffer of an idle or new connection, bytes.
-pub(crate) const BUFFER_BYTES_MIN: usize = 2 * 1024;
-/// Buffer of a publisher to begin with, bytes: one to two video frames of a usual stream.
-pub(crate) const BUFFER_BYTES_PUBLISHER: usize = 18 * 1024;
-/// Largest buffer, bytes.
-const BUFFER_BYTES_MAX: usize = 72 * 1024;
-/// With less room than this a new buffer is taken, bytes.
-const SPARE_BYTES_MIN: usize = 512;
-/// A buffer with so many times the room that is wanted is given back.
-const OVERSIZED: usize = 4;
 /// A receive waits for at most so much of a stream's time before it comes back.
 const MARK_TIME: Duration = Duration::from_millis(20);
-/// What a receive that filled a whole buffer weighs against one that did not, and the sum at which the buffer grows: a stream of which
-/// nothing but now and then a key frame, three buffers long at most, is larger than its buffer keeps it.
-const FILLED_WEIGHT: u8 = 8;
-const FILLED_MAX: u8 = 4 * FILLED_WEIGHT;
 /// Below this many bytes, about one segment, a mark saves no wake-up.
 const MARK_BYTES_MIN: u32 = 1400;
 
@@ -112,19 +94,6 @@ async fn rest(core: &CoreRef, key: ConnectionKey, buffer: &mut BytesMut) -> bool
     }
 }
 
-/// Makes sure that the next receive has room.
-pub(crate) fn make_room(buffer: &mut BytesMut, buffer_bytes: usize) {
-    let spare = buffer.capacity() - buffer.len();
-    if spare > buffer_bytes * OVERSIZED {
-        // Of a publisher that has become something else.
-        *buffer = BytesMut::with_capacity(buffer_bytes);
-    }
-    // When nobody keeps what was read, the buffer begins anew: it is warm, and the next message will not be cut at its end.
-    if spare < buffer_bytes && !buffer.try_reclaim(buffer_bytes) && spare < SPARE_BYTES_MIN {
-        *buffer = BytesMut::with_capacity(buffer_bytes);
-    }
-}
-
 /// Drives the session to its end of input, a budget at a time. False after a panic in it.
 pub(crate) async fn drive(core: &CoreRef, key: ConnectionKey) -> bool {
     loop {
@@ -144,16 +113,7 @@ impl Reading {
     fn on_bytes(&mut self, now: Instant, received: usize) {
         self.received_at = Some(now);
         self.cadence.on_come(now);
-        // The rest of a used buffer is filled by any stream; a whole one only by a stream that wants more.
-        if received < self.buffer_bytes {
-            self.filled = self.filled.saturating_sub(1);
-        } else if (BUFFER_BYTES_PUBLISHER..BUFFER_BYTES_MAX).contains(&self.buffer_bytes) {
-            self.filled += FILLED_WEIGHT;
-            if self.filled >= FILLED_MAX {
-                self.filled = 0;
-                self.buffer_bytes *= 2;
-            }
-        }
+        self.buffer_size.on_bytes(received);
     }
 }
 
@@ -177,7 +137,7 @@ impl Core {
             }
             Phase::Open | Phase::Flushing { .. } | Phase::Lingering => {}
         }
-        make_room(buffer, connection.reading.buffer_bytes);
+        connection.reading.buffer_size.make_room(buffer);
         set_mark(connection);
         connection.reading.armed_at = Some(now);
         NextRead::Receive(connection.socket.clone())

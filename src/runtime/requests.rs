@@ -8,10 +8,11 @@ use std::time::Duration;
 use tracing::{debug, info};
 
 use super::answers::codec_list;
+use super::buffer::BufferSize;
 use super::connection::{Activity, Connection, ConnectionKey, MOVE_TIME_MAX, Playing};
 use super::core::Core;
 use super::observe::Role;
-use super::{reading, socket};
+use super::socket;
 use crate::hub::{AppSettings, PublishRefused};
 use crate::session::status::code;
 use crate::session::{Instant, PlayRequest, PublishRequest, Rejection, StreamKey};
@@ -67,7 +68,7 @@ impl Core {
                 }
                 connection.role = Role::Publisher;
                 connection.stream = Some(stream.clone());
-                connection.reading.buffer_bytes = reading::BUFFER_BYTES_PUBLISHER;
+                connection.reading.buffer_size = BufferSize::PUBLISHER;
                 info!(
                     parent: &connection.span,
                     app = stream.app(),
@@ -142,8 +143,7 @@ impl Core {
                 if let Some(connection) = self.connection(key) {
                     connection.codecs = codecs.unwrap_or_default();
                     // A peer that goes on as a player needs no publisher's buffer.
-                    connection.reading.buffer_bytes = reading::BUFFER_BYTES_MIN;
-                    connection.reading.filled = 0;
+                    connection.reading.buffer_size = BufferSize::IDLE;
                 }
             }
             Activity::Playing(mut all) => {
