@@ -3,6 +3,8 @@
 //! Each receive appends to a buffer that the operation owns meanwhile; what arrived is split off and frozen, so that payloads are
 //! slices of it. A buffer begins anew when nobody keeps any of it, and is used until less than [`SPARE_BYTES_MIN`] is left of it
 //! otherwise: what frames pin is then nearly all frames.
+//!
+//! Sizes are block sizes of the allocator (four a doubling), which would add the rest of the block to what a kept stream costs.
 //! # Bounds
 //! A buffer holds [`LARGEST_BYTES`] at most.
 
@@ -11,9 +13,9 @@ use bytes::BytesMut;
 /// Buffer of an idle or new connection, bytes.
 const IDLE_BYTES: usize = 2 * 1024;
 /// Buffer of a publisher to begin with, bytes: one to two video frames of a usual stream.
-const PUBLISHER_BYTES: usize = 18 * 1024;
+const PUBLISHER_BYTES: usize = 20 * 1024;
 /// Largest buffer, bytes.
-const LARGEST_BYTES: usize = 72 * 1024;
+const LARGEST_BYTES: usize = 80 * 1024;
 /// With less room than this a new buffer is taken, bytes.
 const SPARE_BYTES_MIN: usize = 512;
 /// A buffer with so many times the room that is wanted is given back.
