@@ -1,12 +1,15 @@
-//! Read buffers: how large they are, and when one begins anew.
+//! Read buffers: how large they are, when one begins anew, and those that the publishers of a tick share.
 //!
 //! Each receive appends to a buffer that the operation owns meanwhile; what arrived is split off and frozen, so that payloads are
 //! slices of it. A buffer begins anew when nobody keeps any of it, and is used until less than [`SPARE_BYTES_MIN`] is left of it
 //! otherwise: what frames pin is then nearly all frames.
 //!
+//! A publisher that is polled and of whose buffer nobody keeps anything has none: the next visit takes one from [`Spares`], the one that
+//! was used last. So a core without players or cache reads everything into a few buffers, which stay in the processor's cache.
+//!
 //! Sizes are block sizes of the allocator (four a doubling), which would add the rest of the block to what a kept stream costs.
 //! # Bounds
-//! A buffer holds [`LARGEST_BYTES`] at most.
+//! A buffer holds [`LARGEST_BYTES`] at most. A core has as many spares as receives leave together, at most.
 
 use bytes::BytesMut;
 
@@ -64,5 +67,114 @@ impl BufferSize {
         if spare < self.bytes && !buffer.try_reclaim(self.bytes) && spare < SPARE_BYTES_MIN {
             *buffer = BytesMut::with_capacity(self.bytes);
         }
+    }
+}
+
+/// Buffers of [`BufferSize::PUBLISHER`] of which nobody keeps anything.
+#[derive(Debug)]
+pub(crate) struct Spares {
+    buffers: Vec<BytesMut>,
+    most: usize,
+}
+
+impl Spares {
+    /// None yet, and so many at most.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { buffers: Vec::new(), most }
+    }
+
+    /// Gives a buffer without room some.
+    pub(crate) fn lend(&mut self, buffer: &mut BytesMut) {
+        if buffer.capacity() == 0 {
+            *buffer = self.buffers.pop().unwrap_or_else(|| BytesMut::with_capacity(PUBLISHER_BYTES));
+        }
+    }
+
+    /// After a receive: takes the buffer when nobody keeps any of it, or makes sure that the next receive has room.
+    pub(crate) fn take_back(&mut self, size: BufferSize, buffer: &mut BytesMut) {
+        // All of it is free again only if all of its room is there.
+        let is_free = size.bytes == PUBLISHER_BYTES
+            && buffer.is_empty()
+            && buffer.try_reclaim(PUBLISHER_BYTES)
+            && buffer.capacity() == PUBLISHER_BYTES;
+        if !is_free {
+            size.make_room(buffer);
+            return;
+        }
+        let buffer = std::mem::take(buffer);
+        if self.buffers.len() < self.most {
+            self.buffers.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receive(buffer: &mut BytesMut, bytes: usize) -> bytes::Bytes {
+        buffer.resize(bytes, 7);
+        buffer.split().freeze()
+    }
+
+    /// What was read and let go makes room for the next visit, whosever it is; what a frame keeps stays with its publisher.
+    #[test]
+    fn a_buffer_is_shared_only_while_nobody_keeps_any_of_it() {
+        let mut spares = Spares::new(1);
+        let [mut one, mut other] = [BytesMut::new(), BytesMut::new()];
+        spares.lend(&mut one);
+        let place = one.as_ptr();
+        drop(receive(&mut one, 1_000));
+        spares.take_back(BufferSize::PUBLISHER, &mut one);
+        assert_eq!(one.capacity(), 0);
+
+        spares.lend(&mut other);
+        assert_eq!(other.as_ptr(), place);
+        let kept = receive(&mut other, 1_000);
+        spares.take_back(BufferSize::PUBLISHER, &mut other);
+        assert_eq!(other.capacity(), PUBLISHER_BYTES - 1_000);
+        drop(kept);
+        drop(receive(&mut other, 10));
+        spares.take_back(BufferSize::PUBLISHER, &mut other);
+        assert_eq!(other.capacity(), 0);
+    }
+
+    #[test]
+    fn no_more_are_kept_than_are_used_at_once() {
+        let mut spares = Spares::new(2);
+        let mut buffers = vec![BytesMut::new(); 3];
+        buffers.iter_mut().for_each(|buffer| spares.lend(buffer));
+        buffers.iter_mut().for_each(|buffer| spares.take_back(BufferSize::PUBLISHER, buffer));
+        assert_eq!(spares.buffers.len(), 2);
+    }
+
+    /// A stream that fills its buffers gets its own, twice as large; one that is kept is used to its end.
+    #[test]
+    fn a_buffer_follows_its_stream() {
+        let mut size = BufferSize::PUBLISHER;
+        for _ in 0..4 {
+            size.on_bytes(PUBLISHER_BYTES);
+        }
+        assert_eq!(size.bytes, 2 * PUBLISHER_BYTES);
+        let (mut spares, mut buffer) = (Spares::new(1), BytesMut::new());
+        spares.take_back(size, &mut buffer);
+        assert_eq!(buffer.capacity(), 2 * PUBLISHER_BYTES);
+        let kept = receive(&mut buffer, 2 * PUBLISHER_BYTES - SPARE_BYTES_MIN);
+        spares.take_back(size, &mut buffer);
+        assert_eq!(buffer.capacity(), SPARE_BYTES_MIN);
+        let more = receive(&mut buffer, 1);
+        spares.take_back(size, &mut buffer);
+        assert_eq!(buffer.capacity(), 2 * PUBLISHER_BYTES);
+        drop((kept, more));
+    }
+
+    #[test]
+    fn the_sizes_follow_each_other_up_to_the_largest() {
+        let mut size = BufferSize::PUBLISHER;
+        (0..100).for_each(|_| size.on_bytes(LARGEST_BYTES));
+        assert_eq!(size.bytes, LARGEST_BYTES);
+        let mut idle = BufferSize::IDLE;
+        (0..100).for_each(|_| idle.on_bytes(LARGEST_BYTES));
+        assert_eq!(idle, BufferSize::IDLE, "who does not publish keeps a small one");
     }
 }

@@ -27,6 +27,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tracing::{debug, info};
 
+use super::buffer::Spares;
 use super::connection::{Activity, ConnectionKey, Phase};
 use super::core::{Core, CoreRef, Driven};
 use super::op::{Received, Receiving, Socket};
@@ -90,6 +91,7 @@ pub(crate) struct Polling {
     budget_work_s: f64,
     /// Raised when polling begins.
     begun: Signal,
+    spares: Spares,
 }
 
 impl Polling {
@@ -105,6 +107,7 @@ impl Polling {
             work_s: 0.0,
             budget_work_s: 0.0,
             begun: Signal::default(),
+            spares: Spares::new(RECEIVES_PER_BATCH),
         }
     }
 
@@ -161,7 +164,7 @@ fn phases_for(now: usize, work_s: f64, budget: Duration) -> usize {
 struct Visit {
     key: ConnectionKey,
     socket: Socket,
-    /// With room for a receive.
+    /// With room for a receive, or with none: then one of the spares serves.
     buffer: BytesMut,
 }
 
@@ -318,7 +321,8 @@ impl Core {
             return Visited::Over;
         }
         // Now, while all of it is near.
-        connection.reading.buffer_size.make_room(&mut buffer);
+        let buffer_size = connection.reading.buffer_size;
+        self.polling.spares.take_back(buffer_size, &mut buffer);
         let visit = Visit { key, socket, buffer };
         if is_full { Visited::Filled(visit) } else { Visited::Emptied(visit) }
     }
@@ -397,8 +401,13 @@ async fn visit_all(core: &CoreRef, lists: &mut Lists) {
     for round in 1..=ROUNDS_MAX {
         while !due.is_empty() {
             let from = due.len().saturating_sub(RECEIVES_PER_BATCH);
-            let batch = due.drain(from..);
-            receives.extend(batch.map(|visit| (visit.key, op::recv_now(visit.socket, visit.buffer))));
+            {
+                let spares = &mut core.borrow_mut().polling.spares;
+                receives.extend(due.drain(from..).map(|Visit { key, socket, mut buffer }| {
+                    spares.lend(&mut buffer);
+                    (key, op::recv_now(socket, buffer))
+                }));
+            }
             visit(core, receives, visited, filled).await;
         }
         if round == ROUNDS_MAX {
