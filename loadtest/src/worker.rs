@@ -50,6 +50,8 @@ pub struct Thread {
     pub recorder: RefCell<Recorder>,
     /// What is read goes through this, whichever connection's it is.
     pub buffer: RefCell<BytesMut>,
+    /// What a publisher writes goes through this.
+    pub outgoing: RefCell<BytesMut>,
     /// What is due when: a publisher by its place, and which of its connections.
     pub due: RefCell<BinaryHeap<Reverse<(u64, usize, u32)>>>,
     /// By place, those that publish.
@@ -69,6 +71,7 @@ pub fn run(number: usize, plan: Arc<Plan>, parts: Vec<Part>, ticks: &Sender<Tick
         plan,
         recorder: RefCell::default(),
         buffer: RefCell::default(),
+        outgoing: RefCell::default(),
         due: RefCell::default(),
         publishers: RefCell::new(vec![None; parts.len()]),
         players: RefCell::new(vec![None; parts.len()]),
@@ -168,7 +171,10 @@ impl Thread {
             _ => return, // that one is gone
         };
         let written = match &mut *slot.publisher.borrow_mut() {
-            Some(publisher) => publisher.write(&self.plan, &mut self.recorder.borrow_mut()),
+            Some(publisher) => {
+                let (mut recorder, mut outgoing) = (self.recorder.borrow_mut(), self.outgoing.borrow_mut());
+                publisher.write(&self.plan, &mut recorder, &mut outgoing)
+            }
             None => return,
         };
         match written {
