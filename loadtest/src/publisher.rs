@@ -99,15 +99,17 @@ impl Publisher {
         Ok(())
     }
 
-    /// Writes what is due; when to come again. `None` when the plan's end is reached. What `outgoing` holds does not matter.
+    /// Writes what is due, as `now` and while it writes; when to come again. `None` when the plan's end is reached. What `outgoing`
+    /// holds does not matter.
     pub fn write(
         &mut self,
+        now: u64,
         plan: &Plan,
         recorder: &mut Recorder,
         outgoing: &mut BytesMut,
     ) -> Result<Option<u64>, Failure> {
         let next_us = if self.connection.link().writes_freely() {
-            self.write_freely(plan, recorder, outgoing)?
+            self.write_freely(now, plan, recorder, outgoing)?
         } else {
             self.write_narrowly(plan, recorder)?
         };
@@ -122,11 +124,11 @@ impl Publisher {
 
     fn write_freely(
         &mut self,
+        mut now: u64,
         plan: &Plan,
         recorder: &mut Recorder,
         outgoing: &mut BytesMut,
     ) -> Result<Option<u64>, Failure> {
-        let mut now = now_us();
         if self.behind && !self.connection.has_room() {
             return Ok(Some(now + RETRY_US));
         }
