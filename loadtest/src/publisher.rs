@@ -3,8 +3,8 @@
 //! Nothing is queued: a message's bytes are made anew from shared media whenever there is something to write, and behind
 //! a full socket the publisher stays where it is in its schedule. What it writes late carries the time at which it was due.
 //!
-//! What is written at once is gathered in one buffer, the thread's: messages are small, and to copy one costs less than to have
-//! the kernel walk a list of its slices.
+//! What is written at once is gathered in one buffer, the thread's. Where messages are small, and many, that costs less than to have
+//! the kernel walk a list of slices; where they have tens of kB it costs a little more, and there is time.
 
 use std::sync::atomic::Ordering;
 
