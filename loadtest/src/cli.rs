@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::pace::Pace;
-use crate::persona::Share;
+use crate::persona::share::Share;
 use crate::report::Threshold;
 
 /// Behind the options of what makes a load.

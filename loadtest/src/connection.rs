@@ -18,6 +18,7 @@ use inrush::rtmp::handshake::{Entropy, PACKET_BYTES};
 use inrush::session::{
     ClientCloseReason, ClientEvent, ClientOutput, ClientSession, ClientSettings, Instant, Role,
 };
+use tokio::io::Interest;
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::clock::now_us;
@@ -292,6 +293,24 @@ impl Connection {
         Ok(Flushed::All)
     }
 
+    /// Whether the socket may take more after it was full. Until the kernel tells so, asking costs no system call.
+    pub fn has_room(&self) -> bool {
+        self.socket.try_io(Interest::WRITABLE, || Ok(())).is_ok()
+    }
+
+    /// Writes media past what waits and past the link; how many bytes the socket took, `None` when it is full.
+    ///
+    /// `was_full` says that it was before. Only then the runtime is asked and told, whose own state of the socket another connection's
+    /// has driven out of the caches since the last write.
+    pub fn send(&self, bytes: &[u8], was_full: bool) -> Result<Option<usize>, Failure> {
+        let sent = if was_full { self.socket.try_write(bytes) } else { send_now(&self.socket, bytes) };
+        match sent {
+            Ok(sent) => Ok(Some(sent)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(Failure::io(Stage::Media, &error)),
+        }
+    }
+
     /// Leaves in good order: says so, and waits until the server has closed its side. The socket is not to be in the middle of
     /// a message.
     pub async fn leave(mut self) -> Result<(), Failure> {
@@ -356,6 +375,14 @@ pub async fn connect(address: SocketAddr, source: Option<IpAddr>, link: Link) ->
     let socket = socket.connect(address).await?;
     socket.set_nodelay(true)?;
     Ok(socket)
+}
+
+/// What a socket takes at once. The runtime does not learn that it is full.
+fn send_now(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the descriptor is open; the kernel reads at most `bytes.len()` bytes of what lives longer than the call.
+    let sent = unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
 }
 
 /// Says that nothing more comes from us.

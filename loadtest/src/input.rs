@@ -58,7 +58,7 @@ pub enum BadInput {
     Pid(u32),
     /// Shares that nobody can play.
     #[error("--persona: {0}")]
-    Persona(#[from] crate::persona::BadCast),
+    Persona(#[from] crate::persona::cast::BadCast),
     /// Too few descriptors.
     #[error("{wanted} connections need {needed} open files and the limit is {limit}: ulimit -n {needed}")]
     Files {

@@ -8,7 +8,9 @@ use inrush::session::{ClientSettings, ClientUrl, Role};
 
 use crate::connection::Target;
 use crate::link::Link;
-use crate::persona::{Casting, Persona, Share};
+use crate::persona::Persona;
+use crate::persona::cast::Casting;
+use crate::persona::share::Share;
 use crate::schedule::Timetable;
 
 /// One connection to be made.

@@ -2,10 +2,13 @@
 //!
 //! Nothing is queued: a message's bytes are made anew from shared media whenever there is something to write, and behind
 //! a full socket the publisher stays where it is in its schedule. What it writes late carries the time at which it was due.
+//!
+//! What is written at once is gathered in one buffer, the thread's. Where messages are small, and many, that costs less than to have
+//! the kernel walk a list of slices; where they have tens of kB it costs a little more, and there is time.
 
-use std::io::IoSlice;
 use std::sync::atomic::Ordering;
 
+use bytes::BytesMut;
 use inrush::rtmp::Payload;
 use inrush::rtmp::chunk::WireHeaders;
 use smallvec::SmallVec;
@@ -17,9 +20,9 @@ use crate::plan::{Part, Plan};
 use crate::report::{Recorder, Stage};
 use crate::schedule::Schedule;
 
-/// Slices and messages that a write takes at most.
-const SLICES: usize = 128;
+/// A write takes no further message when it has so many, or so many bytes.
 const BATCH: usize = 32;
+const BATCH_BYTES: usize = 256 * 1024;
 /// How long after a full socket it is tried again. Until the kernel has room, trying costs no system call.
 const RETRY_US: u64 = 1_000;
 
@@ -82,7 +85,7 @@ impl Publisher {
     }
 
     /// Reads what the server says, which is little.
-    pub fn read(&mut self, buffer: &mut bytes::BytesMut, recorder: &mut Recorder) -> Result<(), Failure> {
+    pub fn read(&mut self, buffer: &mut BytesMut, recorder: &mut Recorder) -> Result<(), Failure> {
         recorder.bytes_out += self.connection.read(buffer)? as u64;
         self.drain()
     }
@@ -96,10 +99,17 @@ impl Publisher {
         Ok(())
     }
 
-    /// Writes what is due; when to come again. `None` when the plan's end is reached.
-    pub fn write(&mut self, plan: &Plan, recorder: &mut Recorder) -> Result<Option<u64>, Failure> {
+    /// Writes what is due, as `now` and while it writes; when to come again. `None` when the plan's end is reached. What `outgoing`
+    /// holds does not matter.
+    pub fn write(
+        &mut self,
+        now: u64,
+        plan: &Plan,
+        recorder: &mut Recorder,
+        outgoing: &mut BytesMut,
+    ) -> Result<Option<u64>, Failure> {
         let next_us = if self.connection.link().writes_freely() {
-            self.write_freely(plan, recorder)?
+            self.write_freely(now, plan, recorder, outgoing)?
         } else {
             self.write_narrowly(plan, recorder)?
         };
@@ -112,7 +122,16 @@ impl Publisher {
         self.done
     }
 
-    fn write_freely(&mut self, plan: &Plan, recorder: &mut Recorder) -> Result<Option<u64>, Failure> {
+    fn write_freely(
+        &mut self,
+        mut now: u64,
+        plan: &Plan,
+        recorder: &mut Recorder,
+        outgoing: &mut BytesMut,
+    ) -> Result<Option<u64>, Failure> {
+        if self.behind && !self.connection.has_room() {
+            return Ok(Some(now + RETRY_US));
+        }
         loop {
             let due_us = self.schedule.due_us(self.index);
             if self.offset == 0 {
@@ -121,14 +140,14 @@ impl Publisher {
                 }
                 if self.connection.unsent() > 0 && self.connection.flush()? != Flushed::All {
                     self.behind = true;
-                    return Ok(Some(now_us() + RETRY_US));
+                    return Ok(Some(now + RETRY_US));
                 }
             }
-            let now = now_us();
             let wrote = if now >= due_us {
-                self.write_due(now, plan, recorder)?
+                self.write_due(now, plan, recorder, outgoing)?
             } else {
-                self.write_part(self.schedule.part_due(self.index, now).unwrap_or(0), due_us, plan, recorder)?
+                let part = self.schedule.part_due(self.index, now).unwrap_or(0);
+                self.write_part(part, due_us, plan, recorder, outgoing)?
             };
             match wrote {
                 Wrote::NotDue => {
@@ -139,47 +158,45 @@ impl Publisher {
                     self.behind = true;
                     return Ok(Some(now + RETRY_US));
                 }
-                Wrote::Some => {}
+                Wrote::Some => now = now_us(),
             }
         }
     }
 
     /// Writes as much of what is due as the socket takes at once, several messages if they are late or come in bursts.
-    fn write_due(&mut self, now: u64, plan: &Plan, recorder: &mut Recorder) -> Result<Wrote, Failure> {
-        let mut batch = SmallVec::<[Framed; 2]>::new();
+    fn write_due(
+        &mut self,
+        now: u64,
+        plan: &Plan,
+        recorder: &mut Recorder,
+        outgoing: &mut BytesMut,
+    ) -> Result<Wrote, Failure> {
+        outgoing.clear();
+        let mut batch = SmallVec::<[Outgoing; 2]>::new();
         for index in self.index.. {
             let due_us = self.schedule.due_us(index);
             let due = due_us <= now && due_us < plan.until_us;
             // The first is due, and may be of a message that was begun.
-            if batch.len() == BATCH || !due && !batch.is_empty() {
+            let full = batch.len() == BATCH || outgoing.len() >= BATCH_BYTES;
+            if !batch.is_empty() && (full || !due) {
                 break;
             }
-            batch.push(self.frame(index, due_us, plan)?);
+            let framed = self.frame(index, due_us, plan)?;
+            framed.headers.write_to(&framed.payload, outgoing);
+            batch.push(Outgoing { due_us, end: outgoing.len() });
         }
-        let mut slices = SmallVec::<[IoSlice<'_>; SLICES]>::new();
-        let mut skip = self.offset;
-        for framed in &batch {
-            framed.headers.for_each_slice(&framed.payload, |slice| {
-                let skipped = skip.min(slice.len());
-                skip -= skipped;
-                if skipped < slice.len() && slices.len() < SLICES {
-                    slices.push(IoSlice::new(&slice[skipped..]));
-                }
-            });
-        }
-        let mut written = match self.write_slices(&slices)? {
-            None => return Ok(Wrote::Full),
-            Some(bytes) => bytes,
+        let Some(bytes) = self.connection.send(&outgoing[self.offset..], self.behind)? else {
+            return Ok(Wrote::Full);
         };
-        recorder.bytes_in += written as u64;
-        for framed in &batch {
-            let left = framed.headers.wire_len() - self.offset;
-            if written < left {
-                self.offset += written;
+        recorder.bytes_in += bytes as u64;
+        let (end, mut begin) = (self.offset + bytes, 0);
+        for message in &batch {
+            if end < message.end {
+                self.offset = end - begin;
                 break;
             }
-            written -= left;
-            self.on_sent(framed.due_us, now, plan, recorder);
+            self.on_sent(message.due_us, now, plan, recorder);
+            begin = message.end;
         }
         Ok(Wrote::Some)
     }
@@ -191,31 +208,24 @@ impl Publisher {
         due_us: u64,
         plan: &Plan,
         recorder: &mut Recorder,
+        outgoing: &mut BytesMut,
     ) -> Result<Wrote, Failure> {
         if part <= self.offset {
             return Ok(Wrote::NotDue);
         }
+        outgoing.clear();
         let framed = self.frame(self.index, due_us, plan)?;
-        let length = framed.headers.wire_len();
-        let end = part.min(length);
+        framed.headers.write_to(&framed.payload, outgoing);
+        let end = part.min(outgoing.len());
         if end <= self.offset {
             return Ok(Wrote::NotDue);
         }
-        let mut slices = SmallVec::<[IoSlice<'_>; SLICES]>::new();
-        let (mut skip, mut left) = (self.offset, end - self.offset);
-        framed.headers.for_each_slice(&framed.payload, |slice| {
-            let skipped = skip.min(slice.len());
-            skip -= skipped;
-            let wanted = left.min(slice.len() - skipped);
-            if wanted > 0 && slices.len() < SLICES {
-                slices.push(IoSlice::new(&slice[skipped..skipped + wanted]));
-                left -= wanted;
-            }
-        });
-        let Some(bytes) = self.write_slices(&slices)? else { return Ok(Wrote::Full) };
+        let Some(bytes) = self.connection.send(&outgoing[self.offset..end], self.behind)? else {
+            return Ok(Wrote::Full);
+        };
         recorder.bytes_in += bytes as u64;
         self.offset += bytes;
-        if self.offset == length {
+        if self.offset == outgoing.len() {
             self.on_sent(due_us, due_us, plan, recorder);
         }
         Ok(Wrote::Some)
@@ -284,18 +294,7 @@ impl Publisher {
             .session()
             .wire_headers(type_id, timestamp, payload.len())
             .map_err(|error| misuse(&error))?;
-        Ok(Framed { due_us, type_id, timestamp, headers, payload })
-    }
-
-    /// How many bytes the socket took; `None` when it is full.
-    fn write_slices(&self, slices: &[IoSlice<'_>]) -> Result<Option<usize>, Failure> {
-        match self.connection.socket().try_write_vectored(slices) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => {
-                Err(Failure { stage: Stage::Media, kind: error.kind().to_string(), refused: false })
-            }
-        }
+        Ok(Framed { type_id, timestamp, headers, payload })
     }
 
     /// The last byte of the message was written.
@@ -352,11 +351,17 @@ impl Publisher {
 
 /// A message as it is sent.
 struct Framed {
-    due_us: u64,
     type_id: u8,
     timestamp: u32,
     headers: WireHeaders,
     payload: Payload,
+}
+
+/// A message among those that are written at once.
+struct Outgoing {
+    due_us: u64,
+    /// Of its bytes in the buffer.
+    end: usize,
 }
 
 enum Wrote {

@@ -16,7 +16,7 @@ use crate::cli::Load;
 use crate::clock::{machine, now_us};
 use crate::gather::Gathering;
 use crate::input::{BadInput, media, pin, ports_per_source, raise_file_limit, resolve};
-use crate::persona::Cast;
+use crate::persona::cast::Cast;
 use crate::plan::{Part, Plan};
 use crate::process;
 use crate::report::{PersonaShare, Run, RunFacts, ServerUse, Setting, Validity, without_secrets};

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io;
 use std::ops::Range;
@@ -50,6 +51,8 @@ pub struct Thread {
     pub recorder: RefCell<Recorder>,
     /// What is read goes through this, whichever connection's it is.
     pub buffer: RefCell<BytesMut>,
+    /// What a publisher writes goes through this.
+    pub outgoing: RefCell<BytesMut>,
     /// What is due when: a publisher by its place, and which of its connections.
     pub due: RefCell<BinaryHeap<Reverse<(u64, usize, u32)>>>,
     /// By place, those that publish.
@@ -69,6 +72,7 @@ pub fn run(number: usize, plan: Arc<Plan>, parts: Vec<Part>, ticks: &Sender<Tick
         plan,
         recorder: RefCell::default(),
         buffer: RefCell::default(),
+        outgoing: RefCell::default(),
         due: RefCell::default(),
         publishers: RefCell::new(vec![None; parts.len()]),
         players: RefCell::new(vec![None; parts.len()]),
@@ -123,9 +127,10 @@ impl Thread {
                 budget -= 1;
             }
             while budget > 0
-                && let Some((place, life)) = self.next_due(now)
+                && let Some((place, life)) = self.first_due(now)
             {
-                self.visit(place, life);
+                let again_us = self.visit(place, life, now);
+                self.set_first_due(again_us);
                 budget -= 1;
                 now = now_us();
             }
@@ -151,35 +156,46 @@ impl Thread {
         Ok(())
     }
 
-    /// Takes the first from the heap that is due.
-    fn next_due(&self, now: u64) -> Option<(usize, u32)> {
+    /// The first of the heap, if it is due. It stays there.
+    fn first_due(&self, now: u64) -> Option<(usize, u32)> {
+        let due = self.due.borrow();
+        due.peek()
+            .filter(|Reverse((due_us, ..))| *due_us <= now)
+            .map(|Reverse((_, place, life))| (*place, *life))
+    }
+
+    /// Moves the first of the heap to where it is due again, or takes it out.
+    fn set_first_due(&self, again_us: Option<u64>) {
         let mut due = self.due.borrow_mut();
-        match due.peek() {
-            Some(Reverse((due_us, ..))) if *due_us <= now => {
-                due.pop().map(|Reverse((_, place, life))| (place, life))
+        let Some(mut first) = due.peek_mut() else { return };
+        match again_us {
+            Some(again_us) => first.0.0 = again_us,
+            None => {
+                PeekMut::pop(first);
             }
-            _ => None,
         }
     }
 
-    fn visit(&self, place: usize, life: u32) {
-        let slot = match &self.publishers.borrow()[place] {
-            Some(slot) if slot.life == life => slot.clone(),
-            _ => return, // that one is gone
-        };
-        let written = match &mut *slot.publisher.borrow_mut() {
-            Some(publisher) => publisher.write(&self.plan, &mut self.recorder.borrow_mut()),
-            None => return,
+    /// Lets a publisher write what is due; when to come again. Nothing comes to the heap meanwhile.
+    fn visit(&self, place: usize, life: u32, now: u64) -> Option<u64> {
+        let publishers = self.publishers.borrow();
+        // It may be gone, and another one in its place.
+        let slot = publishers[place].as_ref().filter(|slot| slot.life == life)?;
+        let written = {
+            let (mut recorder, mut outgoing) = (self.recorder.borrow_mut(), self.outgoing.borrow_mut());
+            slot.publisher.borrow_mut().as_mut()?.write(now, &self.plan, &mut recorder, &mut outgoing)
         };
         match written {
-            Ok(Some(at_us)) => self.due.borrow_mut().push(Reverse((at_us, place, life))),
+            Ok(Some(again_us)) => Some(again_us),
             Ok(None) => {
                 self.plan.publishing.fetch_sub(1, Ordering::Relaxed);
+                None
             }
             Err(failure) => {
                 // Its task wakes up from the same error, and tells.
                 self.failures.borrow_mut().insert(place, failure);
-                drop(self.end_publisher(&slot));
+                drop(self.end_publisher(slot));
+                None
             }
         }
     }
