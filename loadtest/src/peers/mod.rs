@@ -3,7 +3,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | `case` | the cases as data: what runs, what is read from it, what is to be reached |
-//! | `server`, `child`, `link` | the servers, processes tied to cores, a cable between two network namespaces |
+//! | [`server`], [`nginx`], [`child`], `link` | the servers, processes tied to cores, a cable between two network namespaces |
+//! | [`http`] | what a server's control HTTP is asked |
 //! | `trial` | one server under one load, measured by a run of this very program |
 //! | `result` | medians, ratios, verdicts |
 //! | `table`, `page`, `machine` | the table as Markdown and as a page, and the machine it is from |
@@ -17,12 +18,14 @@
 //! What a trial lacks is said in its row and the table goes on; only what stops every case ends the command.
 
 mod case;
-mod child;
+pub mod child;
+pub mod http;
 mod link;
 mod machine;
+pub mod nginx;
 mod page;
 mod result;
-mod server;
+pub mod server;
 mod table;
 mod trial;
 
@@ -54,7 +57,7 @@ pub struct Options {
     #[arg(long, value_name = "PATH")]
     sink: PathBuf,
     /// nginx with the module rtmp
-    #[arg(long, value_name = "PATH", default_value = "/usr/sbin/nginx")]
+    #[arg(long, value_name = "PATH", default_value = nginx::PROGRAM)]
     nginx: PathBuf,
     /// One short round with few connections: shows that every figure can be taken, not what it is
     #[arg(long)]

@@ -4,8 +4,8 @@
 //! JSON is what is read. Where a figure needs it the server is looked at meanwhile, memory and `/metrics` at the same moment.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Read;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::case::Figure;
 use super::child::{self, Child};
+use super::http;
 use super::link::{self, Link};
 use super::server::{Programs, Running, Server};
 use super::table::shown;
@@ -313,7 +314,7 @@ struct Look {
 impl Look {
     /// `None` when it cannot be asked, as one that is about to end.
     fn at(server: &Running) -> Option<Self> {
-        let metrics = metrics(server.http?)?;
+        let metrics = http::request("GET", server.http?, "/metrics").ok()?;
         let pss_bytes = process::pss_bytes(server.pid())? as f64;
         Some(Self {
             unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_millis() as u64,
@@ -323,17 +324,6 @@ impl Look {
             polling: sum(&metrics, "inrush_polling")? > 0.0,
         })
     }
-}
-
-/// The text of `/metrics`.
-fn metrics(address: SocketAddr) -> Option<String> {
-    let mut socket = TcpStream::connect(address).ok()?;
-    socket.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(socket, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
-    let mut text = String::new();
-    socket.read_to_string(&mut text).ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    head.starts_with("HTTP/1.1 200 ").then(|| body.to_owned())
 }
 
 /// A metric over all cores; `None` when there is none of this name.
