@@ -3,23 +3,17 @@
 //! # Invariant
 //! A row names trials of its own case by their place in it; a test checks all of them.
 
+use super::figure::Figure;
+use super::row::{Reach, Row};
 use super::server::{Inrush, Server};
-use super::trial::{Drive, Measured, Trial};
+use super::size::{Length, Size};
+use super::trial::{Drive, Trial};
 
 /// The cases, in the order of the table.
 pub(super) const NAMES: [&str; 12] = [
     "frame", "wan", "many", "e2e", "fan-out", "memory", "waiting", "sessions", "rtt", "wake-ups", "limit",
     "cores",
 ];
-
-/// How much is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Length {
-    /// What the table says.
-    Full,
-    /// Few connections for a second.
-    Short,
-}
 
 /// One load, the servers that bear it, and what is read from that.
 #[derive(Clone, Debug)]
@@ -30,117 +24,6 @@ pub(super) struct Case {
     /// In the order of a round.
     pub(super) trials: Vec<Trial>,
     pub(super) rows: Vec<Row>,
-}
-
-/// One figure.
-#[derive(Clone, Debug)]
-pub(super) struct Row {
-    /// Of which server under which setting.
-    pub(super) subject: usize,
-    pub(super) figure: Figure,
-    pub(super) reach: Reach,
-    /// What to know when reading it.
-    pub(super) note: &'static str,
-}
-
-impl Row {
-    /// Whether it reads this trial.
-    pub(super) fn needs(&self, trial: usize) -> bool {
-        self.subject == trial || self.reach.of() == Some(trial)
-    }
-}
-
-/// What is to be reached.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Reach {
-    /// The figure divided by that of another trial of the same round.
-    Ratio { of: usize, at_most: f64 },
-    /// The figure less that of another trial of the same round.
-    Above { of: usize, at_most: f64 },
-    /// The figure itself.
-    AtMost(f64),
-    /// Nothing: the ratio is stated.
-    StatedRatio { of: usize },
-    /// Nothing: the figure is stated.
-    Stated,
-}
-
-impl Reach {
-    /// The other trial.
-    pub(super) fn of(self) -> Option<usize> {
-        match self {
-            Self::Ratio { of, .. } | Self::Above { of, .. } | Self::StatedRatio { of } => Some(of),
-            Self::AtMost(_) | Self::Stated => None,
-        }
-    }
-}
-
-/// What is read from a trial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Figure {
-    CpuPerGbIn,
-    CpuPerGbOut,
-    E2eP99,
-    /// PSS above what the idle server holds, for each publisher.
-    PublisherMemory,
-    /// The same, less 1.1 times what the GOP caches held at the same moment.
-    PublisherMemoryBeyondGop,
-    /// PSS above what the idle server holds, for each player.
-    SessionMemory,
-    CpuPerSession,
-    SessionsPerSecond,
-    Rtt,
-    WakeUps,
-}
-
-impl Figure {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::CpuPerGbIn => "CPU for each GB in",
-            Self::CpuPerGbOut => "CPU for each GB out",
-            Self::E2eP99 => "end to end, p99",
-            Self::PublisherMemory => "PSS a publisher",
-            Self::PublisherMemoryBeyondGop => "PSS a publisher beyond 1.1 × its GOP",
-            Self::SessionMemory => "PSS a session",
-            Self::CpuPerSession => "CPU a session",
-            Self::SessionsPerSecond => "sessions a second",
-            Self::Rtt => "RTT that the senders see, median",
-            Self::WakeUps => "wake-ups between cores a second",
-        }
-    }
-
-    /// 1 kB is 1,000 bytes, 1 GB 10⁹.
-    pub(super) fn unit(self) -> &'static str {
-        match self {
-            Self::CpuPerGbIn | Self::CpuPerGbOut => "s/GB",
-            Self::E2eP99 | Self::Rtt => "ms",
-            Self::PublisherMemory | Self::PublisherMemoryBeyondGop | Self::SessionMemory => "kB",
-            Self::CpuPerSession => "µs",
-            Self::SessionsPerSecond | Self::WakeUps => "/s",
-        }
-    }
-
-    /// Its value, in its unit; `None` when the trial did not measure it.
-    pub(super) fn of(self, measured: &Measured) -> Option<f64> {
-        let run = &measured.run;
-        let server = run.server.as_ref();
-        let memory = measured.memory.as_ref();
-        match self {
-            Self::CpuPerGbIn => server?.cpu_s_per_gb_in,
-            Self::CpuPerGbOut => server?.cpu_s_per_gb_out,
-            Self::E2eP99 => (run.latencies.e2e.count > 0).then(|| run.latencies.e2e.p99 as f64 / 1e3),
-            Self::PublisherMemory => Some(memory?.above_idle_bytes / f64::from(run.setting.publishers) / 1e3),
-            Self::PublisherMemoryBeyondGop => {
-                let beyond = memory?.above_idle_bytes - 1.1 * memory?.gop_bytes?;
-                Some(beyond / f64::from(run.setting.publishers) / 1e3)
-            }
-            Self::SessionMemory => Some(memory?.above_idle_bytes / f64::from(run.setting.players) / 1e3),
-            Self::CpuPerSession => server?.cpu_us_per_session,
-            Self::SessionsPerSecond => Some(run.throughput.sessions_per_second).filter(|rate| *rate > 0.0),
-            Self::Rtt => (run.latencies.rtt.count > 0).then(|| run.latencies.rtt.p50 as f64 / 1e3),
-            Self::WakeUps => measured.wakeups_per_second,
-        }
-    }
 }
 
 /// All of them.
@@ -157,82 +40,6 @@ pub(super) fn all(length: Length) -> Vec<Case> {
         cores(&size),
     ]);
     cases
-}
-
-/// The numbers in which the two lengths differ.
-struct Size {
-    publishers: u32,
-    /// Of one of them. In the short form so much that CPU time, which is told in 10 ms, is not nothing.
-    bitrate_kbit: u32,
-    many_publishers: u32,
-    many_bitrate_kbit: u32,
-    players: u32,
-    waiting: u32,
-    sessions: u32,
-    few_publishers: u32,
-    /// Connections opened a second; 0 for all at once.
-    ramp: u32,
-    /// Until publishers, whose starts are spread over 2 s, are all at work.
-    warmup_s: f64,
-    /// Until each has a whole GOP of 2 s as well.
-    gop_warmup_s: f64,
-    duration_s: f64,
-}
-
-impl Size {
-    fn of(length: Length) -> Self {
-        match length {
-            Length::Full => Self {
-                publishers: 500,
-                bitrate_kbit: 3_000,
-                many_publishers: 3_000,
-                many_bitrate_kbit: 300,
-                players: 300,
-                waiting: 10_000,
-                sessions: 64,
-                few_publishers: 100,
-                ramp: 500,
-                warmup_s: 2.0,
-                gop_warmup_s: 5.0,
-                duration_s: 6.0,
-            },
-            Length::Short => Self {
-                publishers: 20,
-                bitrate_kbit: 18_000,
-                many_publishers: 100,
-                many_bitrate_kbit: 3_000,
-                players: 20,
-                waiting: 100,
-                sessions: 16,
-                few_publishers: 20,
-                ramp: 0,
-                warmup_s: 0.5,
-                gop_warmup_s: 0.5,
-                duration_s: 1.2,
-            },
-        }
-    }
-
-    /// Publishers and nobody else, as most cases have it.
-    fn publish(&self, publishers: u32, bitrate_kbit: u32) -> Drive {
-        Drive {
-            mode: "publish",
-            publishers,
-            players: 0,
-            per_stream: false,
-            bitrate_kbit,
-            pacing: "frame",
-            ramp: self.ramp,
-            warmup_s: self.warmup_s,
-            duration_s: self.duration_s,
-            churning: false,
-            pinned: true,
-        }
-    }
-
-    fn mbit(&self) -> f64 {
-        f64::from(self.bitrate_kbit) / 1e3
-    }
 }
 
 /// Without the GOP cache, as nginx-rtmp is.

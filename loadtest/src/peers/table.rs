@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 
-use super::case::{Case, Figure, Reach, Row};
+use super::case::Case;
+use super::figure::Figure;
 use super::machine::Machine;
 use super::result::{Outcome, Spread, Verdict};
+use super::row::{Reach, Row};
 
 /// What a reader must know to read the table.
 pub(super) const NOTES: [&str; 6] = [
@@ -159,8 +161,9 @@ pub(super) fn markdown(machine: &Machine, lines: &[Line], short: bool) -> String
 
 #[cfg(test)]
 mod tests {
-    use super::super::case::{self, Length};
+    use super::super::case;
     use super::super::result::judge;
+    use super::super::size::Length;
     use super::super::trial::Measured;
     use super::*;
     use crate::report::ServerCost;

@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::case::Figure;
 use super::child::{self, Child};
+use super::figure::Figure;
 use super::http;
 use super::link::{self, Link};
 use super::server::{Programs, Running, Server};
