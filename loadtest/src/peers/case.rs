@@ -51,6 +51,11 @@ fn cached(budget_ms: u32) -> Server {
     Server::Inrush(Inrush { budget_ms, gop_cache: true, ..Inrush::default() })
 }
 
+/// The floor of what polls every 10 ms.
+fn polled_sink(cores: u16) -> Server {
+    Server::Sink { poll_ms: Some(10), buffer_bytes: 16 * 1024, cores }
+}
+
 fn row(subject: usize, figure: Figure, reach: Reach) -> Row {
     Row { subject, figure, reach, note: "" }
 }
@@ -61,18 +66,20 @@ fn trials(servers: Vec<Server>, drive: &Drive) -> Vec<Trial> {
 
 /// The cache may cost a fifth more.
 const CACHED_AT_MOST: f64 = 1.2;
+/// What the engine may cost without it, against a sink that is polled the same way.
+const SINK_AT_MOST: f64 = 1.25;
 
 /// The ingest rows, at one pacing.
 fn paced(size: &Size, pacing: &'static str) -> Case {
     use Figure::CpuPerGbIn;
     const NGINX: usize = 0;
     const SINK: usize = 1;
-    let sink = Server::Sink { poll_ms: Some(10), buffer_bytes: 16 * 1024 };
     // Budget, and the ratio to nginx-rtmp.
     let budgets: &[(u32, f64)] =
         if pacing == "wan" { &[(10, 0.42), (20, 0.36), (0, 0.90)] } else { &[(10, 0.55), (20, 0.45)] };
-    let mut servers = vec![Server::Nginx, sink];
+    let mut servers = vec![Server::Nginx, polled_sink(1)];
     let mut rows = Vec::new();
+    let mut sink_rows = Vec::new();
     let mut cached_rows = Vec::new();
     for (budget_ms, at_most) in budgets {
         let plain = servers.len();
@@ -80,9 +87,15 @@ fn paced(size: &Size, pacing: &'static str) -> Case {
         rows.push(row(plain, CpuPerGbIn, Reach::Ratio { of: NGINX, at_most: *at_most }));
         cached_rows.push(row(plain + 1, CpuPerGbIn, Reach::Ratio { of: plain, at_most: CACHED_AT_MOST }));
         if *budget_ms == 10 {
-            cached_rows.insert(0, row(plain, CpuPerGbIn, Reach::Ratio { of: SINK, at_most: 1.25 }));
+            let against_sink =
+                |subject, at_most| row(subject, CpuPerGbIn, Reach::Ratio { of: SINK, at_most });
+            sink_rows.extend([
+                against_sink(plain, SINK_AT_MOST),
+                against_sink(plain + 1, SINK_AT_MOST * CACHED_AT_MOST),
+            ]);
         }
     }
+    rows.extend(sink_rows);
     rows.extend(cached_rows);
     Case {
         name: pacing,
@@ -173,15 +186,19 @@ fn sessions(size: &Size) -> Case {
 }
 
 fn rtt(size: &Size) -> Case {
-    let drive = size.publish(size.few_publishers, 3_000);
+    let at = |pacing: &'static str| {
+        let drive = Drive { pacing, ..size.publish(size.few_publishers, 3_000) };
+        Trial::new(cached(20), drive).watched().across_link().telling_pacing()
+    };
+    let row = |subject| Row {
+        note: "`TCP_INFO` of the harness's sockets, in a network namespace of its own",
+        ..row(subject, Figure::Rtt, Reach::AtMost(5.0))
+    };
     Case {
         name: "rtt",
         about: format!("{} publishers of 3 Mbit/s across a veth pair", size.few_publishers),
-        trials: vec![Trial::new(cached(20), drive).watched().across_link()],
-        rows: vec![Row {
-            note: "`TCP_INFO` of the harness's sockets, in a network namespace of its own",
-            ..row(0, Figure::Rtt, Reach::AtMost(5.0))
-        }],
+        trials: ["frame", "wan"].map(at).to_vec(),
+        rows: vec![row(0), row(1)],
     }
 }
 
@@ -218,7 +235,7 @@ fn limit(size: &Size) -> Case {
             "the bytes of case `frame` over {CONNECTIONS} connections into the sink, read 256 KiB at a time"
         ),
         trials: vec![
-            Trial::new(Server::Sink { poll_ms: None, buffer_bytes: 262_144 }, bulk),
+            Trial::new(Server::Sink { poll_ms: None, buffer_bytes: 262_144, cores: 1 }, bulk),
             Trial::new(uncached(20), ingest),
         ],
         rows: vec![
@@ -232,17 +249,24 @@ fn limit(size: &Size) -> Case {
 }
 
 fn cores(size: &Size) -> Case {
+    use Figure::CpuPerGbIn;
     let publishers = size.few_publishers;
     let drive = size.publish(publishers, if size.publishers == 500 { 3_000 } else { size.bitrate_kbit });
     let two = Server::Inrush(Inrush { budget_ms: 10, gop_cache: false, cores: 2, ..Inrush::default() });
     Case {
         name: "cores",
         about: format!("{publishers} publishers of {} Mbit/s, spread over 2 cores", size.mbit()),
-        trials: trials(vec![uncached(10), two], &drive),
-        rows: vec![Row {
-            note: "the second core is the harness's too",
-            ..row(1, Figure::CpuPerGbIn, Reach::Ratio { of: 0, at_most: 1.15 })
-        }],
+        trials: trials(vec![uncached(10), two, polled_sink(1), polled_sink(2)], &drive),
+        rows: vec![
+            Row {
+                note: "the second core is the harness's too",
+                ..row(1, CpuPerGbIn, Reach::Ratio { of: 0, at_most: 1.15 })
+            },
+            Row {
+                note: "the machine's limit: what the second core adds to receiving alone, in the same arrangement",
+                ..row(3, CpuPerGbIn, Reach::StatedRatio { of: 2 })
+            },
+        ],
     }
 }
 
@@ -263,11 +287,46 @@ mod tests {
                 for trial in 0..case.trials.len() {
                     assert!(case.rows.iter().any(|row| row.needs(trial)), "{} {trial}", case.name);
                 }
-                let names: std::collections::HashSet<_> =
-                    case.trials.iter().map(|trial| trial.server.file_name()).collect();
+                let names: std::collections::HashSet<_> = case.trials.iter().map(Trial::file_name).collect();
                 assert_eq!(names.len(), case.trials.len(), "two files of one name in {}", case.name);
             }
         }
+    }
+
+    /// What is held against a server or a sink without the cache is held with it too, a fifth looser.
+    #[test]
+    fn every_ingest_row_is_repeated_with_the_cache_on() {
+        let settings = |case: &Case, trial: usize| match &case.trials[trial].server {
+            Server::Inrush(settings) => Some((settings.budget_ms, settings.gop_cache)),
+            _ => None,
+        };
+        let mut repeated = 0;
+        for case in all(Length::Full).iter().filter(|case| ["frame", "wan", "many"].contains(&case.name)) {
+            for row in &case.rows {
+                let (Some((budget_ms, false)), Reach::Ratio { of, at_most }) =
+                    (settings(case, row.subject), row.reach)
+                else {
+                    continue;
+                };
+                // Against the same row without, or, since that has another limit, against the sink itself.
+                let again = case.rows.iter().any(|other| {
+                    settings(case, other.subject) == Some((budget_ms, true))
+                        && match (other.reach, &case.trials[of].server) {
+                            (Reach::Ratio { of: to, at_most: limit }, Server::Sink { .. }) => {
+                                to == of && limit == at_most * CACHED_AT_MOST
+                            }
+                            (Reach::Ratio { of: to, at_most: limit }, _) => {
+                                to == row.subject && limit == CACHED_AT_MOST
+                            }
+                            _ => false,
+                        }
+                });
+                assert!(again, "{}: budget {budget_ms} ms", case.name);
+                repeated += 1;
+            }
+        }
+        // Two and one of `frame`, three and one of `wan`, one of `many`.
+        assert_eq!(repeated, 8);
     }
 
     /// 35 minutes for five rounds: what takes longer is not run.

@@ -91,7 +91,8 @@ pub fn run(options: &Options) -> Result<u8, (u8, String)> {
     let mut lines = Vec::new();
     for case in &cases {
         let rounds =
-            measure(case, rounds, options.short, &place, &mut progress).map_err(|why| (FAILED, why))?;
+            measure(case, rounds, options.short, &mut progress, |trial, file| trial.run(&place, file))
+                .map_err(|why| (FAILED, why))?;
         for row in &case.rows {
             let outcome = result::judge(row, &rounds);
             // Too little was measured to hold it against anything.

@@ -54,6 +54,8 @@ pub enum Server {
         poll_ms: Option<u32>,
         /// What one receive takes at most.
         buffer_bytes: u32,
+        /// `--threads`, each on a core of its own.
+        cores: u16,
     },
 }
 
@@ -96,17 +98,22 @@ impl fmt::Display for Server {
                 write!(f, "budget {budget_ms} ms, {}", if *gop_cache { "cache" } else { "no cache" })?;
                 if *cores > 1 { write!(f, ", {cores} cores") } else { Ok(()) }
             }
-            Self::Sink { poll_ms: Some(ms), .. } => write!(f, "sink polled every {ms} ms"),
-            Self::Sink { poll_ms: None, .. } => f.write_str("sink"),
+            Self::Sink { poll_ms, cores, .. } => {
+                f.write_str("sink")?;
+                poll_ms.map_or(Ok(()), |ms| write!(f, " polled every {ms} ms"))?;
+                if *cores > 1 { write!(f, ", {cores} cores") } else { Ok(()) }
+            }
         }
     }
 }
 
 impl Server {
-    /// Its part of a file's name.
-    pub(super) fn file_name(&self) -> String {
-        let kept = |char: char| if char.is_ascii_alphanumeric() { char } else { '-' };
-        self.to_string().replace(',', "").chars().map(kept).collect()
+    /// How many cores it is given.
+    pub(super) fn cores(&self) -> usize {
+        usize::from(match self {
+            Self::Nginx => 1,
+            Self::Inrush(Inrush { cores, .. }) | Self::Sink { cores, .. } => *cores,
+        })
     }
 
     /// Starts it and waits until it accepts connections. Its files go to `folder`.
@@ -137,9 +144,10 @@ impl Server {
                     running.rtmp.is_some() && running.http.is_some()
                 })
             }
-            Self::Sink { poll_ms, buffer_bytes } => {
+            Self::Sink { poll_ms, buffer_bytes, cores } => {
                 let mut command = Command::new(&programs.sink);
                 command.args(["--listen", &format!("{host}:0"), "--buffer-bytes", &buffer_bytes.to_string()]);
+                command.args(["--threads", &cores.to_string()]);
                 if let Some(ms) = poll_ms {
                     command.args(["--poll-ms", &ms.to_string()]);
                 }

@@ -3,6 +3,7 @@
 //! The load is a run of this very program in a process of its own, so that it is what anybody gets who types the same line; its
 //! JSON is what is read. Where a figure needs it the server is looked at meanwhile, memory and `/metrics` at the same moment.
 
+use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -128,11 +129,23 @@ pub(super) struct Trial {
     drive: Drive,
     watched: bool,
     across_link: bool,
+    /// The load is told beside the server: another trial of the case differs in it.
+    tells_pacing: bool,
+}
+
+/// The server, and of the load what tells it from another trial of the case.
+impl fmt::Display for Trial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.tells_pacing {
+            true => write!(f, "`{}`, {}", self.drive.pacing, self.server),
+            false => self.server.fmt(f),
+        }
+    }
 }
 
 impl Trial {
     pub(super) fn new(server: Server, drive: Drive) -> Self {
-        Self { server, drive, watched: false, across_link: false }
+        Self { server, drive, watched: false, across_link: false, tells_pacing: false }
     }
 
     /// The server's memory and `/metrics` are read while it runs.
@@ -143,6 +156,17 @@ impl Trial {
     /// The load comes from another network namespace.
     pub(super) fn across_link(self) -> Self {
         Self { across_link: true, ..self }
+    }
+
+    /// Its pace is told wherever it is named.
+    pub(super) fn telling_pacing(self) -> Self {
+        Self { tells_pacing: true, ..self }
+    }
+
+    /// Its part of a file's name.
+    pub(super) fn file_name(&self) -> String {
+        let kept = |char: char| if char.is_ascii_alphanumeric() { char } else { '-' };
+        self.to_string().replace([',', '`'], "").chars().map(kept).collect()
     }
 
     /// How long it takes, about.
@@ -158,10 +182,7 @@ impl Trial {
     pub(super) fn run(&self, place: &Place, file_name: &str) -> Result<Measured, String> {
         let link = if self.across_link { Some(Link::new()?) } else { None };
         let host = if link.is_some() { link::HOST } else { "127.0.0.1" };
-        let server_cpus = match &self.server {
-            Server::Inrush(settings) => &place.cores[..usize::from(settings.cores).min(place.cores.len())],
-            _ => &place.cores[..1],
-        };
+        let server_cpus = &place.cores[..self.server.cores().min(place.cores.len())];
         let server = self.server.start(&place.programs, host, server_cpus, &place.scratch.0)?;
         sleep(SETTLE);
         let idle_pss = process::pss_bytes(server.pid());
