@@ -178,20 +178,38 @@ fn taken(server: &Server) -> Option<u64> {
     server.connections_of("publisher", "live", "flood").first()?["messages_in"].as_u64()
 }
 
+/// Does something while a core that polls already is flooded. The flooder, who breaks no rule, is there to its own end, and all that it
+/// has sent is taken.
+fn while_flooded(server: &Server, work: impl FnOnce()) {
+    let (sent, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let _end = SetOnDrop(&over);
+        let flooding = scope.spawn(|| flood(server, &sent, &over));
+        wait_until("the flooded core polls", PATIENCE, || polls(server).then_some(()));
+        work();
+        assert!(!flooding.is_finished(), "the flooder was cut off");
+        over.store(true, Ordering::Relaxed);
+        let publisher = flooding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let sent = sent.load(Ordering::Relaxed);
+        wait_until("all of the flood is taken", PATIENCE, || (taken(server) == Some(sent)).then_some(()));
+        publisher.unpublish();
+    });
+}
+
+/// Visits to publishers that found something.
+fn found(metrics: &Metrics) -> u64 {
+    metrics.counter("polls") - metrics.counter("polls_empty")
+}
+
 /// On a core that polls, a publisher whose receives hold more than one turn deals with is handed back to its reader, who takes turns
 /// until all is done, and is polled again: all that it sends is taken at the pace at which it comes.
 #[test]
 fn a_flood_of_tiny_messages_is_dealt_with_between_visits() {
     let server = Inrush::new().cores(1).start();
-    let (sent, over) = (AtomicU64::new(0), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        let _end = SetOnDrop(&over);
-        let flooding = scope.spawn(|| flood(&server, &sent, &over));
-        wait_until("the flooded core polls", PATIENCE, || polls(&server).then_some(()));
+    while_flooded(&server, || {
         let before = server.metrics();
         let after = wait_until("enough visits found something", PATIENCE, || {
             let metrics = server.metrics();
-            let found = |metrics: &Metrics| metrics.counter("polls") - metrics.counter("polls_empty");
             (found(&metrics) - found(&before) >= 50).then_some(metrics)
         });
         let seen = |name| after.counter(name) - before.counter(name);
@@ -203,16 +221,11 @@ fn a_flood_of_tiny_messages_is_dealt_with_between_visits() {
         // The reader takes its turns and receives nothing: that is the visits' again.
         assert!(seen("wakeups") <= seen("polls") / 10, "{} of {}", seen("wakeups"), seen("polls"));
         assert_eq!((polls(&server), seen("mode_changes")), (true, 0));
-        over.store(true, Ordering::Relaxed);
-        let publisher = flooding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let sent = sent.load(Ordering::Relaxed);
-        wait_until("all of the flood is taken", PATIENCE, || (taken(&server) == Some(sent)).then_some(()));
-        publisher.unpublish();
     });
 }
 
 /// A flooder takes nothing from those who are polled on the same core: while it floods, each of them reaches its player whole, to the
-/// last message, and the flooder itself, who breaks no rule, is heard to its own end.
+/// last message.
 #[test]
 fn a_flood_of_tiny_messages_costs_its_neighbours_no_frame() {
     const NEIGHBOURS: usize = 20;
@@ -221,45 +234,33 @@ fn a_flood_of_tiny_messages_costs_its_neighbours_no_frame() {
     let names: Vec<_> = (0..NEIGHBOURS).map(|which| format!("neighbour-{which}")).collect();
     let crowds: Vec<_> = names.iter().map(|name| Crowd::join(server.rtmp(), "live", name, 1)).collect();
     names.iter().for_each(|name| server.wait_for_players("live", name, 1));
-    let (sent, over) = (AtomicU64::new(0), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        let _end = SetOnDrop(&over);
-        let flooding = scope.spawn(|| flood(&server, &sent, &over));
-        wait_until("the flooded core polls", PATIENCE, || polls(&server).then_some(()));
+    while_flooded(&server, || {
         let before = server.metrics();
-        for name in &names {
-            let server = &server;
-            scope.spawn(move || {
-                let mut publisher = begin(server, name);
-                publisher.send_synthetic(&Pattern::with_bits_per_second(200_000), 0..MESSAGES);
-                publisher.unpublish();
-            });
-        }
-        // The flood goes on until the last of them has seen the end of its stream.
+        std::thread::scope(|scope| {
+            for name in &names {
+                let server = &server;
+                scope.spawn(move || {
+                    let mut publisher = begin(server, name);
+                    publisher.send_synthetic(&Pattern::with_bits_per_second(200_000), 0..MESSAGES);
+                    publisher.unpublish();
+                });
+            }
+        });
         for (name, crowd) in names.iter().zip(crowds) {
             for report in crowd.finish() {
                 let seen = (report.first, report.last, report.out_of_order, report.notified);
                 assert_eq!(seen, (Some(0), Some(MESSAGES - 1), 0, true), "{name}");
             }
         }
-        assert!(!flooding.is_finished(), "the flooder was cut off");
         let after = wait_until("the sends are counted", PATIENCE, || {
             let metrics = server.metrics();
             let sent = metrics.counter("messages_out") - before.counter("messages_out");
             (sent >= NEIGHBOURS as u64 * MESSAGES).then_some(metrics)
         });
-        let seen = |name| after.counter(name) - before.counter(name);
-        assert_eq!((polls(&server), seen("mode_changes"), after.counter("frames_dropped")), (true, 0, 0));
-        // They were visited, not woken: a wake-up each for the handshake and the commands, and few for media.
-        assert!(
-            seen("polls") - seen("polls_empty") > NEIGHBOURS as u64 * MESSAGES / 4,
-            "{} visits found something",
-            seen("polls") - seen("polls_empty")
-        );
-        over.store(true, Ordering::Relaxed);
-        let publisher = flooding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let sent = sent.load(Ordering::Relaxed);
-        wait_until("all of the flood is taken", PATIENCE, || (taken(&server) == Some(sent)).then_some(()));
-        publisher.unpublish();
+        let mode_changes = after.counter("mode_changes") - before.counter("mode_changes");
+        assert_eq!((polls(&server), mode_changes, after.counter("frames_dropped")), (true, 0, 0));
+        // They were visited, and on average each visit brought less than four of their messages, however late the machine is.
+        let visits = found(&after) - found(&before);
+        assert!(visits > NEIGHBOURS as u64 * MESSAGES / 4, "{visits} visits found something");
     });
 }
