@@ -6,8 +6,9 @@
 //! ```
 //!
 //! The library's session answers until `publish` is accepted; from then on the bytes are not looked at. So what is left is what the
-//! kernel, io_uring and tokio-uring cost for receiving, and an engine's ratio to it is what the engine adds. One thread, which runs
-//! until it is killed. Without `--listen` it ends at once, so that `cargo bench` and `cargo test --benches` can run it among the others.
+//! kernel, io_uring and tokio-uring cost for receiving, and an engine's ratio to it is what the engine adds. It runs until it is killed,
+//! on one thread or on `--threads`, each with a listener of its own and tied to a CPU, as the engine's cores are. Without `--listen` it
+//! ends at once, so that `cargo bench` and `cargo test --benches` can run it among the others.
 //!
 //! # Modes
 //! - **Wake**: one task and one armed receive a connection.
@@ -49,7 +50,7 @@ const RING_COMPLETIONS: u32 = 8192;
 const HELLO_BYTES: usize = 4096;
 
 /// Accepts every RTMP publisher, reads what it sends, and throws it away.
-#[derive(Parser)]
+#[derive(Clone, Parser)]
 #[command(name = "sink")]
 struct Options {
     /// Address to listen on; port 0 lets the kernel choose one, which is printed.
@@ -61,6 +62,9 @@ struct Options {
     /// Buffer of one publisher, bytes.
     #[arg(long, default_value_t = 16 * 1024, value_parser = clap::value_parser!(u32).range(1..))]
     buffer_bytes: u32,
+    /// Threads, each on one of the CPUs that there are; the kernel spreads connections over them.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: u16,
     /// Leaves `SO_RCVLOWAT` of polled sockets at 1.
     #[arg(long)]
     no_mark: bool,
@@ -86,8 +90,31 @@ fn main() -> ExitCode {
 fn serve(options: Options) -> io::Result<()> {
     raise_file_limit();
     let listener = listen(options.listen)?;
+    let address = listener.local_addr()?;
+    // All of them listen before anybody is told where.
+    let others = (1..options.threads).map(|_| listen(address)).collect::<io::Result<Vec<_>>>()?;
     let mode = options.poll_ms.map_or("one receive a wake-up".into(), |ms| format!("polled every {ms} ms"));
-    println!("sink: rtmp://{}, {mode}", listener.local_addr()?);
+    println!("sink: rtmp://{address}, {mode}");
+    let threads: Vec<_> = [listener]
+        .into_iter()
+        .chain(others)
+        .enumerate()
+        .map(|(number, listener)| {
+            let options = options.clone();
+            std::thread::spawn(move || {
+                let result = stay_on(number).and_then(|()| serve_on(listener, options));
+                // Half a sink would be measured as a whole one.
+                eprintln!("sink: {}", result.map_or_else(|error| error.to_string(), |()| "ended".into()));
+                std::process::exit(1);
+            })
+        })
+        .collect();
+    threads
+        .into_iter()
+        .try_for_each(|thread| thread.join().map_err(|_| io::Error::other("a thread panicked")))
+}
+
+fn serve_on(listener: TcpListener, options: Options) -> io::Result<()> {
     let mut ring = tokio_uring::uring_builder();
     ring.setup_cqsize(RING_COMPLETIONS).setup_coop_taskrun().setup_single_issuer();
     let mut builder = tokio_uring::builder();
@@ -98,9 +125,27 @@ fn serve(options: Options) -> io::Result<()> {
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), None)?;
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
     socket.listen(4096)?;
     Ok(socket.into())
+}
+
+/// Ties the calling thread to one of the CPUs that this process may use; with more threads than CPUs, in turn.
+fn stay_on(number: usize) -> io::Result<()> {
+    // SAFETY: a CPU set is plain bits, all zero is the empty one; it outlives the calls, and every number is below its size.
+    let result = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let cpus: Vec<_> =
+            (0..libc::CPU_SETSIZE as usize).filter(|cpu| libc::CPU_ISSET(*cpu, &set)).collect();
+        libc::CPU_ZERO(&mut set);
+        libc::CPU_SET(cpus[number % cpus.len()], &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &raw const set)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// One descriptor a publisher: as many as the host allows.

@@ -14,7 +14,7 @@ use support::namespaces::Link;
 use support::server::Inrush;
 use support::synthetic::{Pattern, sequence_headers};
 use support::wire::{ChunkWriter, Message};
-use support::{PATIENCE, script, wait_until};
+use support::{PATIENCE, SetOnDrop, script, wait_until};
 
 /// Longest time from the cut until a dead publisher is gone: keepalive finds it in 5 s + 3 probes of 2 s, TCP_USER_TIMEOUT in 10 s.
 const GONE_WITHIN: Duration = Duration::from_secs(12);
@@ -67,14 +67,5 @@ fn send_on(mut socket: TcpStream, pattern: &Pattern, over: &AtomicBool) {
             return;
         }
         std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Ends the sending thread however the test ends.
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -3,19 +3,29 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
+use support::api::Metrics;
 use support::client::Client;
 use support::crowd::Crowd;
+use support::flv::{Kind, Tag};
 use support::media::H264_AAC;
 use support::server::{Inrush, Server};
 use support::synthetic::{Pattern, sequence_headers};
-use support::{PATIENCE, wait_until};
+use support::{PATIENCE, SetOnDrop, wait_until};
 
 /// Messages of the stream that is watched all along: one each 20 ms, for 20 s.
 const MESSAGES: u64 = 1_000;
 /// Players whose coming and going makes the core busy and quiet: 60 x 50 writes a second are half as many again as it takes.
 const PLAYERS: usize = 60;
+
+/// Tiny messages that a flooder writes at once, some 9 kB: one receive brings them all, which is four times what one turn deals with.
+const BURST: u64 = 1_000;
+/// From one burst to the next: 100,000 messages a second at most, half of what a session may send.
+const BURST_PAUSE: Duration = Duration::from_millis(10);
+/// Messages that a session has dealt with in one turn (`OUTPUTS_PER_TURN` in src/runtime/core.rs).
+const TURN: u64 = 256;
 
 fn polls(server: &Server) -> bool {
     server.metrics().gauge("polling") == 1
@@ -144,4 +154,113 @@ fn a_slow_publisher_on_a_busy_core_is_waited_for() {
         assert!(empty < ticks * SLOW as u64 / 3, "{empty} empty visits in {ticks} latency budgets");
     });
     busy.finish();
+}
+
+/// One burst after the other until told to stop, counting what was sent; gives the publisher back, still publishing.
+fn flood(server: &Server, sent: &AtomicU64, over: &AtomicBool) -> Client {
+    const BODY: [u8; 8] = [0xaf, 1, 0x21, 0x10, 0x04, 0x60, 0x8c, 0x1c];
+    let mut publisher = begin(server, "flood");
+    publisher.send_tag(&Tag { kind: Kind::Audio, timestamp: 0, body: BODY.to_vec() });
+    sent.fetch_add(sequence_headers(&H264_AAC.media()).len() as u64 + 1, Ordering::Relaxed);
+    // Each message is a type-3 chunk of chunk stream 4, where the audio message before was (RTMP 1.0 §5.3.1.2.4).
+    let message = [&[3 << 6 | 4], &BODY[..]].concat();
+    let burst = message.repeat(BURST as usize);
+    while !over.load(Ordering::Relaxed) {
+        publisher.send_bytes(&burst);
+        sent.fetch_add(BURST, Ordering::Relaxed);
+        std::thread::sleep(BURST_PAUSE);
+    }
+    publisher
+}
+
+/// Messages that the server has taken from the flooder; `None` when it is no publisher any more.
+fn taken(server: &Server) -> Option<u64> {
+    server.connections_of("publisher", "live", "flood").first()?["messages_in"].as_u64()
+}
+
+/// Does something while a core that polls already is flooded. The flooder, who breaks no rule, is there to its own end, and all that it
+/// has sent is taken.
+fn while_flooded(server: &Server, work: impl FnOnce()) {
+    let (sent, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let _end = SetOnDrop(&over);
+        let flooding = scope.spawn(|| flood(server, &sent, &over));
+        wait_until("the flooded core polls", PATIENCE, || polls(server).then_some(()));
+        work();
+        assert!(!flooding.is_finished(), "the flooder was cut off");
+        over.store(true, Ordering::Relaxed);
+        let publisher = flooding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let sent = sent.load(Ordering::Relaxed);
+        wait_until("all of the flood is taken", PATIENCE, || (taken(server) == Some(sent)).then_some(()));
+        publisher.unpublish();
+    });
+}
+
+/// Visits to publishers that found something.
+fn found(metrics: &Metrics) -> u64 {
+    metrics.counter("polls") - metrics.counter("polls_empty")
+}
+
+/// On a core that polls, a publisher whose receives hold more than one turn deals with is handed back to its reader, who takes turns
+/// until all is done, and is polled again: all that it sends is taken at the pace at which it comes.
+#[test]
+fn a_flood_of_tiny_messages_is_dealt_with_between_visits() {
+    let server = Inrush::new().cores(1).start();
+    while_flooded(&server, || {
+        let before = server.metrics();
+        let after = wait_until("enough visits found something", PATIENCE, || {
+            let metrics = server.metrics();
+            (found(&metrics) - found(&before) >= 50).then_some(metrics)
+        });
+        let seen = |name| after.counter(name) - before.counter(name);
+        let (messages, receives) = (seen("messages_in"), seen("receives") - seen("polls_empty"));
+        assert!(
+            messages > 2 * TURN * receives,
+            "{messages} messages in {receives} receives: no more than visits alone would deal with"
+        );
+        // The reader takes its turns and receives nothing: that is the visits' again.
+        assert!(seen("wakeups") <= seen("polls") / 10, "{} of {}", seen("wakeups"), seen("polls"));
+        assert_eq!((polls(&server), seen("mode_changes")), (true, 0));
+    });
+}
+
+/// A flooder takes nothing from those who are polled on the same core: while it floods, each of them reaches its player whole, to the
+/// last message.
+#[test]
+fn a_flood_of_tiny_messages_costs_its_neighbours_no_frame() {
+    const NEIGHBOURS: usize = 20;
+    const MESSAGES: u64 = 150;
+    let server = Inrush::new().cores(1).start();
+    let names: Vec<_> = (0..NEIGHBOURS).map(|which| format!("neighbour-{which}")).collect();
+    let crowds: Vec<_> = names.iter().map(|name| Crowd::join(server.rtmp(), "live", name, 1)).collect();
+    names.iter().for_each(|name| server.wait_for_players("live", name, 1));
+    while_flooded(&server, || {
+        let before = server.metrics();
+        std::thread::scope(|scope| {
+            for name in &names {
+                let server = &server;
+                scope.spawn(move || {
+                    let mut publisher = begin(server, name);
+                    publisher.send_synthetic(&Pattern::with_bits_per_second(200_000), 0..MESSAGES);
+                    publisher.unpublish();
+                });
+            }
+        });
+        for (name, crowd) in names.iter().zip(crowds) {
+            for report in crowd.finish() {
+                let seen = (report.first, report.last, report.out_of_order, report.notified);
+                assert_eq!(seen, (Some(0), Some(MESSAGES - 1), 0, true), "{name}");
+            }
+        }
+        let after = wait_until("the sends are counted", PATIENCE, || {
+            let metrics = server.metrics();
+            let sent = metrics.counter("messages_out") - before.counter("messages_out");
+            (sent >= NEIGHBOURS as u64 * MESSAGES).then_some(metrics)
+        });
+        let mode_changes = after.counter("mode_changes") - before.counter("mode_changes");
+        assert_eq!((polls(&server), mode_changes, after.counter("frames_dropped")), (true, 0, 0));
+        // They were visited, and on average each visit brought less than four of their messages, however late the machine is.
+        let visits = found(&after) - found(&before);
+        assert!(visits > NEIGHBOURS as u64 * MESSAGES / 4, "{visits} visits found something");
+    });
 }

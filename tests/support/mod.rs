@@ -32,6 +32,7 @@ pub mod synthetic;
 pub mod wire;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that a working server does at once: generous, since a loaded machine is no defect.
@@ -50,6 +51,15 @@ pub fn wait_until<T>(what: &str, deadline: Duration, mut condition: impl FnMut()
     }
 }
 
+/// Tells a thread to stop, however the test that started it ends.
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// The build directory (`target/`), which also holds what `.ci/test` installs.
 pub fn target_dir() -> &'static Path {
     // Cargo gives the directory `target/tmp` to integration tests.
@@ -65,7 +75,6 @@ pub fn scratch_file(name: &str) -> PathBuf {
 
 /// A short name that no other test uses at the same time.
 pub fn unique() -> String {
-    use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }

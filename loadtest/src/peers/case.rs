@@ -3,23 +3,17 @@
 //! # Invariant
 //! A row names trials of its own case by their place in it; a test checks all of them.
 
+use super::figure::Figure;
+use super::row::{Reach, Row};
 use super::server::{Inrush, Server};
-use super::trial::{Drive, Measured, Trial};
+use super::size::{Length, Size};
+use super::trial::{Drive, Trial};
 
 /// The cases, in the order of the table.
 pub(super) const NAMES: [&str; 12] = [
     "frame", "wan", "many", "e2e", "fan-out", "memory", "waiting", "sessions", "rtt", "wake-ups", "limit",
     "cores",
 ];
-
-/// How much is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Length {
-    /// What the table says.
-    Full,
-    /// Few connections for a second.
-    Short,
-}
 
 /// One load, the servers that bear it, and what is read from that.
 #[derive(Clone, Debug)]
@@ -30,117 +24,6 @@ pub(super) struct Case {
     /// In the order of a round.
     pub(super) trials: Vec<Trial>,
     pub(super) rows: Vec<Row>,
-}
-
-/// One figure.
-#[derive(Clone, Debug)]
-pub(super) struct Row {
-    /// Of which server under which setting.
-    pub(super) subject: usize,
-    pub(super) figure: Figure,
-    pub(super) reach: Reach,
-    /// What to know when reading it.
-    pub(super) note: &'static str,
-}
-
-impl Row {
-    /// Whether it reads this trial.
-    pub(super) fn needs(&self, trial: usize) -> bool {
-        self.subject == trial || self.reach.of() == Some(trial)
-    }
-}
-
-/// What is to be reached.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Reach {
-    /// The figure divided by that of another trial of the same round.
-    Ratio { of: usize, at_most: f64 },
-    /// The figure less that of another trial of the same round.
-    Above { of: usize, at_most: f64 },
-    /// The figure itself.
-    AtMost(f64),
-    /// Nothing: the ratio is stated.
-    StatedRatio { of: usize },
-    /// Nothing: the figure is stated.
-    Stated,
-}
-
-impl Reach {
-    /// The other trial.
-    pub(super) fn of(self) -> Option<usize> {
-        match self {
-            Self::Ratio { of, .. } | Self::Above { of, .. } | Self::StatedRatio { of } => Some(of),
-            Self::AtMost(_) | Self::Stated => None,
-        }
-    }
-}
-
-/// What is read from a trial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Figure {
-    CpuPerGbIn,
-    CpuPerGbOut,
-    E2eP99,
-    /// PSS above what the idle server holds, for each publisher.
-    PublisherMemory,
-    /// The same, less 1.1 times what the GOP caches held at the same moment.
-    PublisherMemoryBeyondGop,
-    /// PSS above what the idle server holds, for each player.
-    SessionMemory,
-    CpuPerSession,
-    SessionsPerSecond,
-    Rtt,
-    WakeUps,
-}
-
-impl Figure {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::CpuPerGbIn => "CPU for each GB in",
-            Self::CpuPerGbOut => "CPU for each GB out",
-            Self::E2eP99 => "end to end, p99",
-            Self::PublisherMemory => "PSS a publisher",
-            Self::PublisherMemoryBeyondGop => "PSS a publisher beyond 1.1 × its GOP",
-            Self::SessionMemory => "PSS a session",
-            Self::CpuPerSession => "CPU a session",
-            Self::SessionsPerSecond => "sessions a second",
-            Self::Rtt => "RTT that the senders see, median",
-            Self::WakeUps => "wake-ups between cores a second",
-        }
-    }
-
-    /// 1 kB is 1,000 bytes, 1 GB 10⁹.
-    pub(super) fn unit(self) -> &'static str {
-        match self {
-            Self::CpuPerGbIn | Self::CpuPerGbOut => "s/GB",
-            Self::E2eP99 | Self::Rtt => "ms",
-            Self::PublisherMemory | Self::PublisherMemoryBeyondGop | Self::SessionMemory => "kB",
-            Self::CpuPerSession => "µs",
-            Self::SessionsPerSecond | Self::WakeUps => "/s",
-        }
-    }
-
-    /// Its value, in its unit; `None` when the trial did not measure it.
-    pub(super) fn of(self, measured: &Measured) -> Option<f64> {
-        let run = &measured.run;
-        let server = run.server.as_ref();
-        let memory = measured.memory.as_ref();
-        match self {
-            Self::CpuPerGbIn => server?.cpu_s_per_gb_in,
-            Self::CpuPerGbOut => server?.cpu_s_per_gb_out,
-            Self::E2eP99 => (run.latencies.e2e.count > 0).then(|| run.latencies.e2e.p99 as f64 / 1e3),
-            Self::PublisherMemory => Some(memory?.above_idle_bytes / f64::from(run.setting.publishers) / 1e3),
-            Self::PublisherMemoryBeyondGop => {
-                let beyond = memory?.above_idle_bytes - 1.1 * memory?.gop_bytes?;
-                Some(beyond / f64::from(run.setting.publishers) / 1e3)
-            }
-            Self::SessionMemory => Some(memory?.above_idle_bytes / f64::from(run.setting.players) / 1e3),
-            Self::CpuPerSession => server?.cpu_us_per_session,
-            Self::SessionsPerSecond => Some(run.throughput.sessions_per_second).filter(|rate| *rate > 0.0),
-            Self::Rtt => (run.latencies.rtt.count > 0).then(|| run.latencies.rtt.p50 as f64 / 1e3),
-            Self::WakeUps => measured.wakeups_per_second,
-        }
-    }
 }
 
 /// All of them.
@@ -159,82 +42,6 @@ pub(super) fn all(length: Length) -> Vec<Case> {
     cases
 }
 
-/// The numbers in which the two lengths differ.
-struct Size {
-    publishers: u32,
-    /// Of one of them. In the short form so much that CPU time, which is told in 10 ms, is not nothing.
-    bitrate_kbit: u32,
-    many_publishers: u32,
-    many_bitrate_kbit: u32,
-    players: u32,
-    waiting: u32,
-    sessions: u32,
-    few_publishers: u32,
-    /// Connections opened a second; 0 for all at once.
-    ramp: u32,
-    /// Until publishers, whose starts are spread over 2 s, are all at work.
-    warmup_s: f64,
-    /// Until each has a whole GOP of 2 s as well.
-    gop_warmup_s: f64,
-    duration_s: f64,
-}
-
-impl Size {
-    fn of(length: Length) -> Self {
-        match length {
-            Length::Full => Self {
-                publishers: 500,
-                bitrate_kbit: 3_000,
-                many_publishers: 3_000,
-                many_bitrate_kbit: 300,
-                players: 300,
-                waiting: 10_000,
-                sessions: 64,
-                few_publishers: 100,
-                ramp: 500,
-                warmup_s: 2.0,
-                gop_warmup_s: 5.0,
-                duration_s: 6.0,
-            },
-            Length::Short => Self {
-                publishers: 20,
-                bitrate_kbit: 18_000,
-                many_publishers: 100,
-                many_bitrate_kbit: 3_000,
-                players: 20,
-                waiting: 100,
-                sessions: 16,
-                few_publishers: 20,
-                ramp: 0,
-                warmup_s: 0.5,
-                gop_warmup_s: 0.5,
-                duration_s: 1.2,
-            },
-        }
-    }
-
-    /// Publishers and nobody else, as most cases have it.
-    fn publish(&self, publishers: u32, bitrate_kbit: u32) -> Drive {
-        Drive {
-            mode: "publish",
-            publishers,
-            players: 0,
-            per_stream: false,
-            bitrate_kbit,
-            pacing: "frame",
-            ramp: self.ramp,
-            warmup_s: self.warmup_s,
-            duration_s: self.duration_s,
-            churning: false,
-            pinned: true,
-        }
-    }
-
-    fn mbit(&self) -> f64 {
-        f64::from(self.bitrate_kbit) / 1e3
-    }
-}
-
 /// Without the GOP cache, as nginx-rtmp is.
 fn uncached(budget_ms: u32) -> Server {
     Server::Inrush(Inrush { budget_ms, gop_cache: false, ..Inrush::default() })
@@ -242,6 +49,11 @@ fn uncached(budget_ms: u32) -> Server {
 
 fn cached(budget_ms: u32) -> Server {
     Server::Inrush(Inrush { budget_ms, gop_cache: true, ..Inrush::default() })
+}
+
+/// The floor of what polls every 10 ms.
+fn polled_sink(cores: u16) -> Server {
+    Server::Sink { poll_ms: Some(10), buffer_bytes: 16 * 1024, cores }
 }
 
 fn row(subject: usize, figure: Figure, reach: Reach) -> Row {
@@ -254,18 +66,20 @@ fn trials(servers: Vec<Server>, drive: &Drive) -> Vec<Trial> {
 
 /// The cache may cost a fifth more.
 const CACHED_AT_MOST: f64 = 1.2;
+/// What the engine may cost without it, against a sink that is polled the same way.
+const SINK_AT_MOST: f64 = 1.25;
 
 /// The ingest rows, at one pacing.
 fn paced(size: &Size, pacing: &'static str) -> Case {
     use Figure::CpuPerGbIn;
     const NGINX: usize = 0;
     const SINK: usize = 1;
-    let sink = Server::Sink { poll_ms: Some(10), buffer_bytes: 16 * 1024 };
     // Budget, and the ratio to nginx-rtmp.
     let budgets: &[(u32, f64)] =
         if pacing == "wan" { &[(10, 0.42), (20, 0.36), (0, 0.90)] } else { &[(10, 0.55), (20, 0.45)] };
-    let mut servers = vec![Server::Nginx, sink];
+    let mut servers = vec![Server::Nginx, polled_sink(1)];
     let mut rows = Vec::new();
+    let mut sink_rows = Vec::new();
     let mut cached_rows = Vec::new();
     for (budget_ms, at_most) in budgets {
         let plain = servers.len();
@@ -273,9 +87,15 @@ fn paced(size: &Size, pacing: &'static str) -> Case {
         rows.push(row(plain, CpuPerGbIn, Reach::Ratio { of: NGINX, at_most: *at_most }));
         cached_rows.push(row(plain + 1, CpuPerGbIn, Reach::Ratio { of: plain, at_most: CACHED_AT_MOST }));
         if *budget_ms == 10 {
-            cached_rows.insert(0, row(plain, CpuPerGbIn, Reach::Ratio { of: SINK, at_most: 1.25 }));
+            let against_sink =
+                |subject, at_most| row(subject, CpuPerGbIn, Reach::Ratio { of: SINK, at_most });
+            sink_rows.extend([
+                against_sink(plain, SINK_AT_MOST),
+                against_sink(plain + 1, SINK_AT_MOST * CACHED_AT_MOST),
+            ]);
         }
     }
+    rows.extend(sink_rows);
     rows.extend(cached_rows);
     Case {
         name: pacing,
@@ -366,15 +186,19 @@ fn sessions(size: &Size) -> Case {
 }
 
 fn rtt(size: &Size) -> Case {
-    let drive = size.publish(size.few_publishers, 3_000);
+    let at = |pacing: &'static str| {
+        let drive = Drive { pacing, ..size.publish(size.few_publishers, 3_000) };
+        Trial::new(cached(20), drive).watched().across_link().telling_pacing()
+    };
+    let row = |subject| Row {
+        note: "`TCP_INFO` of the harness's sockets, in a network namespace of its own",
+        ..row(subject, Figure::Rtt, Reach::AtMost(5.0))
+    };
     Case {
         name: "rtt",
         about: format!("{} publishers of 3 Mbit/s across a veth pair", size.few_publishers),
-        trials: vec![Trial::new(cached(20), drive).watched().across_link()],
-        rows: vec![Row {
-            note: "`TCP_INFO` of the harness's sockets, in a network namespace of its own",
-            ..row(0, Figure::Rtt, Reach::AtMost(5.0))
-        }],
+        trials: ["frame", "wan"].map(at).to_vec(),
+        rows: vec![row(0), row(1)],
     }
 }
 
@@ -411,7 +235,7 @@ fn limit(size: &Size) -> Case {
             "the bytes of case `frame` over {CONNECTIONS} connections into the sink, read 256 KiB at a time"
         ),
         trials: vec![
-            Trial::new(Server::Sink { poll_ms: None, buffer_bytes: 262_144 }, bulk),
+            Trial::new(Server::Sink { poll_ms: None, buffer_bytes: 262_144, cores: 1 }, bulk),
             Trial::new(uncached(20), ingest),
         ],
         rows: vec![
@@ -425,17 +249,24 @@ fn limit(size: &Size) -> Case {
 }
 
 fn cores(size: &Size) -> Case {
+    use Figure::CpuPerGbIn;
     let publishers = size.few_publishers;
     let drive = size.publish(publishers, if size.publishers == 500 { 3_000 } else { size.bitrate_kbit });
     let two = Server::Inrush(Inrush { budget_ms: 10, gop_cache: false, cores: 2, ..Inrush::default() });
     Case {
         name: "cores",
         about: format!("{publishers} publishers of {} Mbit/s, spread over 2 cores", size.mbit()),
-        trials: trials(vec![uncached(10), two], &drive),
-        rows: vec![Row {
-            note: "the second core is the harness's too",
-            ..row(1, Figure::CpuPerGbIn, Reach::Ratio { of: 0, at_most: 1.15 })
-        }],
+        trials: trials(vec![uncached(10), two, polled_sink(1), polled_sink(2)], &drive),
+        rows: vec![
+            Row {
+                note: "the second core is the harness's too",
+                ..row(1, CpuPerGbIn, Reach::Ratio { of: 0, at_most: 1.15 })
+            },
+            Row {
+                note: "the machine's limit: what the second core adds to receiving alone, in the same arrangement",
+                ..row(3, CpuPerGbIn, Reach::StatedRatio { of: 2 })
+            },
+        ],
     }
 }
 
@@ -456,11 +287,46 @@ mod tests {
                 for trial in 0..case.trials.len() {
                     assert!(case.rows.iter().any(|row| row.needs(trial)), "{} {trial}", case.name);
                 }
-                let names: std::collections::HashSet<_> =
-                    case.trials.iter().map(|trial| trial.server.file_name()).collect();
+                let names: std::collections::HashSet<_> = case.trials.iter().map(Trial::file_name).collect();
                 assert_eq!(names.len(), case.trials.len(), "two files of one name in {}", case.name);
             }
         }
+    }
+
+    /// What is held against a server or a sink without the cache is held with it too, a fifth looser.
+    #[test]
+    fn every_ingest_row_is_repeated_with_the_cache_on() {
+        let settings = |case: &Case, trial: usize| match &case.trials[trial].server {
+            Server::Inrush(settings) => Some((settings.budget_ms, settings.gop_cache)),
+            _ => None,
+        };
+        let mut repeated = 0;
+        for case in all(Length::Full).iter().filter(|case| ["frame", "wan", "many"].contains(&case.name)) {
+            for row in &case.rows {
+                let (Some((budget_ms, false)), Reach::Ratio { of, at_most }) =
+                    (settings(case, row.subject), row.reach)
+                else {
+                    continue;
+                };
+                // Against the same row without, or, since that has another limit, against the sink itself.
+                let again = case.rows.iter().any(|other| {
+                    settings(case, other.subject) == Some((budget_ms, true))
+                        && match (other.reach, &case.trials[of].server) {
+                            (Reach::Ratio { of: to, at_most: limit }, Server::Sink { .. }) => {
+                                to == of && limit == at_most * CACHED_AT_MOST
+                            }
+                            (Reach::Ratio { of: to, at_most: limit }, _) => {
+                                to == row.subject && limit == CACHED_AT_MOST
+                            }
+                            _ => false,
+                        }
+                });
+                assert!(again, "{}: budget {budget_ms} ms", case.name);
+                repeated += 1;
+            }
+        }
+        // Two and one of `frame`, three and one of `wan`, one of `many`.
+        assert_eq!(repeated, 8);
     }
 
     /// 35 minutes for five rounds: what takes longer is not run.

@@ -34,7 +34,7 @@ pub(super) fn catch_interrupts() {
 }
 
 /// The CPUs that this process may use.
-pub(super) fn cpus() -> io::Result<Vec<usize>> {
+pub fn cpus() -> io::Result<Vec<usize>> {
     // SAFETY: a CPU set is plain bits, and it outlives the call.
     let (set, result) = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
@@ -69,11 +69,11 @@ fn cpu_set(cpus: &[usize]) -> libc::cpu_set_t {
 }
 
 /// A process that ends with this value.
-pub(super) struct Child(std::process::Child);
+pub struct Child(std::process::Child);
 
 impl Child {
     /// Starts it on these CPUs, with as many open files as the host allows.
-    pub(super) fn spawn(command: &mut Command, cpus: &[usize]) -> io::Result<Self> {
+    pub fn spawn(command: &mut Command, cpus: &[usize]) -> io::Result<Self> {
         let set = cpu_set(cpus);
         // SAFETY: between fork and exec only system calls are made, on values that the closure owns.
         unsafe {
@@ -95,17 +95,18 @@ impl Child {
         command.spawn().map(Self)
     }
 
-    pub(super) fn id(&self) -> u32 {
+    /// Process id.
+    pub fn id(&self) -> u32 {
         self.0.id()
     }
 
     /// Its pipes.
-    pub(super) fn inner(&mut self) -> &mut std::process::Child {
+    pub fn inner(&mut self) -> &mut std::process::Child {
         &mut self.0
     }
 
     /// Its status, if it has ended.
-    pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.0.try_wait()
     }
 }

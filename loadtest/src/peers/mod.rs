@@ -2,9 +2,12 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `case` | the cases as data: what runs, what is read from it, what is to be reached |
-//! | `server`, `child`, `link` | the servers, processes tied to cores, a cable between two network namespaces |
+//! | `case`, `size` | the cases as data: what runs; and how much of it |
+//! | `figure`, `row` | what is read from a run, and what it is to reach |
+//! | [`server`], [`nginx`], [`child`], `link` | the servers, processes tied to cores, a cable between two network namespaces |
+//! | [`http`] | what a server's control HTTP is asked |
 //! | `trial` | one server under one load, measured by a run of this very program |
+//! | `rounds` | the runs of a case, in their order |
 //! | `result` | medians, ratios, verdicts |
 //! | `table`, `page`, `machine` | the table as Markdown and as a page, and the machine it is from |
 //!
@@ -12,34 +15,38 @@
 //! server has its turn, ratios are taken within a round, and what is shown is the median of the rounds.
 //!
 //! # Bounds
-//! One server and one load at a time, each trial with a time limit. A run that is not valid is repeated `REPEATS_MAX` times.
+//! One server and one load at a time, each trial with a time limit. A run that is not valid is repeated (`rounds`).
 //! # Errors
 //! What a trial lacks is said in its row and the table goes on; only what stops every case ends the command.
 
 mod case;
-mod child;
+pub mod child;
+mod figure;
+pub mod http;
 mod link;
 mod machine;
+pub mod nginx;
 mod page;
 mod result;
-mod server;
+mod rounds;
+mod row;
+pub mod server;
+mod size;
 mod table;
 mod trial;
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::Args;
 
-use case::{Case, Length};
 use machine::Machine;
+use rounds::{Progress, measure};
 use server::Programs;
+use size::Length;
 use table::Line;
-use trial::{Measured, Place};
+use trial::Place;
 
-/// How often a trial is repeated that was not valid, or did not give its figure.
-const REPEATS_MAX: usize = 2;
 /// As `main` has them: something is missing at the end, and nothing could be started.
 const FAILED: u8 = 1;
 const BAD_INPUT: u8 = 2;
@@ -54,7 +61,7 @@ pub struct Options {
     #[arg(long, value_name = "PATH")]
     sink: PathBuf,
     /// nginx with the module rtmp
-    #[arg(long, value_name = "PATH", default_value = "/usr/sbin/nginx")]
+    #[arg(long, value_name = "PATH", default_value = nginx::PROGRAM)]
     nginx: PathBuf,
     /// One short round with few connections: shows that every figure can be taken, not what it is
     #[arg(long)]
@@ -84,7 +91,8 @@ pub fn run(options: &Options) -> Result<u8, (u8, String)> {
     let mut lines = Vec::new();
     for case in &cases {
         let rounds =
-            measure(case, rounds, options.short, &place, &mut progress).map_err(|why| (FAILED, why))?;
+            measure(case, rounds, options.short, &mut progress, |trial, file| trial.run(&place, file))
+                .map_err(|why| (FAILED, why))?;
         for row in &case.rows {
             let outcome = result::judge(row, &rounds);
             // Too little was measured to hold it against anything.
@@ -107,91 +115,4 @@ pub fn run(options: &Options) -> Result<u8, (u8, String)> {
     }
     eprintln!("inrush-loadtest: without a figure: {}", without.join("; "));
     Ok(FAILED)
-}
-
-/// The rounds of one case: what came of each trial, or why nothing did.
-fn measure(
-    case: &Case,
-    rounds: usize,
-    short: bool,
-    place: &Place,
-    progress: &mut Progress,
-) -> Result<Vec<Vec<Result<Measured, String>>>, String> {
-    let mut all = Vec::new();
-    for round in 1..=rounds {
-        let mut outcomes = Vec::new();
-        for (number, trial) in case.trials.iter().enumerate() {
-            let name = format!("{}, round {round} of {rounds}: {}", case.name, trial.server);
-            let file = format!("{}-{}-{round}.json", case.name, trial.server.file_name());
-            let wanted: Vec<_> =
-                case.rows.iter().filter(|row| row.needs(number)).map(|row| row.figure).collect();
-            let mut repeats = 0;
-            let outcome = loop {
-                progress.begins(&name);
-                let outcome = trial.run(place, &file);
-                if child::is_interrupted() {
-                    return Err("interrupted".into());
-                }
-                let told = match &outcome {
-                    Ok(measured) => measured.told(&wanted),
-                    Err(why) => why.clone(),
-                };
-                progress.ends(&told, trial.seconds());
-                // What could not be run at all cannot be run the next time.
-                let Ok(measured) = &outcome else { break outcome };
-                let valid = short || measured.faults.is_empty();
-                let complete =
-                    wanted.iter().all(|figure| figure.of(measured).is_some_and(|value| value != 0.0));
-                if (valid && complete) || repeats == REPEATS_MAX {
-                    break outcome;
-                }
-                repeats += 1;
-                progress.repeats(trial.seconds());
-            };
-            outcomes.push(outcome);
-        }
-        all.push(outcomes);
-    }
-    Ok(all)
-}
-
-/// Tells on stderr what runs, and how long it may still take.
-struct Progress {
-    began: Instant,
-    trials: usize,
-    number: usize,
-    planned_s: f64,
-    done_s: f64,
-}
-
-impl Progress {
-    fn new(cases: &[Case], rounds: usize) -> Self {
-        let all = || cases.iter().flat_map(|case| &case.trials);
-        Self {
-            began: Instant::now(),
-            trials: all().count() * rounds,
-            number: 0,
-            planned_s: all().map(|trial| trial.seconds()).sum::<f64>() * rounds as f64,
-            done_s: 0.0,
-        }
-    }
-
-    fn begins(&mut self, name: &str) {
-        self.number += 1;
-        // What was done took longer than planned, and so will the rest.
-        let stretch = if self.done_s > 0.0 { self.began.elapsed().as_secs_f64() / self.done_s } else { 1.0 };
-        let left_s = (self.planned_s - self.done_s) * stretch;
-        let left = if left_s < 90.0 { format!("{left_s:.0} s") } else { format!("{:.0} min", left_s / 60.0) };
-        eprint!("[{}/{}, {left} left] {name} ... ", self.number, self.trials);
-    }
-
-    fn ends(&mut self, told: &str, seconds: f64) {
-        self.done_s += seconds;
-        eprintln!("{told}");
-    }
-
-    fn repeats(&mut self, seconds: f64) {
-        self.trials += 1;
-        self.planned_s += seconds;
-    }
 }

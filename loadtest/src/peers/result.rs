@@ -6,7 +6,8 @@
 //! # Invariant
 //! A figure from runs that were not valid is never met: unless most rounds are valid, the row is [`Verdict::NotValid`].
 
-use super::case::{Figure, Reach, Row};
+use super::figure::Figure;
+use super::row::{Reach, Row};
 use super::trial::Measured;
 
 /// The middle of some values, and their ends.

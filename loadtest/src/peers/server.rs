@@ -1,41 +1,40 @@
 //! The servers that are compared, each in a process of its own, on a port of its own.
 //!
-//! nginx-rtmp has the module's defaults, one process, no access log, and a folder of its own. `inrush` has its defaults but for
-//! what the case says. The sink is `benches/sink.rs`.
+//! nginx-rtmp has the module's defaults ([`nginx`]). `inrush` has its defaults but for what the case says. The sink is
+//! `benches/sink.rs`.
 
 use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread::{self, sleep};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::child::{self, Child};
-use super::link;
+use super::{link, nginx};
 
 /// How long a server may take to accept connections, or to say where it does.
-const START_UP: Duration = Duration::from_secs(10);
+pub(super) const START_UP: Duration = Duration::from_secs(10);
 /// How often a wait for it looks whether it is over.
-const LOOK: Duration = Duration::from_millis(10);
-/// How often nginx is started on another port when its own was taken meanwhile.
-const PORTS_TRIED: usize = 5;
-const MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
+pub(super) const LOOK: Duration = Duration::from_millis(10);
 
 /// What is started.
-pub(super) struct Programs {
-    pub(super) inrush: PathBuf,
-    pub(super) sink: PathBuf,
-    pub(super) nginx: PathBuf,
+pub struct Programs {
+    /// The engine.
+    pub inrush: PathBuf,
+    /// The bench `sink`.
+    pub sink: PathBuf,
+    /// nginx with the module rtmp.
+    pub nginx: PathBuf,
 }
 
 impl Programs {
     /// Checks that all of them are there, before anything is measured.
     pub(super) fn find(inrush: &Path, sink: &Path, nginx: &Path) -> Result<Self, String> {
-        for path in [inrush, sink, nginx, Path::new(MODULE)] {
+        for path in [inrush, sink, nginx, Path::new(nginx::MODULE)] {
             fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
         }
         Ok(Self { inrush: inrush.into(), sink: sink.into(), nginx: nginx.into() })
@@ -44,23 +43,33 @@ impl Programs {
 
 /// A server and its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Server {
+pub enum Server {
+    /// nginx-rtmp.
     Nginx,
+    /// The engine.
     Inrush(Inrush),
-    /// Wakes for each receive when it does not poll.
+    /// The sink. Wakes for each receive when it does not poll.
     Sink {
+        /// From one visit of each publisher to the next.
         poll_ms: Option<u32>,
+        /// What one receive takes at most.
         buffer_bytes: u32,
+        /// `--threads`, each on a core of its own.
+        cores: u16,
     },
 }
 
 /// The settings of `inrush` that cases differ in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Inrush {
-    pub(super) budget_ms: u32,
-    pub(super) gop_cache: bool,
-    pub(super) cores: u16,
-    pub(super) placement: &'static str,
+pub struct Inrush {
+    /// `ingest.latency_budget_ms`.
+    pub budget_ms: u32,
+    /// `gop_cache` of every app.
+    pub gop_cache: bool,
+    /// `--cores`.
+    pub cores: u16,
+    /// `--placement`.
+    pub placement: &'static str,
 }
 
 impl Default for Inrush {
@@ -89,21 +98,26 @@ impl fmt::Display for Server {
                 write!(f, "budget {budget_ms} ms, {}", if *gop_cache { "cache" } else { "no cache" })?;
                 if *cores > 1 { write!(f, ", {cores} cores") } else { Ok(()) }
             }
-            Self::Sink { poll_ms: Some(ms), .. } => write!(f, "sink polled every {ms} ms"),
-            Self::Sink { poll_ms: None, .. } => f.write_str("sink"),
+            Self::Sink { poll_ms, cores, .. } => {
+                f.write_str("sink")?;
+                poll_ms.map_or(Ok(()), |ms| write!(f, " polled every {ms} ms"))?;
+                if *cores > 1 { write!(f, ", {cores} cores") } else { Ok(()) }
+            }
         }
     }
 }
 
 impl Server {
-    /// Its part of a file's name.
-    pub(super) fn file_name(&self) -> String {
-        let kept = |char: char| if char.is_ascii_alphanumeric() { char } else { '-' };
-        self.to_string().replace(',', "").chars().map(kept).collect()
+    /// How many cores it is given.
+    pub(super) fn cores(&self) -> usize {
+        usize::from(match self {
+            Self::Nginx => 1,
+            Self::Inrush(Inrush { cores, .. }) | Self::Sink { cores, .. } => *cores,
+        })
     }
 
     /// Starts it and waits until it accepts connections. Its files go to `folder`.
-    pub(super) fn start(
+    pub fn start(
         &self,
         programs: &Programs,
         host: &str,
@@ -111,7 +125,7 @@ impl Server {
         folder: &Path,
     ) -> Result<Running, String> {
         match self {
-            Self::Nginx => start_nginx(&programs.nginx, host, cpus, folder),
+            Self::Nginx => nginx::start(&programs.nginx, host, cpus, folder, ""),
             Self::Inrush(settings) => {
                 let file = folder.join("inrush.toml");
                 fs::write(&file, settings.configuration()).map_err(|error| told(&file, &error))?;
@@ -130,9 +144,10 @@ impl Server {
                     running.rtmp.is_some() && running.http.is_some()
                 })
             }
-            Self::Sink { poll_ms, buffer_bytes } => {
+            Self::Sink { poll_ms, buffer_bytes, cores } => {
                 let mut command = Command::new(&programs.sink);
                 command.args(["--listen", &format!("{host}:0"), "--buffer-bytes", &buffer_bytes.to_string()]);
+                command.args(["--threads", &cores.to_string()]);
                 if let Some(ms) = poll_ms {
                     command.args(["--poll-ms", &ms.to_string()]);
                 }
@@ -147,20 +162,29 @@ impl Server {
 }
 
 /// A server that runs; dropping it ends it.
-pub(super) struct Running {
+pub struct Running {
     process: Child,
     rtmp: Option<SocketAddr>,
     /// Where `/metrics` is, if it has any.
-    pub(super) http: Option<SocketAddr>,
+    pub http: Option<SocketAddr>,
 }
 
 impl Running {
-    pub(super) fn pid(&self) -> u32 {
+    pub(super) fn new(process: Child, rtmp: Option<SocketAddr>) -> Self {
+        Self { process, rtmp, http: None }
+    }
+
+    pub(super) fn process(&mut self) -> &mut Child {
+        &mut self.process
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
     /// Where publishers and players go.
-    pub(super) fn rtmp(&self) -> Result<SocketAddr, String> {
+    pub fn rtmp(&self) -> Result<SocketAddr, String> {
         self.rtmp.ok_or_else(|| "the server does not say where it listens".into())
     }
 
@@ -182,7 +206,7 @@ impl Running {
                 let _ = sender.send(line);
             }
         });
-        let mut running = Self { process, rtmp: None, http: None };
+        let mut running = Self::new(process, None);
         let deadline = Instant::now() + START_UP;
         while Instant::now() < deadline {
             match lines.recv_timeout(LOOK) {
@@ -198,55 +222,7 @@ impl Running {
     }
 }
 
-/// nginx cannot be asked for a free port: one that was free a moment ago is tried, and another when it is not any more.
-fn start_nginx(nginx: &Path, host: &str, cpus: &[usize], folder: &Path) -> Result<Running, String> {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let mut why = String::new();
-    for _ in 0..PORTS_TRIED {
-        let free = TcpListener::bind((host, 0)).and_then(|listener| listener.local_addr());
-        let address = free.map_err(|error| format!("{host}: {error}"))?;
-        let own = folder.join(format!("nginx-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
-        fs::create_dir_all(&own).map_err(|error| told(&own, &error))?;
-        let own = fs::canonicalize(&own).map_err(|error| told(&own, &error))?;
-        let (config, log) = (own.join("nginx.conf"), own.join("error.log"));
-        fs::write(&config, nginx_configuration(&own, address)).map_err(|error| told(&config, &error))?;
-        let mut command = Command::new(nginx);
-        command.arg("-p").arg(&own).arg("-c").arg(&config).arg("-e").arg(&log);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = Child::spawn(&mut command, cpus).map_err(|error| told(nginx, &error))?;
-        let mut running = Running { process, rtmp: Some(address), http: None };
-        let deadline = Instant::now() + START_UP;
-        while Instant::now() < deadline && !child::is_interrupted() {
-            if running.process.ended().map_err(|error| told(nginx, &error))?.is_some() {
-                break;
-            }
-            if TcpStream::connect(address).is_ok() {
-                return Ok(running);
-            }
-            sleep(LOOK);
-        }
-        let log = fs::read_to_string(&log).unwrap_or_default();
-        why = log.lines().last().unwrap_or("it did not answer").to_owned();
-    }
-    Err(format!("nginx did not start: {why}"))
-}
-
-fn nginx_configuration(folder: &Path, address: SocketAddr) -> String {
-    let folder = folder.display();
-    format!(
-        "daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log emerg;
-load_module {MODULE};
-events {{ worker_connections 16384; }}
-rtmp {{
-    access_log off;
-    max_message 16M;
-    server {{ listen {address}; application live {{ live on; }} }}
-}}
-"
-    )
-}
-
-fn told(path: &Path, error: &std::io::Error) -> String {
+pub(super) fn told(path: &Path, error: &std::io::Error) -> String {
     format!("{}: {error}", path.display())
 }
 

@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 
-use super::case::{Case, Figure, Reach, Row};
+use super::case::Case;
+use super::figure::Figure;
 use super::machine::Machine;
 use super::result::{Outcome, Spread, Verdict};
+use super::row::{Reach, Row};
 
 /// What a reader must know to read the table.
 pub(super) const NOTES: [&str; 6] = [
@@ -16,8 +18,8 @@ pub(super) const NOTES: [&str; 6] = [
     "nginx-rtmp has one process, no access log and the module's defaults; it has no GOP cache, so what is compared with it or with \
      the sink runs without. Rows with the cache are compared with the same row without.",
     "`sink` is benches/sink.rs: bare tokio-uring that accepts, reads and throws away.",
-    "A run in which the harness fell behind, or lost connections or messages, is not valid: it is repeated twice at most, and a row that \
-     has no majority of valid rounds is not valid, whatever its figure.",
+    "A run in which the harness fell behind, or lost connections or messages, is not valid: it is repeated, twice for each server of a case \
+     at most, and a row that has no majority of valid rounds is not valid, whatever its figure.",
 ];
 
 /// Said of the short form.
@@ -36,7 +38,7 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn new(case: &Case, row: &Row, outcome: &Outcome) -> Self {
-        let server = |at: usize| case.trials[at].server.to_string();
+        let server = |at: usize| case.trials[at].to_string();
         let unit = row.figure.unit();
         let other = row.reach.of().map(server);
         let against = match (row.reach, &other) {
@@ -159,8 +161,9 @@ pub(super) fn markdown(machine: &Machine, lines: &[Line], short: bool) -> String
 
 #[cfg(test)]
 mod tests {
-    use super::super::case::{self, Length};
+    use super::super::case;
     use super::super::result::judge;
+    use super::super::size::Length;
     use super::super::trial::Measured;
     use super::*;
     use crate::report::ServerCost;

@@ -3,16 +3,18 @@
 //! The load is a run of this very program in a process of its own, so that it is what anybody gets who types the same line; its
 //! JSON is what is read. Where a figure needs it the server is looked at meanwhile, memory and `/metrics` at the same moment.
 
+use std::fmt;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Read;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::case::Figure;
 use super::child::{self, Child};
+use super::figure::Figure;
+use super::http;
 use super::link::{self, Link};
 use super::server::{Programs, Running, Server};
 use super::table::shown;
@@ -127,11 +129,23 @@ pub(super) struct Trial {
     drive: Drive,
     watched: bool,
     across_link: bool,
+    /// The load is told beside the server: another trial of the case differs in it.
+    tells_pacing: bool,
+}
+
+/// The server, and of the load what tells it from another trial of the case.
+impl fmt::Display for Trial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.tells_pacing {
+            true => write!(f, "`{}`, {}", self.drive.pacing, self.server),
+            false => self.server.fmt(f),
+        }
+    }
 }
 
 impl Trial {
     pub(super) fn new(server: Server, drive: Drive) -> Self {
-        Self { server, drive, watched: false, across_link: false }
+        Self { server, drive, watched: false, across_link: false, tells_pacing: false }
     }
 
     /// The server's memory and `/metrics` are read while it runs.
@@ -142,6 +156,17 @@ impl Trial {
     /// The load comes from another network namespace.
     pub(super) fn across_link(self) -> Self {
         Self { across_link: true, ..self }
+    }
+
+    /// Its pace is told wherever it is named.
+    pub(super) fn telling_pacing(self) -> Self {
+        Self { tells_pacing: true, ..self }
+    }
+
+    /// Its part of a file's name.
+    pub(super) fn file_name(&self) -> String {
+        let kept = |char: char| if char.is_ascii_alphanumeric() { char } else { '-' };
+        self.to_string().replace([',', '`'], "").chars().map(kept).collect()
     }
 
     /// How long it takes, about.
@@ -157,10 +182,7 @@ impl Trial {
     pub(super) fn run(&self, place: &Place, file_name: &str) -> Result<Measured, String> {
         let link = if self.across_link { Some(Link::new()?) } else { None };
         let host = if link.is_some() { link::HOST } else { "127.0.0.1" };
-        let server_cpus = match &self.server {
-            Server::Inrush(settings) => &place.cores[..usize::from(settings.cores).min(place.cores.len())],
-            _ => &place.cores[..1],
-        };
+        let server_cpus = &place.cores[..self.server.cores().min(place.cores.len())];
         let server = self.server.start(&place.programs, host, server_cpus, &place.scratch.0)?;
         sleep(SETTLE);
         let idle_pss = process::pss_bytes(server.pid());
@@ -313,7 +335,7 @@ struct Look {
 impl Look {
     /// `None` when it cannot be asked, as one that is about to end.
     fn at(server: &Running) -> Option<Self> {
-        let metrics = metrics(server.http?)?;
+        let metrics = http::request("GET", server.http?, "/metrics").ok()?;
         let pss_bytes = process::pss_bytes(server.pid())? as f64;
         Some(Self {
             unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_millis() as u64,
@@ -323,17 +345,6 @@ impl Look {
             polling: sum(&metrics, "inrush_polling")? > 0.0,
         })
     }
-}
-
-/// The text of `/metrics`.
-fn metrics(address: SocketAddr) -> Option<String> {
-    let mut socket = TcpStream::connect(address).ok()?;
-    socket.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(socket, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
-    let mut text = String::new();
-    socket.read_to_string(&mut text).ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    head.starts_with("HTTP/1.1 200 ").then(|| body.to_owned())
 }
 
 /// A metric over all cores; `None` when there is none of this name.

@@ -8,6 +8,7 @@
 )]
 
 pub mod ffmpeg;
+pub mod keyed;
 pub mod proxy;
 pub mod server;
 

@@ -1,99 +1,98 @@
-//! Servers to load: `inrush`, and Debian's nginx-rtmp.
+//! Servers to load: `inrush`, and Debian's nginx-rtmp, started as the table of figures starts them.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
+
+use inrush_loadtest::peers::server::{self, Inrush, Programs, Running};
+use inrush_loadtest::peers::{child, http, nginx};
+use serde_json::Value;
 
 use super::{Scratch, wait_until};
 
-/// A server on a port of its own, in one process; killed when dropped.
+/// A server on a port of its own, in one process; ended when dropped.
 pub struct Server {
-    process: Child,
-    address: SocketAddr,
-    /// Where nginx has its files.
-    _folder: Option<Scratch>,
+    running: Running,
+    /// Where it has its files.
+    _folder: Scratch,
 }
 
 impl Server {
     /// `inrush` with one core.
     #[track_caller]
     pub fn inrush() -> Self {
-        let mut process = Command::new(inrush())
-            .args(["--rtmp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--cores", "1", "--log", "error"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("start inrush");
-        let output = BufReader::new(process.stdout.take().expect("its output is a pipe"));
-        let address = output
-            .lines()
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_prefix("listening rtmp ")?.trim().parse().ok())
-            .expect("inrush says where it listens");
-        Self { process, address, _folder: None }
+        let programs = Programs { inrush: inrush(), sink: PathBuf::new(), nginx: PathBuf::new() };
+        Self::start("inrush", |cpus, folder| {
+            server::Server::Inrush(Inrush::default()).start(&programs, "127.0.0.1", cpus, folder)
+        })
     }
 
-    /// nginx-rtmp, its one worker being the process itself.
+    /// nginx-rtmp, its one worker being the process itself; it gives players no message before the first key frame.
     #[track_caller]
     pub fn nginx_rtmp() -> Self {
-        wait_until("nginx gets a port that was free a moment ago", Self::try_nginx_rtmp)
+        Self::start("nginx", |cpus, folder| {
+            let live = "wait_key on; wait_video on; publish_notify on;";
+            nginx::start(Path::new(nginx::PROGRAM), "127.0.0.1", cpus, folder, live)
+        })
     }
 
-    fn try_nginx_rtmp() -> Option<Self> {
-        let free = TcpListener::bind("127.0.0.1:0").expect("bind a port");
-        let port = free.local_addr().expect("a bound socket has an address").port();
-        drop(free);
-        let folder = Scratch::new("nginx");
-        fs::create_dir_all(folder.path()).expect("make a folder for nginx");
-        let file = folder.path().join("nginx.conf");
-        fs::write(&file, nginx_config(folder.path(), port)).expect("configure nginx");
-        let process = Command::new("/usr/sbin/nginx")
-            .arg("-p")
-            .arg(folder.path())
-            .arg("-c")
-            .arg(&file)
-            .args(["-e", "stderr"])
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("start nginx");
-        let address = (Ipv4Addr::LOCALHOST, port).into();
-        let mut server = Self { process, address, _folder: Some(folder) };
-        wait_until("nginx listens or ends", || {
-            let ended = server.process.try_wait().expect("wait for a child").is_some();
-            // Whoever took the port meanwhile would answer as well, but then nginx ends.
-            (ended || TcpStream::connect(address).is_ok()).then_some(!ended)
-        })
-        .then_some(server)
+    #[track_caller]
+    fn start(name: &str, start: impl FnOnce(&[usize], &Path) -> Result<Running, String>) -> Self {
+        let folder = Scratch::new(name);
+        fs::create_dir_all(folder.path()).expect("make a folder for a server");
+        let cpus = child::cpus().expect("the processors are known");
+        let running = start(&cpus, folder.path()).unwrap_or_else(|why| panic!("{why}"));
+        Self { running, _folder: folder }
     }
 
     /// Where it serves RTMP.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.running.rtmp().expect("it was started")
+    }
+
+    /// The connections that `inrush` has.
+    #[track_caller]
+    pub fn connections(&self) -> Vec<Value> {
+        let body = http::request("GET", self.http(), "/api/v1/connections").expect("a list of connections");
+        let mut list: Value = serde_json::from_str(&body).expect("the list is JSON");
+        serde_json::from_value(list["connections"].take()).expect("a list of connections")
+    }
+
+    /// Lets `inrush` end a connection.
+    #[track_caller]
+    pub fn kick(&self, connection: &Value) {
+        let id = connection["id"].as_str().expect("a connection has an id");
+        let path = format!("/api/v1/connections/{id}");
+        http::request("DELETE", self.http(), &path).expect("the connection is ended");
+    }
+
+    fn http(&self) -> SocketAddr {
+        self.running.http.expect("inrush has a control HTTP")
     }
 
     /// The URL of a stream, or a pattern of them.
     pub fn url(&self, name: &str) -> String {
-        format!("rtmp://{}/live/{name}", self.address)
+        format!("rtmp://{}/live/{name}", self.address())
     }
 
     /// Process id, as for `--server-pid`.
     pub fn pid(&self) -> String {
-        self.process.id().to_string()
+        self.running.pid().to_string()
     }
 
     /// Sends it a signal.
     #[track_caller]
     pub fn signal(&self, signal: i32) {
         // SAFETY: a child of ours that was not waited for, so its number is its own.
-        assert_eq!(unsafe { libc::kill(self.process.id() as i32, signal) }, 0);
+        assert_eq!(unsafe { libc::kill(self.running.pid() as i32, signal) }, 0);
     }
 
     /// Stops it, and returns when none of its threads runs any more.
     #[track_caller]
     pub fn stop(&self) {
         self.signal(libc::SIGSTOP);
-        let tasks = format!("/proc/{}/task", self.process.id());
+        let tasks = format!("/proc/{}/task", self.running.pid());
         let is_stopped = |task: fs::DirEntry| {
             let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
             stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('T'))
@@ -107,13 +106,6 @@ impl Server {
     #[track_caller]
     pub fn go_on(&self) {
         self.signal(libc::SIGCONT);
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -136,20 +128,4 @@ fn inrush() -> PathBuf {
         assert!(built.success(), "cargo builds inrush");
     }
     inrush
-}
-
-fn nginx_config(folder: &Path, port: u16) -> String {
-    let folder = folder.display();
-    format!(
-        "daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr error;
-load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;
-events {{ worker_connections 1024; }}
-rtmp {{ server {{
-    listen 127.0.0.1:{port};
-    chunk_size 4096;
-    access_log off;
-    application live {{ live on; wait_key on; wait_video on; publish_notify on; }}
-}} }}
-"
-    )
 }
