@@ -99,6 +99,12 @@ fn a_cut_publisher_that_has_played_is_gone_within_12_seconds() {
     is_gone_within_12_seconds_of_a_cut(Accepted::Home);
 }
 
+/// The same after a move to the core of its stream.
+#[test]
+fn a_cut_publisher_that_has_played_elsewhere_is_gone_within_12_seconds() {
+    is_gone_within_12_seconds_of_a_cut(Accepted::Elsewhere);
+}
+
 #[track_caller]
 fn is_not_woken_for_parts_of_messages(accepted: Accepted) {
     /// Small segments, as a wide-area path delivers them.

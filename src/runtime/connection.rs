@@ -203,6 +203,8 @@ pub(crate) struct Moved {
     pub(crate) place: Place,
     pub(crate) accepted_at: Instant,
     pub(crate) session: ServerSession,
+    /// What it was there for before: the socket is tuned for that.
+    pub(crate) role: Role,
     pub(crate) session_timeout: Instant,
     pub(crate) request: PublishRequest,
     pub(crate) control: VecDeque<Bytes>,
@@ -266,6 +268,7 @@ impl Connection {
     pub(crate) fn from_moved(moved: Moved, span: tracing::Span) -> (Self, PublishRequest) {
         let Moved { id, socket, peer, place, accepted_at, session, .. } = moved;
         let mut connection = Self::new(id, socket, peer, place, accepted_at, session, span);
+        connection.role = moved.role;
         connection.session_timeout = moved.session_timeout;
         connection.control_bytes = moved.control.iter().map(Bytes::len).sum();
         connection.control = moved.control;

@@ -29,6 +29,7 @@ impl Core {
                     place: connection.place,
                     accepted_at: connection.accepted_at,
                     session: connection.session,
+                    role: connection.role,
                     session_timeout: connection.session_timeout,
                     request,
                     control: connection.control,
