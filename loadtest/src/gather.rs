@@ -26,11 +26,21 @@ pub struct Reading {
     pub(crate) publishers: u64,
 }
 
+/// Why a run ended before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokenOff {
+    /// The server's process is gone, or all connections are that there were to be.
+    ServerGone,
+    /// All publishers are, and none comes back: players are left with nothing to play.
+    PublishersGone,
+}
+
 /// What has been gathered.
 pub struct Gathering<'a> {
     plan: &'a Plan,
     threads: usize,
     peers: u64,
+    publishers: u64,
     steady_publishers: u64,
     pid: Option<u32>,
     pub(crate) total: Recorder,
@@ -44,18 +54,19 @@ pub struct Gathering<'a> {
     /// The last one of a server that was there.
     seen: Option<Reading>,
     pub(crate) rss_bytes_max: u64,
-    pub(crate) server_died: bool,
+    pub(crate) broken_off: Option<BrokenOff>,
     live: Live,
     /// End of the second that was shown last.
     shown_us: u64,
 }
 
 impl Gathering<'_> {
-    /// Of a run of so many threads, peers, and steady publishers among them. `idle` is what the server used before the load.
+    /// Of a run of so many threads, peers, publishers among them and steady ones among those. `idle` is what the server used before the load.
     pub fn new(
         plan: &Plan,
         threads: usize,
         peers: u64,
+        publishers: u64,
         steady_publishers: u64,
         idle: Option<(u32, Usage)>,
     ) -> Gathering<'_> {
@@ -63,6 +74,7 @@ impl Gathering<'_> {
             plan,
             threads,
             peers,
+            publishers,
             steady_publishers,
             pid: idle.map(|(pid, _)| pid),
             total: Recorder::new(),
@@ -73,7 +85,7 @@ impl Gathering<'_> {
             end: None,
             seen: None,
             rss_bytes_max: 0,
-            server_died: false,
+            broken_off: None,
             live: Live::new(),
             shown_us: now_us(),
         }
@@ -105,8 +117,8 @@ impl Gathering<'_> {
                 }
             } else if self.is_without_publisher() && self.all_publishers_are_refused() {
                 return;
-            } else if self.is_server_gone() {
-                self.server_died = true;
+            } else if let Some(why) = self.is_pointless() {
+                self.broken_off = Some(why);
                 // One that lives and has ended all connections can still be looked at; of one that is gone, what was seen counts.
                 match self.reading() {
                     Some(reading) => {
@@ -135,11 +147,16 @@ impl Gathering<'_> {
         self.finish_tick();
     }
 
-    /// The process is gone, or all connections are that there were to be.
-    fn is_server_gone(&mut self) -> bool {
+    /// Why nothing more can come, if so.
+    fn is_pointless(&mut self) -> Option<BrokenOff> {
         let reading = self.reading();
         self.seen = reading.or(self.seen);
-        self.pid.is_some() && reading.is_none() || self.plan.ended.load(Ordering::Relaxed) >= self.peers
+        let is_process_gone = self.pid.is_some() && reading.is_none();
+        if is_process_gone || self.plan.ended.load(Ordering::Relaxed) >= self.peers {
+            return Some(BrokenOff::ServerGone);
+        }
+        let publishers_ended = self.plan.publishers_ended.load(Ordering::Relaxed);
+        (self.publishers > 0 && publishers_ended >= self.publishers).then_some(BrokenOff::PublishersGone)
     }
 
     /// None was let in of the steady peers that were to publish.

@@ -54,7 +54,7 @@ fn drive(mode: Mode, load: &Load) -> Result<u8, (u8, String)> {
     let outcome = run::run(mode, load).map_err(|error| (BAD_INPUT, error.to_string()))?;
     let run = &outcome.run;
     print!("{}", summary::text(run));
-    let mut failed = outcome.server_died;
+    let mut failed = outcome.is_cut_short;
     let mut verdicts = Vec::new();
     for threshold in &load.fail_if {
         let verdict = threshold.check(run);

@@ -77,6 +77,9 @@ impl Thread {
             }
             _ => {
                 self.live(&part, place).await;
+                if part.role == Role::Publish {
+                    self.plan.publishers_ended.fetch_add(1, Ordering::Relaxed);
+                }
                 self.plan.ended.fetch_add(1, Ordering::Relaxed);
             }
         }

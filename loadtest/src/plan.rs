@@ -68,6 +68,8 @@ pub struct Plan {
     pub lacking: AtomicU64,
     /// Peers that ended or failed and do not come back.
     pub ended: AtomicU64,
+    /// Publishers among them.
+    pub publishers_ended: AtomicU64,
     /// Told to all threads: end now.
     pub stop: AtomicBool,
 }

@@ -178,6 +178,7 @@ mod tests {
             publishing: AtomicU64::new(0),
             lacking: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            publishers_ended: AtomicU64::new(0),
             stop: AtomicBool::new(false),
         }
     }

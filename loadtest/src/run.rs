@@ -14,7 +14,7 @@ use inrush::session::{ClientUrl, Role};
 
 use crate::cli::Load;
 use crate::clock::{machine, now_us};
-use crate::gather::Gathering;
+use crate::gather::{BrokenOff, Gathering};
 use crate::input::{BadInput, media, pin, ports_per_source, raise_file_limit, resolve};
 use crate::persona::cast::Cast;
 use crate::plan::{Part, Plan};
@@ -43,8 +43,8 @@ pub enum Mode {
 pub struct Outcome {
     /// The report.
     pub run: Run,
-    /// Whether the server was gone before the end.
-    pub server_died: bool,
+    /// Whether it ended before its time, since nothing more could come.
+    pub is_cut_short: bool,
 }
 
 /// Runs the load to its end.
@@ -115,6 +115,7 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         publishing: AtomicU64::new(0),
         lacking: AtomicU64::new(0),
         ended: AtomicU64::new(0),
+        publishers_ended: AtomicU64::new(0),
         stop: AtomicBool::new(false),
     });
     let started_at_unix_ms =
@@ -135,8 +136,14 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     drop(sender);
 
     let steady_publishers = cast.publishers.iter().filter(|casting| casting.persona == 0).count() as u64;
-    let mut gathering =
-        Gathering::new(&plan, threads, peers, steady_publishers, idle.map(|(pid, usage, _)| (pid, usage)));
+    let mut gathering = Gathering::new(
+        &plan,
+        threads,
+        peers,
+        cast.publishers.len() as u64,
+        steady_publishers,
+        idle.map(|(pid, usage, _)| (pid, usage)),
+    );
     gathering.until_the_end(&ticks);
     plan.stop.store(true, Ordering::Relaxed);
     for worker in workers {
@@ -156,7 +163,7 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         return Err(BadInput::Refused { wanted, what: what.unwrap_or_else(|| "no answer".to_owned()) });
     }
 
-    let Gathering { total, series, begin, end, server_died, rss_bytes_max, .. } = gathering;
+    let Gathering { total, series, begin, end, broken_off, rss_bytes_max, .. } = gathering;
     let server = match (idle, begin, end) {
         (Some((_, idle, idle_pss)), Some(begin), Some(end)) => Some(ServerUse {
             user_s: end.usage.user_s - begin.usage.user_s,
@@ -190,12 +197,13 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
             LATE_US_MAX / 1_000
         ));
     }
-    if server_died {
+    if let Some(why) = broken_off {
         // A server that says no to everybody is there, and yet nothing was measured.
         let accepted = total.counts.publishes_accepted + total.counts.plays_accepted;
-        valid.spoil(match accepted {
-            0 => "no publish and no play was accepted",
-            _ => "the server went away before the end",
+        valid.spoil(match (accepted, why) {
+            (0, _) => "no publish and no play was accepted",
+            (_, BrokenOff::ServerGone) => "the server went away before the end",
+            (_, BrokenOff::PublishersGone) => "all publishers were closed before the end",
         });
     }
     let facts = RunFacts {
@@ -227,7 +235,7 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         server,
         series,
     };
-    Ok(Outcome { run: total.into_run(facts), server_died })
+    Ok(Outcome { run: total.into_run(facts), is_cut_short: broken_off.is_some() })
 }
 
 fn end_of_measurement(plan: &Plan, sampled_us: Option<u64>) -> u64 {

@@ -3,10 +3,58 @@
 mod support;
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use inrush_loadtest::report::Stage;
 use support::server::Server;
-use support::{measure, wait_until};
+use support::{Scratch, measure, wait_until};
+
+/// Nothing is published any more and nobody comes back: the run ends, long before its time, with exit 1; it says why, and what was
+/// measured up to then is written.
+#[test]
+fn a_run_whose_publishers_are_all_closed_ends_and_tells() {
+    let server = Server::inrush();
+    let (url, page) = (server.url("closed{i}"), Scratch::new("closed.html"));
+    let html = page.path().to_str().expect("a path of ours is text");
+    let began = Instant::now();
+    let (output, run) = thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            let load = ["mixed", "--url", &url, "--publishers", "2", "--players", "4", "--bitrate", "300k"];
+            let rest = ["--gop", "25", "--warmup", "0.5", "--duration", "60", "--html", html];
+            measure(&[&load[..], &rest[..]].concat())
+        });
+        let publishers = || {
+            let mut connections = server.connections();
+            connections.retain(|connection| connection["role"] == "publisher");
+            connections
+        };
+        // Both have sent for a second and more of the measurement.
+        let enough = |connection: &serde_json::Value| connection["messages_in"].as_u64() > Some(150);
+        let sending = wait_until("both publishers have sent", || {
+            let publishers = publishers();
+            (publishers.len() == 2 && publishers.iter().all(enough)).then_some(publishers)
+        });
+        sending.iter().for_each(|publisher| server.kick(publisher));
+        running.join().expect("the harness ran")
+    });
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    let counts = &run.counts;
+    assert_eq!((counts.publishes_accepted, counts.publishes_refused, counts.connections_lost), (2, 0, 2));
+    assert!(
+        counts.sent > 100 && counts.received > 200 && run.latencies.e2e.count == counts.received,
+        "{counts:?}"
+    );
+    assert!(run.errors.iter().any(|error| error.stage == Stage::Media), "{:?}", run.errors);
+    assert!(
+        !run.valid.ok && run.valid.reasons.iter().any(|reason| reason.contains("publish")),
+        "{:?}",
+        run.valid
+    );
+    assert!(run.valid.reasons.iter().all(|reason| told.contains(reason)), "{told}");
+    assert!(page.text().contains("Not valid") && page.text().ends_with("</html>\n"));
+}
 
 /// One of them alone is an error of the run, which goes on to its end with the others.
 #[test]
