@@ -16,9 +16,9 @@ use inrush::session::{
 };
 
 /// A publisher's read buffer to begin with, what it grows to when receives fill it, the room below which it is replaced, and how often it
-/// must have been filled, as in `runtime/reading.rs`.
-const BUFFER_BYTES: usize = 18 * 1024;
-const BUFFER_BYTES_MAX: usize = 72 * 1024;
+/// must have been filled, as in `runtime/buffer.rs`. That polled publishers share the buffers that nobody keeps makes them fewer, not more.
+const BUFFER_BYTES: usize = 20 * 1024;
+const BUFFER_BYTES_MAX: usize = 80 * 1024;
 const SPARE_BYTES_MIN: usize = 512;
 const FILLED_WEIGHT: u8 = 8;
 const FILLED_MAX: u8 = 4 * FILLED_WEIGHT;
@@ -218,7 +218,7 @@ fn steady(chunk_size: u32, pace: Pace, gop_cache: bool) -> (u64, u64) {
     (allocations, link.messages)
 }
 
-/// At most two, with and without the GOP cache. What counts beside the frame's own: up to 0.6 for the read buffers of 18 kB, which are used
+/// At most two, with and without the GOP cache. What counts beside the frame's own: up to 0.6 for the read buffers of 20 kB, which are used
 /// again when nobody keeps what was in them; the list of a picture's slices when they are more than two; and a share of the block that
 /// short pieces are copied to.
 #[test]

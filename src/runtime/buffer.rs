@@ -4,12 +4,12 @@
 //! slices of it. A buffer begins anew when nobody keeps any of it, and is used until less than [`SPARE_BYTES_MIN`] is left of it
 //! otherwise: what frames pin is then nearly all frames.
 //!
-//! A publisher that is polled and of whose buffer nobody keeps anything has none: the next visit takes one from [`Spares`], the one that
-//! was used last. So a core without players or cache reads everything into a few buffers, which stay in the processor's cache.
+//! A publisher that is polled and of whose buffer nobody keeps anything has none: its next visit takes one from [`Spares`], the one that
+//! was used last. So a core without players or cache has as many buffers as receives leave together, however many publishers.
 //!
 //! Sizes are block sizes of the allocator (four a doubling), which would add the rest of the block to what a kept stream costs.
 //! # Bounds
-//! A buffer holds [`LARGEST_BYTES`] at most. A core has as many spares as receives leave together, at most.
+//! A buffer holds [`LARGEST_BYTES`] at most. A core has as many spares as receives leave together, at most, and none while it wakes.
 
 use bytes::BytesMut;
 
@@ -83,6 +83,11 @@ impl Spares {
         Self { buffers: Vec::new(), most }
     }
 
+    /// Lets go of all.
+    pub(crate) fn clear(&mut self) {
+        self.buffers = Vec::new();
+    }
+
     /// Gives a buffer without room some.
     pub(crate) fn lend(&mut self, buffer: &mut BytesMut) {
         if buffer.capacity() == 0 {
@@ -92,7 +97,8 @@ impl Spares {
 
     /// After a receive: takes the buffer when nobody keeps any of it, or makes sure that the next receive has room.
     pub(crate) fn take_back(&mut self, size: BufferSize, buffer: &mut BytesMut) {
-        // All of it is free again only if all of its room is there.
+        // All of it is free again only if all of its room is there. (The second half of a larger one looks the same while its first is
+        // kept; as a spare it keeps that from being freed, and nothing else.)
         let is_free = size.bytes == PUBLISHER_BYTES
             && buffer.is_empty()
             && buffer.try_reclaim(PUBLISHER_BYTES)
@@ -146,6 +152,8 @@ mod tests {
         buffers.iter_mut().for_each(|buffer| spares.lend(buffer));
         buffers.iter_mut().for_each(|buffer| spares.take_back(BufferSize::PUBLISHER, buffer));
         assert_eq!(spares.buffers.len(), 2);
+        spares.clear();
+        assert_eq!(spares.buffers.capacity(), 0);
     }
 
     /// A stream that fills its buffers gets its own, twice as large; one that is kept is used to its end.

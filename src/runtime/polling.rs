@@ -281,6 +281,7 @@ impl Core {
     /// Sends every resting reader back to its armed receive. Those whose visit is under way follow when it is over.
     fn wake_polled(&mut self) {
         self.counts.tick_phases = 1;
+        self.polling.spares.clear();
         for phase in std::mem::replace(&mut self.polling.phases, vec![Vec::new()]) {
             for Visit { key, buffer, .. } in phase {
                 self.give_back(key, buffer, true);
