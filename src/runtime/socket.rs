@@ -102,3 +102,42 @@ fn set_int(
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn acknowledges_at_read(socket: &OwnedFd) -> bool {
+        let mut value: libc::c_int = 0;
+        let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: the descriptor is open while it is borrowed; the kernel writes an int of the length given, and its length.
+        let result = unsafe {
+            let (value, length) = ((&raw mut value).cast(), &raw mut length);
+            libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_QUICKACK, value, length)
+        };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+        value != 0
+    }
+
+    /// Something that we send soon after something came makes the kernel hold acknowledgements back; being told again ends that.
+    #[test]
+    fn acknowledgements_come_at_read_again_after_something_was_sent() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut ours = listener.accept().unwrap().0;
+        // The kernel takes for an answer what is sent within 40 ms: on a machine that is busy now the next time will do.
+        let is_held_back = (0..1_000).any(|_| {
+            peer.write_all(b"message").unwrap();
+            ours.read_exact(&mut [0; 7]).unwrap();
+            ours.write_all(b"acknowledgement").unwrap();
+            !acknowledges_at_read(&ours.try_clone().unwrap().into())
+        });
+        assert!(is_held_back);
+        let ours = OwnedFd::from(ours);
+        acknowledge_at_read(&ours).unwrap();
+        assert!(acknowledges_at_read(&ours));
+    }
+}
