@@ -29,10 +29,12 @@ pub struct Reading {
 /// Why a run ended before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BrokenOff {
-    /// The server's process is gone, or all connections are that there were to be.
+    /// The server's process is gone.
     ServerGone,
+    /// All connections are that there were to be, whether the server is gone or has closed them.
+    AllClosed,
     /// All publishers are, and none comes back: players are left with nothing to play.
-    PublishersGone,
+    PublishersClosed,
 }
 
 /// What has been gathered.
@@ -55,6 +57,8 @@ pub struct Gathering<'a> {
     seen: Option<Reading>,
     pub(crate) rss_bytes_max: u64,
     pub(crate) broken_off: Option<BrokenOff>,
+    /// When it was first seen that all publishers, or all peers, have ended.
+    pointless_since_us: Option<u64>,
     live: Live,
     /// End of the second that was shown last.
     shown_us: u64,
@@ -86,6 +90,7 @@ impl Gathering<'_> {
             seen: None,
             rss_bytes_max: 0,
             broken_off: None,
+            pointless_since_us: None,
             live: Live::new(),
             shown_us: now_us(),
         }
@@ -117,7 +122,7 @@ impl Gathering<'_> {
                 }
             } else if self.is_without_publisher() && self.all_publishers_are_refused() {
                 return;
-            } else if let Some(why) = self.is_pointless() {
+            } else if let Some(why) = self.pointless_since(now) {
                 self.broken_off = Some(why);
                 // One that lives and has ended all connections can still be looked at; of one that is gone, what was seen counts.
                 match self.reading() {
@@ -147,16 +152,23 @@ impl Gathering<'_> {
         self.finish_tick();
     }
 
-    /// Why nothing more can come, if so.
-    fn is_pointless(&mut self) -> Option<BrokenOff> {
+    /// Why nothing more can come, once that is clear. Connections of a server that goes away end one by one, and what was sent may
+    /// still be read: so publishers alone are waited after for a while.
+    fn pointless_since(&mut self, now: u64) -> Option<BrokenOff> {
         let reading = self.reading();
         self.seen = reading.or(self.seen);
-        let is_process_gone = self.pid.is_some() && reading.is_none();
-        if is_process_gone || self.plan.ended.load(Ordering::Relaxed) >= self.peers {
+        if self.pid.is_some() && reading.is_none() {
             return Some(BrokenOff::ServerGone);
         }
         let publishers_ended = self.plan.publishers_ended.load(Ordering::Relaxed);
-        (self.publishers > 0 && publishers_ended >= self.publishers).then_some(BrokenOff::PublishersGone)
+        let all_ended = self.plan.ended.load(Ordering::Relaxed) >= self.peers;
+        let no_publishers = self.publishers > 0 && publishers_ended >= self.publishers;
+        if !all_ended && !no_publishers {
+            return None;
+        }
+        let since_us = *self.pointless_since_us.get_or_insert(now);
+        let why = if all_ended { BrokenOff::AllClosed } else { BrokenOff::PublishersClosed };
+        (now >= since_us + LINGER_US).then_some(why)
     }
 
     /// None was let in of the steady peers that were to publish.

@@ -203,7 +203,8 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         valid.spoil(match (accepted, why) {
             (0, _) => "no publish and no play was accepted",
             (_, BrokenOff::ServerGone) => "the server went away before the end",
-            (_, BrokenOff::PublishersGone) => "all publishers were closed before the end",
+            (_, BrokenOff::AllClosed) => "all connections were closed before the end",
+            (_, BrokenOff::PublishersClosed) => "all publishers were closed before the end",
         });
     }
     let facts = RunFacts {
