@@ -259,8 +259,5 @@ fn a_flood_of_tiny_messages_costs_its_neighbours_no_frame() {
         });
         let mode_changes = after.counter("mode_changes") - before.counter("mode_changes");
         assert_eq!((polls(&server), mode_changes, after.counter("frames_dropped")), (true, 0, 0));
-        // They were visited, and on average each visit brought less than four of their messages, however late the machine is.
-        let visits = found(&after) - found(&before);
-        assert!(visits > NEIGHBOURS as u64 * MESSAGES / 4, "{visits} visits found something");
     });
 }

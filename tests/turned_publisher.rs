@@ -118,25 +118,27 @@ fn is_not_woken_for_parts_of_messages(accepted: Accepted) {
     let pattern =
         Pattern { video_bytes: PIECE_BYTES * MESSAGE_PIECES, ..Pattern::with_bits_per_second(500_000) };
     let mut number = 0;
-    // Video only, in pieces; gives how many there were.
+    // Video only, in pieces that are due one after the other: a late thread sends several at once and keeps the rate. Gives how many.
+    let began = Instant::now();
+    let mut pieces_sent = 0;
     let mut send = |messages: u64| {
-        let mut pieces = 0;
+        let before = pieces_sent;
         for _ in 0..messages {
             let message = writer.write(&Message::media(script::FIRST_STREAM, &pattern.tag(number)));
             number += 2;
             for piece in message.chunks(PIECE_BYTES) {
+                let due = began + PIECE_PAUSE * pieces_sent;
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 publisher.send_bytes(piece);
-                pieces += 1;
-                std::thread::sleep(PIECE_PAUSE);
+                pieces_sent += 1;
             }
         }
-        pieces
+        u64::from(pieces_sent - before)
     };
     let received = || server.metrics().counter("messages_in");
     // The mark follows the rate, which is measured once a second.
-    let measured = Instant::now();
     let mut sent = 0;
-    while measured.elapsed() < Duration::from_millis(2_500) {
+    while began.elapsed() < Duration::from_millis(3_500) {
         send(1);
         sent += 1;
     }
@@ -144,7 +146,7 @@ fn is_not_woken_for_parts_of_messages(accepted: Accepted) {
         let metrics = server.metrics();
         (received() >= sent + 2).then_some(metrics)
     });
-    let pieces: u64 = send(15);
+    let pieces = send(15);
     let after = wait_until("the others are counted", PATIENCE, || {
         let metrics = server.metrics();
         (metrics.counter("messages_in") - before.counter("messages_in") >= 15).then_some(metrics)

@@ -20,7 +20,7 @@ fn a_run_whose_publishers_are_all_closed_ends_and_tells() {
     let (output, run) = thread::scope(|scope| {
         let running = scope.spawn(|| {
             let load = ["mixed", "--url", &url, "--publishers", "2", "--players", "4", "--bitrate", "300k"];
-            let rest = ["--gop", "25", "--warmup", "0.5", "--duration", "60", "--html", html];
+            let rest = ["--gop", "25", "--warmup", "1.5", "--duration", "60", "--html", html];
             measure(&[&load[..], &rest[..]].concat())
         });
         let publishers = || {
@@ -65,7 +65,7 @@ fn a_run_of_which_one_publisher_is_closed_goes_on_and_counts_it() {
         let running = scope.spawn(|| {
             let load = ["mixed", "--url", &url, "--publishers", "2", "--players", "2", "--bitrate", "300k"];
             let rest =
-                ["--gop", "25", "--warmup", "0.5", "--duration", "4", "--fail-if", "connections_lost>0"];
+                ["--gop", "25", "--warmup", "1.5", "--duration", "4", "--fail-if", "connections_lost>0"];
             measure(&[&load[..], &rest[..]].concat())
         });
         let publisher = wait_until("a publisher sends", || {
@@ -83,6 +83,7 @@ fn a_run_of_which_one_publisher_is_closed_goes_on_and_counts_it() {
     assert_eq!((run.counts.publishes_accepted, run.counts.connections_lost), (2, 1));
     let lost: Vec<_> = run.errors.iter().map(|error| (error.stage, error.count)).collect();
     assert_eq!(lost, [(Stage::Media, 1)], "{:?}", run.errors);
-    // The other one's player read to the end.
-    assert!(run.duration_s > 3.9 && run.counts.lost == 0 && run.counts.received > 250, "{:?}", run.counts);
+    // The other one's player read to the end. Lost is at most what the closed one wrote into a socket that was closed already.
+    let counts = &run.counts;
+    assert!(run.duration_s > 3.9 && counts.received > 250 && counts.lost < 50, "{counts:?}");
 }
