@@ -25,6 +25,7 @@ use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -89,10 +90,11 @@ fn main() -> ExitCode {
 
 fn serve(options: Options) -> io::Result<()> {
     raise_file_limit();
-    let listener = listen(options.listen)?;
+    let is_shared = options.threads > 1;
+    let listener = listen(options.listen, is_shared)?;
     let address = listener.local_addr()?;
     // All of them listen before anybody is told where.
-    let others = (1..options.threads).map(|_| listen(address)).collect::<io::Result<Vec<_>>>()?;
+    let others = (1..options.threads).map(|_| listen(address, is_shared)).collect::<io::Result<Vec<_>>>()?;
     let mode = options.poll_ms.map_or("one receive a wake-up".into(), |ms| format!("polled every {ms} ms"));
     println!("sink: rtmp://{address}, {mode}");
     let threads: Vec<_> = [listener]
@@ -102,9 +104,12 @@ fn serve(options: Options) -> io::Result<()> {
         .map(|(number, listener)| {
             let options = options.clone();
             std::thread::spawn(move || {
-                let result = stay_on(number).and_then(|()| serve_on(listener, options));
-                // Half a sink would be measured as a whole one.
-                eprintln!("sink: {}", result.map_or_else(|error| error.to_string(), |()| "ended".into()));
+                // Half a sink would be measured as a whole one, so however a thread ends, all do.
+                let served = AssertUnwindSafe(|| stay_on(number).and_then(|()| serve_on(listener, options)));
+                match catch_unwind(served) {
+                    Ok(Err(error)) => eprintln!("sink: {error}"),
+                    Ok(Ok(())) | Err(_) => eprintln!("sink: a thread ended"),
+                }
                 std::process::exit(1);
             })
         })
@@ -122,10 +127,11 @@ fn serve_on(listener: TcpListener, options: Options) -> io::Result<()> {
     tokio_uring::Runtime::new(&builder)?.block_on(accept_all(Rc::new(listener.into()), Rc::new(options)))
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// Several threads share one address; else a second sink is told that it is in use.
+fn listen(address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), None)?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(is_shared)?;
     socket.bind(&address.into())?;
     socket.listen(4096)?;
     Ok(socket.into())

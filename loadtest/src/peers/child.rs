@@ -1,7 +1,8 @@
-//! Processes of the table: tied to cores, and never left behind.
+//! Processes of the table and of tests: tied to cores, and never left behind.
 //!
 //! # Invariant
-//! A [`Child`] is ended when it is dropped, and the kernel ends it when this process goes without dropping it. After SIGINT or
+//! A [`Child`] is ended when it is dropped, and the kernel ends it when the thread that started it goes without dropping it: start it in
+//! one that stays. After SIGINT or
 //! SIGTERM the waits end and everything is dropped in order.
 
 use std::io;

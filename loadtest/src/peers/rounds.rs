@@ -12,6 +12,7 @@ use super::trial::{Measured, Trial};
 
 /// How many runs of one server of a case are repeated, all rounds together, that were not valid or did not give their figure.
 const REPEATS_MAX: usize = 2;
+
 /// The rounds of one case: what came of each trial, or why nothing did. `run` runs one; its JSON goes to a file of that name.
 pub(super) fn measure(
     case: &Case,
