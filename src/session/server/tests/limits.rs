@@ -172,6 +172,33 @@ fn tiny_chunks_are_bounded_by_rate() {
     assert_eq!(peer.closed().0.label(), "too_many_tiny_chunks");
 }
 
+/// With the defaults, media in chunks of one byte goes through at 100 kbit/s, and at 1 Mbit/s ends the session within a second.
+#[test]
+fn a_chunk_size_of_one_is_taken_at_100_kbit_and_not_at_ten_times_that() {
+    let publishing = || {
+        let mut peer = Peer::connected_with(ServerSettings::default());
+        peer.say(&publish("key"));
+        peer.accept_publish(peer.publish_request());
+        peer.set_chunk_size(1);
+        peer
+    };
+    let mut odd = publishing();
+    for tenth in 0..300 {
+        odd.say_on(ChunkStreamId::VIDEO, &media(type_id::VIDEO, tenth * 100, 1250));
+        odd.wait(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(odd.media().len(), 300);
+    let mut mean = publishing();
+    let mut tenths = 0;
+    while !mean.session.is_closed() {
+        mean.say_on(ChunkStreamId::VIDEO, &media(type_id::VIDEO, tenths * 100, 12_500));
+        mean.wait(std::time::Duration::from_millis(100));
+        tenths += 1;
+        assert!(tenths <= 10);
+    }
+    assert_eq!(mean.closed().0.label(), "too_many_tiny_chunks");
+}
+
 /// An aggregate of video messages without a body, and of one with `last_bytes`.
 fn aggregate(parts: usize, last_bytes: u8) -> Message {
     let mut body = BytesMut::new();
