@@ -108,13 +108,13 @@ impl Gathering<'_> {
             if self.end.is_none() && now >= until_us {
                 self.end = self.reading();
             }
-            let publishing = self.plan.publishing.load(Ordering::Relaxed);
+            let publishing = self.plan.census.publishing.load(Ordering::Relaxed);
             if now >= until_us {
                 let late = now >= until_us + BACKLOG_US_MAX;
                 if publishing == 0 || late {
                     let quiet_from_us = *quiet_from_us.get_or_insert(now);
                     // A server that stands still at the end owes what it was sent.
-                    let lacking = self.plan.lacking.load(Ordering::Relaxed);
+                    let lacking = self.plan.census.lacking.load(Ordering::Relaxed);
                     if now >= quiet_from_us + LINGER_US && (lacking == 0 || late) {
                         self.read_memory();
                         return;
@@ -160,8 +160,8 @@ impl Gathering<'_> {
         if self.pid.is_some() && reading.is_none() {
             return Some(BrokenOff::ServerGone);
         }
-        let publishers_ended = self.plan.publishers_ended.load(Ordering::Relaxed);
-        let all_ended = self.plan.ended.load(Ordering::Relaxed) >= self.peers;
+        let publishers_ended = self.plan.census.publishers_ended.load(Ordering::Relaxed);
+        let all_ended = self.plan.census.ended.load(Ordering::Relaxed) >= self.peers;
         let no_publishers = self.publishers > 0 && publishers_ended >= self.publishers;
         if !all_ended && !no_publishers {
             return None;
@@ -189,8 +189,8 @@ impl Gathering<'_> {
             at_us: now_us(),
             usage,
             pss_bytes: None,
-            connections: self.plan.open.load(Ordering::Relaxed),
-            publishers: self.plan.publishers.load(Ordering::Relaxed),
+            connections: self.plan.census.open.load(Ordering::Relaxed),
+            publishers: self.plan.census.publishers.load(Ordering::Relaxed),
         })
     }
 
@@ -199,8 +199,8 @@ impl Gathering<'_> {
     fn read_memory(&mut self) {
         if let (Some(end), Some(pid)) = (&mut self.end, self.pid) {
             end.pss_bytes = process::pss_bytes(pid);
-            end.connections = self.plan.open.load(Ordering::Relaxed);
-            end.publishers = self.plan.publishers.load(Ordering::Relaxed);
+            end.connections = self.plan.census.open.load(Ordering::Relaxed);
+            end.publishers = self.plan.census.publishers.load(Ordering::Relaxed);
         }
     }
 
@@ -243,7 +243,7 @@ impl Gathering<'_> {
             cpu_share,
             rss_bytes: used.map(|used| used.rss_bytes),
             e2e_p99_us: recorder.e2e_p99_us(),
-            connections: self.plan.open.load(Ordering::Relaxed),
+            connections: self.plan.census.open.load(Ordering::Relaxed),
         };
         let interval = Duration::from_micros(end_us.saturating_sub(self.shown_us));
         self.live.show(&sample, interval, &self.total.counts);

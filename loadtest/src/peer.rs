@@ -78,9 +78,9 @@ impl Thread {
             _ => {
                 self.live(&part, place).await;
                 if part.role == Role::Publish {
-                    self.plan.publishers_ended.fetch_add(1, Ordering::Relaxed);
+                    self.plan.census.publishers_ended.fetch_add(1, Ordering::Relaxed);
                 }
-                self.plan.ended.fetch_add(1, Ordering::Relaxed);
+                self.plan.census.ended.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
@@ -145,7 +145,7 @@ impl Thread {
             Err(failure) => return self.record(&failure, persona),
         };
         self.count_accepted(&connection, part);
-        self.plan.open.fetch_add(1, Ordering::Relaxed);
+        self.plan.census.open.fetch_add(1, Ordering::Relaxed);
         let leaves_us =
             self.plan.persona(part).leaves_us(connection.ready_us(), self.plan.from_us, part.casting.phase);
         let leaves_us = leaves_us.filter(|leaves_us| *leaves_us < self.plan.until_us);
@@ -153,7 +153,7 @@ impl Thread {
             Role::Publish => self.publish(connection, part, place, life.get(), leaves_us).await,
             Role::Play => self.play(connection, part, place, leaves_us).await,
         };
-        self.plan.open.fetch_sub(1, Ordering::Relaxed);
+        self.plan.census.open.fetch_sub(1, Ordering::Relaxed);
         match result {
             Ok(()) => End::Left,
             Err(failure) => self.record(&failure, part.charged),
@@ -249,8 +249,8 @@ impl Thread {
         let schedule = Schedule::new(self.plan.table.clone(), start_us);
         let socket = connection.socket();
         let publisher = Publisher::new(connection, schedule, part, &self.plan)?;
-        self.plan.publishers.fetch_add(1, Ordering::Relaxed);
-        self.plan.publishing.fetch_add(1, Ordering::Relaxed);
+        self.plan.census.publishers.fetch_add(1, Ordering::Relaxed);
+        self.plan.census.publishing.fetch_add(1, Ordering::Relaxed);
         let first_us = publisher.first_due_us();
         let steady = part.casting.persona == 0;
         let slot = Rc::new(Slot { publisher: RefCell::new(Some(publisher)), life, steady });
@@ -267,7 +267,7 @@ impl Thread {
             }
         };
         let result = until(leaves_us, reading).await;
-        self.plan.publishers.fetch_sub(1, Ordering::Relaxed);
+        self.plan.census.publishers.fetch_sub(1, Ordering::Relaxed);
         let publisher = self.end_publisher(&slot);
         self.publishers.borrow_mut()[place] = None;
         let failure = self.failures.borrow_mut().remove(&place);
@@ -281,7 +281,7 @@ impl Thread {
     pub fn end_publisher(&self, slot: &Slot) -> Option<Publisher> {
         let publisher = slot.publisher.borrow_mut().take()?;
         if !publisher.is_done() {
-            self.plan.publishing.fetch_sub(1, Ordering::Relaxed);
+            self.plan.census.publishing.fetch_sub(1, Ordering::Relaxed);
         }
         publisher.count_unsent(&self.plan, &mut self.recorder.borrow_mut());
         Some(publisher)

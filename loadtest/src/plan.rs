@@ -58,6 +58,15 @@ pub struct Plan {
     pub measured_from: Vec<AtomicU64>,
     /// What there is to play; the first is steady.
     pub shares: Vec<Share>,
+    /// How many there are of what, over all threads.
+    pub census: Census,
+    /// Told to all threads: end now.
+    pub stop: AtomicBool,
+}
+
+/// How many peers do what now.
+#[derive(Debug, Default)]
+pub struct Census {
     /// Connections that publish or play.
     pub open: AtomicU64,
     /// Publishers among them.
@@ -70,8 +79,6 @@ pub struct Plan {
     pub ended: AtomicU64,
     /// Publishers among them.
     pub publishers_ended: AtomicU64,
-    /// Told to all threads: end now.
-    pub stop: AtomicBool,
 }
 
 impl Plan {

@@ -153,6 +153,7 @@ mod tests {
     use crate::media::synthetic::{self, Pattern};
     use crate::media::type_id;
     use crate::pace::Pace;
+    use crate::plan::Census;
     use crate::schedule::Timetable;
 
     /// Two streams, measured from message 20 on.
@@ -173,12 +174,7 @@ mod tests {
             sent: numbers(50),
             measured_from: numbers(20),
             shares: Vec::new(),
-            open: AtomicU64::new(0),
-            publishers: AtomicU64::new(0),
-            publishing: AtomicU64::new(0),
-            lacking: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
-            publishers_ended: AtomicU64::new(0),
+            census: Census::default(),
             stop: AtomicBool::new(false),
         }
     }

@@ -17,7 +17,7 @@ use crate::clock::{machine, now_us};
 use crate::gather::{BrokenOff, Gathering};
 use crate::input::{BadInput, media, pin, ports_per_source, raise_file_limit, resolve};
 use crate::persona::cast::Cast;
-use crate::plan::{Part, Plan};
+use crate::plan::{Census, Part, Plan};
 use crate::process;
 use crate::report::{PersonaShare, Run, RunFacts, ServerUse, Setting, Validity, without_secrets};
 use crate::schedule::Timetable;
@@ -110,12 +110,7 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         sent: (0..streams).map(|_| AtomicU64::new(0)).collect(),
         measured_from: (0..streams).map(|_| AtomicU64::new(u64::MAX)).collect(),
         shares: cast.shares.clone(),
-        open: AtomicU64::new(0),
-        publishers: AtomicU64::new(0),
-        publishing: AtomicU64::new(0),
-        lacking: AtomicU64::new(0),
-        ended: AtomicU64::new(0),
-        publishers_ended: AtomicU64::new(0),
+        census: Census::default(),
         stop: AtomicBool::new(false),
     });
     let started_at_unix_ms =

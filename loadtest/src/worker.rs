@@ -201,7 +201,7 @@ impl Thread {
         match written {
             Ok(Some(again_us)) => Some(again_us),
             Ok(None) => {
-                self.plan.publishing.fetch_sub(1, Ordering::Relaxed);
+                self.plan.census.publishing.fetch_sub(1, Ordering::Relaxed);
                 None
             }
             Err(failure) => {
@@ -233,7 +233,7 @@ impl Thread {
         let players = self.players.borrow();
         let lacking =
             players.iter().flatten().filter(|watch| watch.borrow().lacks(&self.plan)).count() as u64;
-        self.plan.lacking.fetch_add(lacking.wrapping_sub(*told), Ordering::Relaxed);
+        self.plan.census.lacking.fetch_add(lacking.wrapping_sub(*told), Ordering::Relaxed);
         *told = lacking;
     }
 }
