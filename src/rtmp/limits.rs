@@ -39,7 +39,8 @@ pub struct Limits {
 pub struct AmfLimits {
     /// Nesting depth. 32 by default: a stack of that many frames, where real messages have three.
     pub depth_max: usize,
-    /// Values and properties, references counted each time they are resolved. 4,096 by default.
+    /// Values and properties, references counted each time they are resolved. 4,096 by default; and never more than the message has
+    /// bytes.
     pub entries_max: usize,
     /// Bytes of strings and byte arrays, references counted each time they are resolved. 256 KiB by
     /// default.

@@ -30,7 +30,9 @@ impl<'a> Cursor<'a> {
             bytes,
             position: 0,
             depth_left: limits.depth_max,
-            entries_left: limits.entries_max,
+            // Every value and every name of a class's member has a byte of its own, unless a reference repeats it: so this refuses nothing
+            // but references that make much of little, and the work for a message is bounded by its length.
+            entries_left: limits.entries_max.min(bytes.len()),
             bytes_left: limits.bytes_max,
             replaying: false,
         }

@@ -315,6 +315,26 @@ mod tests {
         assert_eq!(decode(&bytes), fault(PeerMisbehaved::AmfBytes));
     }
 
+    /// A message of n bytes is n values at most: an object may be repeated, but not until it is most of the work.
+    #[test]
+    fn references_make_no_more_values_than_the_message_has_bytes() {
+        let array_of = |references: usize| {
+            let mut bytes = b"\x0A\0\0\x04\x00\x0A\0\0\0\x14".to_vec();
+            bytes[3..5].copy_from_slice(&(1 + references as u16).to_be_bytes());
+            bytes.extend([0x05; 20]);
+            bytes.extend(b"\x07\x00\x01".repeat(references));
+            bytes
+        };
+        // Each reference is 22 values (itself, the array and 20 items) of 3 bytes: 22 + 22 n against 30 + 3 n.
+        assert!(decode(&array_of(0)).is_ok());
+        assert_eq!(decode(&array_of(1)), fault(PeerMisbehaved::AmfEntries));
+        // An object with long texts may be repeated a few times.
+        let mut bytes = b"\x0A\0\0\x00\x05\x0A\0\0\0\x04".to_vec();
+        bytes.extend(b"\x02\x00\x08somewhat".repeat(4));
+        bytes.extend(b"\x07\x00\x01".repeat(4));
+        assert!(decode(&bytes).is_ok());
+    }
+
     #[test]
     fn a_declared_count_or_length_reserves_nothing() {
         assert_eq!(decode(b"\x0A\xFF\xFF\xFF\xFF\x05"), fault(PeerMisbehaved::AmfTruncated));
