@@ -250,16 +250,10 @@ pub(super) static TABLES: [Table; 7] = [
                 runtime.session.limits.name_bytes_max
             ),
             number!(
-                "commands_per_second_max",
-                10..=100_000,
-                "Commands of one session",
-                runtime.session.limits.commands_per_second_max
-            ),
-            number!(
-                "tiny_chunks_per_second_max",
-                1000..=100_000_000,
-                "Chunks of one session that carry next to nothing",
-                runtime.session.limits.tiny_chunks_per_second_max
+                "work_per_second_max",
+                10_000..=1_000_000_000,
+                "Work that one session may make, in tiny chunks of some 30 ns; a short media message is 10, a ping 100, a command 500",
+                runtime.session.limits.work_per_second_max
             ),
             number!(
                 "amf_depth_max",

@@ -79,8 +79,12 @@ labelled_errors! {
         } => "control_length", "control message type {type_id} has {len} bytes";
         /// An aggregate's parts do not add up (RTMP 1.0 §7.1.6).
         AggregateMalformed => "aggregate_malformed", "aggregate message is malformed";
-        /// More tiny or header-only chunks a second than any encoder sends.
+        /// The budget of work ran out at a chunk with next to no payload, or none.
         TooManyTinyChunks => "too_many_tiny_chunks", "too many tiny chunks";
+        /// The budget of work ran out at a media or data message, or one that nobody knows.
+        TooManyMessages => "too_many_messages", "too many messages";
+        /// The budget of work ran out at a control message: a ping, a window, an acknowledgement.
+        TooManyControlMessages => "too_many_control_messages", "too many control messages";
         /// An AMF value ends before its end.
         AmfTruncated => "amf_truncated", "AMF value is truncated";
         /// No such AMF marker.
@@ -101,7 +105,7 @@ labelled_errors! {
         CommandBeforeConnect => "command_before_connect", "command came before connect";
         /// A second `connect`.
         ConnectTwice => "connect_twice", "connect was sent twice";
-        /// More commands a second than any client sends.
+        /// The budget of work ran out at a command.
         TooManyCommands => "too_many_commands", "too many commands";
         /// More message streams than allowed.
         TooManyMessageStreams => "too_many_message_streams", "too many message streams";

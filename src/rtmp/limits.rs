@@ -17,12 +17,12 @@ pub struct Limits {
     /// What unfinished messages keep in memory, bytes, all chunk streams together: whole read buffers,
     /// however little of them is wanted. Two of the longest messages by default, 16 MiB.
     pub reassembly_bytes_max: usize,
-    /// Chunks, and parts of aggregates, a second with less than 16 bytes of payload. Chunks of one byte at 100 kbit/s are 12,500 a
-    /// second, which is odd and harmless; ten times that is neither. 50,000 by default, and as many at once: four seconds of such a stream
-    /// that come together after a stall.
-    pub tiny_chunks_per_second_max: u32,
-    /// Commands a second. An encoder sends ten in its first second and then none. 100 by default.
-    pub commands_per_second_max: u32,
+    /// Work a second, in units of one tiny chunk (one with less than 16 bytes of payload), some 30 ns: `session/work.rs` says what each
+    /// kind of message is charged. 60,000 by default, 2 ms of each second, and four times that at once. An encoder's chunks of one byte
+    /// at 100 kbit/s are 12,500 units a second, which is odd and harmless; ten times that is neither. 3,000 of the shortest
+    /// media messages are 30,000 units, a ping 100, a command 500 and more: an encoder sends ten in its first second and then none. Media
+    /// of more than 320 bytes is free.
+    pub work_per_second_max: u32,
     /// Message streams (createStream) a session. 8 by default.
     pub message_streams_max: usize,
     /// Bytes that wait unparsed while a publish or play waits for its answer. 1 MiB by default: two seconds
@@ -53,8 +53,7 @@ impl Default for Limits {
             message_bytes_max: 8 * 1024 * 1024,
             chunk_streams_max: 64,
             reassembly_bytes_max: 16 * 1024 * 1024,
-            tiny_chunks_per_second_max: 50_000,
-            commands_per_second_max: 100,
+            work_per_second_max: 60_000,
             message_streams_max: 8,
             held_bytes_max: 1024 * 1024,
             name_bytes_max: 1024,

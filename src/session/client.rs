@@ -16,7 +16,8 @@
 //! After [`ClientEvent::Closed`] there is no further output. Media is sent and received only between `Ready` and `Closed`;
 //! what a server sends to a player before `Play.Start` is received as well.
 //! # Bounds
-//! Held: the chunk reader's bytes (`Limits`). Written: what the caller sends, and an answer to one message at a time.
+//! Held: the chunk reader's bytes (`Limits`). Written: what the caller sends, and an answer to one message at a time. Work:
+//! `work_per_second_max`, as for a server ([`super::work`]).
 //! # Errors
 //! A server that breaks the protocol ends the session with the same errors as a client would; one that says no ends it with
 //! [`ClientCloseReason::Refused`].

@@ -44,6 +44,7 @@ mod rtmp_url;
 pub mod server;
 pub mod status;
 pub mod stream_key;
+pub mod work;
 
 pub use client::{
     ClientCloseReason, ClientEvent, ClientOutput, ClientSession, ClientSettings, Role, ServerStatus,

@@ -5,20 +5,38 @@ use super::Instant;
 /// Tokens are counted in millionths, so that a rate per second refills exactly once a microsecond.
 const MILLION: u64 = 1_000_000;
 
-/// Allows `per_second` units on average and as many at once: the burst is one second's worth.
+/// Allows `per_second` units on average and `burst` at once.
 ///
 /// Starts full. Holds at most `u32::MAX` million millionths, which fits `u64` with room to add to.
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
     per_second: u32,
+    burst: u32,
     level_millionths: u64,
     refilled_at: Instant,
 }
 
 impl TokenBucket {
-    /// A full bucket.
+    /// A full bucket that holds one second's worth.
     pub fn new(now: Instant, per_second: u32) -> Self {
-        Self { per_second, level_millionths: u64::from(per_second) * MILLION, refilled_at: now }
+        Self::with_burst(now, per_second, per_second)
+    }
+
+    /// A full bucket.
+    pub fn with_burst(now: Instant, per_second: u32, burst: u32) -> Self {
+        Self { per_second, burst, level_millionths: u64::from(burst) * MILLION, refilled_at: now }
+    }
+
+    /// Whole units that can be taken now.
+    pub fn level(&mut self, now: Instant) -> u64 {
+        self.refill(now);
+        self.level_millionths / MILLION
+    }
+
+    /// Whether nothing was taken that has not been refilled: a fresh bucket would do as well.
+    pub fn is_full(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        self.level_millionths == u64::from(self.burst) * MILLION
     }
 
     /// Takes `amount` units; false, and nothing taken, when there are not as many.
@@ -36,11 +54,15 @@ impl TokenBucket {
     }
 
     fn refill(&mut self, now: Instant) {
-        let full = u64::from(self.per_second) * MILLION;
+        // Many messages come with one read.
+        if now <= self.refilled_at {
+            return;
+        }
+        let full = u64::from(self.burst) * MILLION;
         let elapsed_us = u64::try_from((now - self.refilled_at).as_micros()).unwrap_or(u64::MAX);
         let gained = elapsed_us.saturating_mul(u64::from(self.per_second));
         self.level_millionths = self.level_millionths.saturating_add(gained).min(full);
-        self.refilled_at = self.refilled_at.max(now);
+        self.refilled_at = now;
     }
 }
 
@@ -62,6 +84,18 @@ mod tests {
         let much_later = later + Duration::from_secs(3600);
         assert!(!bucket.take(much_later, 11));
         assert!(bucket.take(much_later, 10));
+    }
+
+    #[test]
+    fn the_burst_may_be_more_than_a_second_gives() {
+        let start = Instant::default();
+        let mut bucket = TokenBucket::with_burst(start, 10, 40);
+        assert_eq!((bucket.level(start), bucket.is_full(start)), (40, true));
+        assert!(bucket.take(start, 40) && !bucket.take(start, 1));
+        let later = start + Duration::from_micros(3_999_999);
+        assert_eq!((bucket.level(later), bucket.is_full(later)), (39, false));
+        let full = start + Duration::from_secs(4);
+        assert!(bucket.is_full(full) && bucket.take(full, 40));
     }
 
     #[test]

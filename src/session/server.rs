@@ -19,7 +19,7 @@
 //! Held: the chunk reader's bytes (`Limits`), `held_bytes_max` of input plus one read while a request waits, one
 //! aggregate that is being taken apart, `message_streams_max` keys, the strings of `connect` (`name_bytes_max` each). Written: the
 //! answers to one message at a time; the driver bounds what it has not got rid of yet and closes with `NotReading`.
-//! Work: `commands_per_second_max` commands and pings, `tiny_chunks_per_second_max` chunks.
+//! Work: `work_per_second_max` ([`super::work`]).
 //! # Errors
 //! Every error is the peer's: it gets the `onStatus` or `_error` that the protocol has for it and the session closes with it.
 
@@ -45,7 +45,6 @@ use self::messages::Parsed;
 use super::acknowledgement::Acknowledgements;
 use super::deadlines::Announced;
 use super::incoming::Incoming;
-use super::rate::TokenBucket;
 use super::status::{Activity, code, farewell};
 use super::{
     CloseReason, Event, Instant, Notice, Oddity, Output, Rejection, RequestId, SessionCounters, StreamKey,
@@ -88,7 +87,6 @@ pub struct ServerSession {
     received_at: Instant,
     pinged_at: Instant,
     acknowledgements: Acknowledgements,
-    command_rate: TokenBucket,
 }
 
 enum Phase {
@@ -148,7 +146,6 @@ impl ServerSession {
             received_at: now,
             pinged_at: now,
             acknowledgements: Acknowledgements::default(),
-            command_rate: TokenBucket::new(now, limits.commands_per_second_max),
             settings,
         }
     }

@@ -11,7 +11,7 @@
 //! unfinished messages together by `reassembly_bytes_max`, in bytes that they keep from being freed
 //! (`retained.rs`), and two blocks beside (`scratch.rs`). Input that is not parsed yet is the caller's to
 //! bound, by [`ChunkReader::unparsed_bytes`]. The work for each byte is bounded by counting tiny chunks
-//! ([`ReaderCounters::tiny_chunks`]), which the session limits by time.
+//! ([`ReaderCounters::tiny_chunks`]), of which the session allows so many at a time ([`ChunkReader::allow_tiny_chunks`]).
 //! # Errors
 //! Every error is the peer's fault, and final: everything held is dropped and each later poll gives the same
 //! error.
@@ -53,6 +53,8 @@ pub struct ChunkReader {
     /// with the Abort that ended it.
     unclaimed_bytes: u32,
     failed: Option<PeerMisbehaved>,
+    /// What [`ReaderCounters::tiny_chunks`] may come to.
+    tiny_chunks_max: u64,
     counters: ReaderCounters,
 }
 
@@ -116,6 +118,7 @@ impl ChunkReader {
             copied_bytes: 0,
             unclaimed_bytes: 0,
             failed: None,
+            tiny_chunks_max: u64::MAX,
             counters: ReaderCounters::default(),
         }
     }
@@ -149,6 +152,12 @@ impl ChunkReader {
             self.fail(error);
         }
         outcome
+    }
+
+    /// How many tiny chunks may be read from now on: the next one is `TooManyTinyChunks`. Any number until this is called. One poll may
+    /// go through all that was pushed, so a rate that is only looked at between polls would come too late.
+    pub fn allow_tiny_chunks(&mut self, count: u64) {
+        self.tiny_chunks_max = self.counters.tiny_chunks.saturating_add(count);
     }
 
     /// Bytes that must at least arrive before the message whose chunk was read last can be whole: the rest of
@@ -217,7 +226,7 @@ impl ChunkReader {
                 self.input.advance(len);
                 self.unclaimed_bytes = self.unclaimed_bytes.saturating_add(len as u32);
                 self.counters.headerless_starts += 1;
-                self.on_chunk(0);
+                self.on_chunk(0)?;
                 return Ok(Step::Continue);
             }
         };
@@ -251,7 +260,7 @@ impl ChunkReader {
             if length <= self.chunk_size as usize && length <= self.input.front().len() {
                 // Nearly every message: one chunk, in one buffer.
                 let header = stream.header();
-                self.on_chunk(length);
+                self.on_chunk(length)?;
                 let payload = Payload::from(self.input.take(length));
                 return self.on_message(header, payload, (header_bytes + length) as u32).map(Step::Message);
             }
@@ -261,7 +270,7 @@ impl ChunkReader {
         assembly.add_wire_bytes(header_bytes);
         let left = assembly.left().min(self.chunk_size as usize);
         self.open = Some(OpenChunk { id, left });
-        self.on_chunk(left);
+        self.on_chunk(left)?;
         Ok(Step::Continue)
     }
 
@@ -300,9 +309,15 @@ impl ChunkReader {
         self.on_message(header, payload, wire_bytes).map(Step::Message)
     }
 
-    fn on_chunk(&mut self, payload_bytes: usize) {
+    fn on_chunk(&mut self, payload_bytes: usize) -> Result<(), PeerMisbehaved> {
         self.counters.chunks += 1;
-        self.counters.tiny_chunks += u64::from(payload_bytes < TINY_CHUNK_BYTES);
+        if payload_bytes < TINY_CHUNK_BYTES {
+            if self.counters.tiny_chunks >= self.tiny_chunks_max {
+                return Err(PeerMisbehaved::TooManyTinyChunks);
+            }
+            self.counters.tiny_chunks += 1;
+        }
+        Ok(())
     }
 
     fn on_message(

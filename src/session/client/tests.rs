@@ -239,6 +239,43 @@ fn servers_are_answered_where_they_must_be() {
     assert!((2..=received / 2048 + 1).contains(&acknowledged.len()), "{}", acknowledged.len());
 }
 
+/// A hostile server has the same budget as a hostile client, from the first message on.
+#[test]
+fn a_server_that_floods_is_left() {
+    let floods = [
+        (Control::User(UserControl::PingRequest(1)).to_message(), "too_many_control_messages"),
+        (Control::Acknowledgement(1).to_message(), "too_many_control_messages"),
+        (write::on_bw_done(), "too_many_commands"),
+        (write::on_status(1, "status", "NetStream.Play.Reset", "again"), "too_many_commands"),
+        (
+            Message::new(MessageHeader { timestamp: 0, type_id: type_id::AUDIO, stream_id: 1 }, Bytes::new()),
+            "too_many_messages",
+        ),
+    ];
+    for (flood, label) in floods {
+        for mut script in [Script::new(settings(Role::Play)), Script::ready(Role::Play)] {
+            let mut said = 0;
+            while !script.client.session.is_closed() {
+                script.client.events.clear();
+                script.say(&flood);
+                said += 1;
+                assert!(said <= 60_000, "{label}");
+            }
+            // The last straw may be the chunk that the message is in.
+            let ended = script.client.closed().label();
+            assert!([label, "too_many_tiny_chunks"].contains(&ended), "{label}: {ended}");
+            assert!(said > 100, "{label}: {said}");
+        }
+    }
+    // 3,000 messages a second for a minute are no flood.
+    let mut script = Script::ready(Role::Play);
+    for second in 0..60 {
+        (0..3_000).for_each(|nth| script.media(second * 1_000 + nth / 3));
+        script.client.now = script.client.now + Duration::from_secs(1);
+    }
+    assert!(!script.client.session.is_closed());
+}
+
 #[test]
 fn a_server_that_does_not_say_yes_in_time_is_left() {
     for (steps, stage) in [(0, Stage::Handshake), (1, Stage::Connect), (2, Stage::PublishOrPlay)] {

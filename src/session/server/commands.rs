@@ -9,7 +9,6 @@ use crate::session::{Event, Oddity, PlayRequest, PublishRequest, RequestId, Stre
 impl ServerSession {
     pub(super) fn on_command(&mut self, message: &Message) -> Result<(), Failure> {
         self.counters.commands_in += 1;
-        self.charge_command()?;
         let Command { transaction, kind, .. } = command::parse(message, &self.settings.limits.amf)?;
         let stream_id = message.header.stream_id;
         match kind {

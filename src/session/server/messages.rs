@@ -94,7 +94,6 @@ impl ServerSession {
             }
             Control::Acknowledgement(sequence) => self.counters.acknowledged_by_peer = sequence,
             Control::User(UserControl::PingRequest(stamp)) => {
-                self.charge_command()?;
                 self.send_control(Control::User(UserControl::PingResponse(stamp)));
             }
             Control::User(UserControl::PingResponse(stamp)) => {
@@ -109,13 +108,5 @@ impl ServerSession {
             Control::SetChunkSize(_) | Control::Abort(_) => {}
         }
         Ok(())
-    }
-
-    /// Commands and pings cost us an answer each: they share one rate.
-    pub(super) fn charge_command(&mut self) -> Result<(), PeerMisbehaved> {
-        match self.command_rate.take(self.now, 1) {
-            true => Ok(()),
-            false => Err(PeerMisbehaved::TooManyCommands),
-        }
     }
 }

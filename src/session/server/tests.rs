@@ -2,3 +2,4 @@ mod dialogue;
 mod limits;
 mod peer;
 mod time;
+mod work;

@@ -37,6 +37,24 @@ fn a_length_that_changes_in_the_middle_is_refused() {
     }
 }
 
+/// So many tiny chunks as are allowed, those without payload and those that begin no message included; larger ones are free.
+#[test]
+fn tiny_chunks_are_read_as_far_as_they_are_allowed() {
+    let mut reader = limited(|_| ());
+    let mut peer = Peer::new(Habit::RepeatsField);
+    (0..100).for_each(|_| peer.send(6, header(0, 9, 1), &[0; 16]));
+    (0..4).for_each(|_| peer.send(4, header(0, 8, 1), &[0; 15]));
+    peer.send(4, header(0, 8, 1), &[]);
+    peer.out.extend(b"\xc4\xc4\xc7\xc8");
+    reader.allow_tiny_chunks(9);
+    assert_eq!(feed(&mut reader, &peer.out).unwrap().len(), 107);
+    assert_eq!(reader.counters().tiny_chunks, 9);
+    reader.allow_tiny_chunks(1);
+    assert_eq!(feed(&mut reader, b"\xc4").unwrap().len(), 1);
+    assert_eq!(feed(&mut reader, b"\xc4"), Err(PeerMisbehaved::TooManyTinyChunks));
+    assert_eq!(reader.counters().tiny_chunks, 10);
+}
+
 #[test]
 fn distinct_chunk_streams_are_bounded() {
     let mut reader = limited(|limits| limits.chunk_streams_max = 3);

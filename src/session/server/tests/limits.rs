@@ -8,10 +8,10 @@ use crate::rtmp::amf::Value;
 use crate::rtmp::chunk::ChunkStreamId;
 use crate::rtmp::command::write;
 use crate::rtmp::message::type_id;
-use crate::rtmp::{Control, Message, MessageHeader, Payload, UserControl};
+use crate::rtmp::{Message, MessageHeader, Payload};
 use crate::session::*;
 
-fn message(type_id: u8, stream_id: u32, body: &[u8]) -> Message {
+pub(super) fn message(type_id: u8, stream_id: u32, body: &[u8]) -> Message {
     let payload = Payload::from(Bytes::copy_from_slice(body));
     Message::new(MessageHeader { timestamp: 0, type_id, stream_id }, payload)
 }
@@ -134,73 +134,8 @@ fn message_streams_are_bounded_however_they_are_made() {
     check(&mut peer, "too_many_message_streams", "9 onStatus error NetStream.Publish.Denied");
 }
 
-#[test]
-fn commands_and_pings_share_one_rate() {
-    let mut peer = Peer::connected();
-    let mut said = 0;
-    while !peer.session.is_closed() {
-        match said % 2 {
-            0 => peer.say(&write::call(0, "x", 0.0, &[])),
-            _ => peer.control(Control::User(UserControl::PingRequest(1))),
-        }
-        said += 1;
-        assert!(said <= 101);
-    }
-    assert_eq!(peer.closed().0.label(), "too_many_commands");
-    assert_eq!(said, 100, "connect was the first of 100");
-}
-
-#[test]
-fn tiny_chunks_are_bounded_by_rate() {
-    let mut settings = ServerSettings::default();
-    settings.limits.tiny_chunks_per_second_max = 10_000;
-    let mut peer = Peer::connected_with(settings);
-    peer.say(&publish("key"));
-    peer.accept_publish(peer.publish_request());
-    peer.set_chunk_size(1);
-    // 100 kbit/s of media in one-byte chunks: 12,500 bytes and as many chunks a second would be over, 8,000 are not.
-    for second in 0..10 {
-        for _ in 0..8 {
-            peer.say_on(ChunkStreamId::VIDEO, &media(type_id::VIDEO, second, 1000));
-        }
-        peer.wait(std::time::Duration::from_secs(1));
-    }
-    assert_eq!(peer.media().len(), 80);
-    for _ in 0..12 {
-        peer.say_on(ChunkStreamId::VIDEO, &media(type_id::VIDEO, 0, 1000));
-    }
-    assert_eq!(peer.closed().0.label(), "too_many_tiny_chunks");
-}
-
-/// With the defaults, media in chunks of one byte goes through at 100 kbit/s, and at 1 Mbit/s ends the session within a second.
-#[test]
-fn a_chunk_size_of_one_is_taken_at_100_kbit_and_not_at_ten_times_that() {
-    let publishing = || {
-        let mut peer = Peer::connected_with(ServerSettings::default());
-        peer.say(&publish("key"));
-        peer.accept_publish(peer.publish_request());
-        peer.set_chunk_size(1);
-        peer
-    };
-    let mut odd = publishing();
-    for tenth in 0..300 {
-        odd.say_on(ChunkStreamId::VIDEO, &media(type_id::VIDEO, tenth * 100, 1250));
-        odd.wait(std::time::Duration::from_millis(100));
-    }
-    assert_eq!(odd.media().len(), 300);
-    let mut mean = publishing();
-    let mut tenths = 0;
-    while !mean.session.is_closed() {
-        mean.say_on(ChunkStreamId::VIDEO, &media(type_id::VIDEO, tenths * 100, 12_500));
-        mean.wait(std::time::Duration::from_millis(100));
-        tenths += 1;
-        assert!(tenths <= 10);
-    }
-    assert_eq!(mean.closed().0.label(), "too_many_tiny_chunks");
-}
-
 /// An aggregate of video messages without a body, and of one with `last_bytes`.
-fn aggregate(parts: usize, last_bytes: u8) -> Message {
+pub(super) fn aggregate(parts: usize, last_bytes: u8) -> Message {
     let mut body = BytesMut::new();
     for n in 1..=parts {
         let len = if n == parts { last_bytes } else { 0 };
@@ -209,24 +144,6 @@ fn aggregate(parts: usize, last_bytes: u8) -> Message {
         body.put_u32(11 + u32::from(len));
     }
     message(type_id::AGGREGATE, 1, &body)
-}
-
-#[test]
-fn aggregates_are_no_way_around_the_bound_on_tiny_chunks() {
-    let mut settings = ServerSettings::default();
-    settings.limits.tiny_chunks_per_second_max = 1000;
-    let mut peer = Peer::connected_with(settings);
-    peer.say(&publish("key"));
-    peer.accept_publish(peer.publish_request());
-    peer.set_chunk_size(1 << 20);
-    for _ in 0..10 {
-        peer.say_on(ChunkStreamId::VIDEO, &aggregate(900, 16));
-        peer.wait(std::time::Duration::from_secs(1));
-    }
-    assert_eq!(peer.media().len(), 9000);
-    peer.say_on(ChunkStreamId::VIDEO, &aggregate(900, 16));
-    peer.say_on(ChunkStreamId::VIDEO, &aggregate(200, 16));
-    assert_eq!(peer.closed().0.label(), "too_many_tiny_chunks");
 }
 
 #[test]
