@@ -283,11 +283,47 @@ pub(super) static TABLES: [Table; 7] = [
                 "prefix_connections_max",
                 1..=1_000_000,
                 "Connections of one network: an IPv4 /24 or an IPv6 /48",
-                runtime.prefix_connections_max
+                runtime.network.connections_max
+            ),
+            number!(
+                "address_pending_max",
+                1..=1_000_000,
+                "Connections of one address that neither publish nor play",
+                runtime.address.pending_max
+            ),
+            number!(
+                "prefix_pending_max",
+                1..=1_000_000,
+                "Connections of one network that neither publish nor play",
+                runtime.network.pending_max
+            ),
+            number!(
+                "address_accepts_per_second_max",
+                1..=100_000_000,
+                "New connections of one address; ten times as many at once",
+                runtime.address.accepts_per_second_max
+            ),
+            number!(
+                "prefix_accepts_per_second_max",
+                1..=100_000_000,
+                "New connections of one network; ten times as many at once",
+                runtime.network.accepts_per_second_max
+            ),
+            number!(
+                "address_failures_per_second_max",
+                1..=100_000_000,
+                "Connections of one address that end unpublished and unplayed, or for an offence; beyond it no new ones are taken",
+                runtime.address.failures_per_second_max
+            ),
+            number!(
+                "prefix_failures_per_second_max",
+                1..=100_000_000,
+                "The same of one network",
+                runtime.network.failures_per_second_max
             ),
             Key {
                 name: "trusted",
-                about: "Networks whose connections are not counted against prefix_connections_max",
+                about: "Networks that the bounds of addresses and networks do not hold for",
                 kind: Kind::List {
                     allowed: NETWORK,
                     read: |config| config.runtime.trusted.iter().map(IpNet::to_string).collect(),

@@ -10,6 +10,7 @@ use tracing::{Span, debug, error, info_span, warn};
 use super::connection::Connection;
 use super::core::{Core, CoreRef};
 use super::observe::ConnectionId;
+use super::prefixes::Refused;
 use super::{entropy, listener, op};
 use crate::session::ServerSession;
 
@@ -76,6 +77,18 @@ impl Core {
     }
 }
 
+impl Core {
+    /// Counted each time, told once a minute for each prefix: a flood must not fill the log.
+    fn on_refused(&mut self, peer: SocketAddr, refused: &Refused) {
+        let (core, bound, prefix) = (self.id.0, refused.label(), refused.prefix);
+        self.count("refused", bound);
+        if refused.is_news {
+            warn!(core, bound, %prefix, "refuses connections of a prefix: raise limits.{bound} or trust it, if it means no harm");
+        }
+        debug!(core, bound, %peer, "refused");
+    }
+}
+
 /// An IPv4 peer of a listener for both families comes as `::ffff:a.b.c.d`: limits, trust and logs must see its own address.
 fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
@@ -96,12 +109,14 @@ impl Core {
             debug!(core = self.id.0, %peer, "refused: too many connections");
             return None;
         }
-        let Some(place) = self.shared.prefixes.place(peer.ip()) else {
-            self.count("refused", "prefix_connections_max");
-            debug!(core = self.id.0, %peer, "refused: too many connections from its network");
-            return None;
-        };
         let now = self.now();
+        let place = match self.shared.prefixes.admit(now, peer.ip()) {
+            Ok(place) => place,
+            Err(refused) => {
+                self.on_refused(peer, &refused);
+                return None;
+            }
+        };
         let id = self.shared.new_connection_id();
         let session = ServerSession::new(now, self.shared.session_settings.clone(), entropy::draw(now));
         Some(Connection::new(id, socket, peer, place, now, session, span(id, peer)))

@@ -28,6 +28,7 @@ use super::rate::Rate;
 use super::signal::Signal;
 use super::socket;
 use crate::hub::{ConnectionRef, PublisherKey, SubscriberKey};
+use crate::rtmp::{Error, PeerMisbehaved};
 use crate::session::{CloseReason, Instant, PublishRequest, ServerSession, StreamKey};
 
 /// Answers that may wait unwritten, bytes: a peer that asks and never reads is cut off.
@@ -291,6 +292,26 @@ impl Connection {
     pub(crate) fn acknowledge_at_read(&self) {
         if let Err(error) = socket::acknowledge_at_read(&self.socket) {
             debug!(parent: &self.span, %error, "quick acknowledgement");
+        }
+    }
+
+    /// Whether it failed, as admission sees it: it ends without having published or played, and not for a reason of ours, or for an offence.
+    pub(crate) fn has_failed(&self, reason: &CloseReason) -> bool {
+        match reason {
+            CloseReason::Kicked
+            | CloseReason::Drained
+            | CloseReason::Replaced
+            | CloseReason::Hopeless
+            | CloseReason::Overload
+            | CloseReason::Fault => false,
+            CloseReason::Rejected { .. } => true,
+            _ if self.role == Role::Pending => true,
+            // What a cut in the network looks like is no offence.
+            CloseReason::Error(Error::PeerMisbehaved(
+                PeerMisbehaved::Deadline(_) | PeerMisbehaved::NotReading,
+            )) => false,
+            CloseReason::Error(Error::PeerMisbehaved(_)) => true,
+            CloseReason::Error(_) | CloseReason::Eof | CloseReason::Reset | CloseReason::Io => false,
         }
     }
 

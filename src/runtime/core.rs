@@ -255,6 +255,9 @@ impl Core {
             self.counts.reassembly_bytes.saturating_sub(connection.counted_bytes as u64);
         self.counts.closed += 1;
         let reason = connection.close_reason.take().unwrap_or(CloseReason::Io);
+        if connection.has_failed(&reason) {
+            connection.place.fail(self.now());
+        }
         self.count("close_reason", reason.label());
         self.log_summary(&connection, &reason);
         self.end_if_stopped();

@@ -44,4 +44,4 @@ pub use engine::{Engine, Report, StartError, start};
 pub use handle::{CoreAnswer, Handle};
 pub use names::NameHasher;
 pub use pages::use_small_pages;
-pub use settings::{App, Placement, RuntimeSettings};
+pub use settings::{App, Placement, PrefixLimits, RuntimeSettings};

@@ -1,113 +1,311 @@
-//! Connections by address prefix: one network must not take all the places.
+//! Admission by address: no network takes all the places, and none keeps the engine busy with coming and failing.
 //!
-//! Counted on accept and close, on all cores together; never touched on a message.
+//! Each address is looked at twice: as an *address* (IPv4 /32, IPv6 /64: one line, one subscriber or one NAT) and as a *network* (IPv4
+//! /24, IPv6 /48: the smallest block that is routed on its own, what one site is given). For each there are bounds on connections, on
+//! those that neither publish nor play yet (*pending*), on new ones a second, and on failures a second. Counted on all cores together, on
+//! accept, publish, play, stop and close; never touched on a message. Networks that the operator trusts are not counted at all.
+//!
+//! A connection has *failed* when it ends without having published or played, or for an offence; who calls [`Place::fail`] says so.
+//! Failures do not close anything: while a prefix has used up its failures, no new connection of it is taken. One that succeeds costs
+//! nothing, so those behind a NAT whose encoders work come in as soon as the bucket has a drop again.
 //! # Bounds
-//! One entry a prefix that has connections, so never more than connections.
+//! One entry a prefix and table with connections, so never more than connections; and at most [`REMEMBERED_MAX`] a table of those that have
+//! none any more and whose buckets are not full yet: 3 MB in both. Beyond it the less used half is forgotten: whoever commands more
+//! prefixes than that could begin afresh with each anyway, and nobody else pays for it. The bound by core holds against him
+//! (`core_connections_max`).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// What counts as one network, IPv4: the smallest block that is routed on its own.
-const IPV4_BITS: u8 = 24;
-/// The same for IPv6: what one site is given.
-const IPV6_BITS: u8 = 48;
+use super::settings::PrefixLimits;
+use crate::session::Instant;
+use crate::session::rate::TokenBucket;
 
-/// Counts connections by prefix and refuses those over the limit.
+/// Prefixes without connections that are remembered for their buckets, in each table.
+pub(crate) const REMEMBERED_MAX: usize = 16 * 1024;
+
+/// What was not used for so long may be used at once, seconds: everybody behind a NAT comes back at once when a network was away.
+pub(crate) const SECONDS_AT_ONCE: u32 = 10;
+
+/// A prefix that is refused again and again is told of in the log once in so long.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// How much of an address counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Width {
+    /// IPv4 /32, IPv6 /64.
+    Address,
+    /// IPv4 /24, IPv6 /48.
+    Network,
+}
+
+impl Width {
+    fn prefix_of(self, address: IpAddr) -> IpNet {
+        let (ipv4_bits, ipv6_bits) = match self {
+            Self::Address => (32, 64),
+            Self::Network => (24, 48),
+        };
+        // The lengths are within their families' bounds, so neither can fail.
+        match address {
+            IpAddr::V4(v4) => IpNet::V4(Ipv4Net::new_assert(v4, ipv4_bits).trunc()),
+            IpAddr::V6(v6) => IpNet::V6(Ipv6Net::new_assert(v6, ipv6_bits).trunc()),
+        }
+    }
+}
+
+/// Which bound was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound {
+    Connections,
+    Pending,
+    Accepts,
+    Failures,
+}
+
+/// Why a connection was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) width: Width,
+    pub(crate) bound: Bound,
+    pub(crate) prefix: IpNet,
+    /// Whether this is news: the log was not told of this prefix of late.
+    pub(crate) is_news: bool,
+}
+
+impl Refused {
+    /// The name of the key that sets the bound, and the kind in `/metrics`.
+    pub(crate) fn label(&self) -> &'static str {
+        match (self.width, self.bound) {
+            (Width::Address, Bound::Connections) => "address_connections_max",
+            (Width::Address, Bound::Pending) => "address_pending_max",
+            (Width::Address, Bound::Accepts) => "address_accepts_per_second_max",
+            (Width::Address, Bound::Failures) => "address_failures_per_second_max",
+            (Width::Network, Bound::Connections) => "prefix_connections_max",
+            (Width::Network, Bound::Pending) => "prefix_pending_max",
+            (Width::Network, Bound::Accepts) => "prefix_accepts_per_second_max",
+            (Width::Network, Bound::Failures) => "prefix_failures_per_second_max",
+        }
+    }
+}
+
+/// Counts by prefix, and refuses what is over the bounds.
 #[derive(Debug)]
 pub(crate) struct Prefixes {
-    counts: Mutex<HashMap<IpNet, usize>>,
-    connections_max: usize,
+    tables: Mutex<[Table; 2]>,
     trusted: Vec<IpNet>,
 }
 
 /// The place of one connection; dropping it gives the place back.
 #[derive(Debug)]
-pub(crate) struct Place {
-    counted: Option<(Arc<Prefixes>, IpNet)>,
+pub(crate) struct Place(Option<Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    prefixes: Arc<Prefixes>,
+    address: IpAddr,
+    is_pending: bool,
+}
+
+#[derive(Debug)]
+struct Table {
+    width: Width,
+    limits: PrefixLimits,
+    entries: HashMap<IpNet, Entry>,
+    /// Entries without connections.
+    remembered: usize,
+    /// The latest time that anybody told.
+    now: Instant,
+}
+
+#[derive(Debug)]
+struct Entry {
+    connections: usize,
+    pending: usize,
+    accepts: TokenBucket,
+    failures: TokenBucket,
+    told_at: Option<Instant>,
 }
 
 impl Prefixes {
-    /// `connections_max` for each prefix; addresses in `trusted` are not counted.
-    pub(crate) fn new(connections_max: usize, trusted: Vec<IpNet>) -> Arc<Self> {
-        Arc::new(Self { counts: Mutex::default(), connections_max, trusted })
+    /// The bounds of an address and of a network; addresses in `trusted` are not counted.
+    pub(crate) fn new(address: PrefixLimits, network: PrefixLimits, trusted: Vec<IpNet>) -> Arc<Self> {
+        let tables = [Table::new(Width::Address, address), Table::new(Width::Network, network)];
+        Arc::new(Self { tables: Mutex::new(tables), trusted })
     }
 
-    /// A place for a connection of this address, unless its network has too many.
-    pub(crate) fn place(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    /// A place for a new connection of this address, which is pending.
+    ///
+    /// # Errors
+    /// The first bound that it would exceed. Then nothing is counted.
+    pub(crate) fn admit(self: &Arc<Self>, now: Instant, address: IpAddr) -> Result<Place, Refused> {
         if self.trusted.iter().any(|trusted| trusted.contains(&address)) {
-            return Some(Place { counted: None });
+            return Ok(Place(None));
         }
-        let prefix = prefix_of(address);
-        let mut counts = self.counts();
-        let count = counts.entry(prefix).or_default();
-        if *count >= self.connections_max {
-            return None;
+        let mut tables = self.tables();
+        for table in tables.iter_mut() {
+            table.now = table.now.max(now);
+            table.check(address)?;
         }
-        *count += 1;
-        Some(Place { counted: Some((self.clone(), prefix)) })
+        tables.iter_mut().for_each(|table| table.enter(address));
+        Ok(Place(Some(Counted { prefixes: self.clone(), address, is_pending: true })))
     }
 
-    fn counts(&self) -> MutexGuard<'_, HashMap<IpNet, usize>> {
+    fn tables(&self) -> MutexGuard<'_, [Table; 2]> {
         // A panic under the lock cannot leave a count half changed.
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// The connection publishes or plays, and is pending no longer; or it does neither any more. That may exceed the bound, which is only
+    /// looked at when somebody new comes.
+    pub(crate) fn set_pending(&mut self, is_pending: bool) {
+        let Some(counted) = &mut self.0 else { return };
+        if counted.is_pending == is_pending {
+            return;
+        }
+        counted.is_pending = is_pending;
+        for table in counted.prefixes.tables().iter_mut() {
+            table.with_entry(counted.address, |entry| match is_pending {
+                true => entry.pending += 1,
+                false => entry.pending = entry.pending.saturating_sub(1),
+            });
+        }
+    }
+
+    /// The connection has failed.
+    pub(crate) fn fail(&self, now: Instant) {
+        let Some(counted) = &self.0 else { return };
+        for table in counted.prefixes.tables().iter_mut() {
+            table.now = table.now.max(now);
+            let now = table.now;
+            // When none is left there is none to take.
+            table.with_entry(counted.address, |entry| _ = entry.failures.take(now, 1));
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some((prefixes, prefix)) = &self.counted else { return };
-        let mut counts = prefixes.counts();
-        if let Some(count) = counts.get_mut(prefix) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(prefix);
+        let Some(counted) = &self.0 else { return };
+        for table in counted.prefixes.tables().iter_mut() {
+            table.leave(counted.address, counted.is_pending);
+        }
+    }
+}
+
+impl Table {
+    fn new(width: Width, limits: PrefixLimits) -> Self {
+        Self { width, limits, entries: HashMap::new(), remembered: 0, now: Instant::default() }
+    }
+
+    fn check(&mut self, address: IpAddr) -> Result<(), Refused> {
+        let (now, width, prefix) = (self.now, self.width, self.width.prefix_of(address));
+        // Whom nobody knows is within all bounds: each of them allows one.
+        let Some(entry) = self.entries.get_mut(&prefix) else { return Ok(()) };
+        let bound = if entry.failures.level(now) == 0 {
+            Bound::Failures
+        } else if entry.connections >= self.limits.connections_max {
+            Bound::Connections
+        } else if entry.pending >= self.limits.pending_max {
+            Bound::Pending
+        } else if entry.accepts.level(now) == 0 {
+            Bound::Accepts
+        } else {
+            return Ok(());
+        };
+        let is_news = entry.told_at.is_none_or(|told_at| now - told_at >= TELL_EVERY);
+        if is_news {
+            entry.told_at = Some(now);
+        }
+        Err(Refused { width, bound, prefix, is_news })
+    }
+
+    /// A connection comes for which [`Table::check`] found room.
+    fn enter(&mut self, address: IpAddr) {
+        let (now, prefix) = (self.now, self.width.prefix_of(address));
+        let limits = &self.limits;
+        let bucket = |per_second: u32| {
+            TokenBucket::with_burst(now, per_second, per_second.saturating_mul(SECONDS_AT_ONCE))
+        };
+        let entry = self.entries.entry(prefix).or_insert_with(|| {
+            self.remembered += 1;
+            Entry {
+                connections: 0,
+                pending: 0,
+                accepts: bucket(limits.accepts_per_second_max),
+                failures: bucket(limits.failures_per_second_max),
+                told_at: None,
+            }
+        });
+        self.remembered -= usize::from(entry.connections == 0);
+        entry.connections += 1;
+        entry.pending += 1;
+        let _ = entry.accepts.take(now, 1);
+    }
+
+    fn leave(&mut self, address: IpAddr, is_pending: bool) {
+        let (now, prefix) = (self.now, self.width.prefix_of(address));
+        let Some(entry) = self.entries.get_mut(&prefix) else { return };
+        entry.connections = entry.connections.saturating_sub(1);
+        entry.pending = entry.pending.saturating_sub(usize::from(is_pending));
+        if entry.connections > 0 {
+            return;
+        }
+        if entry.is_fresh(now) {
+            self.entries.remove(&prefix);
+            return;
+        }
+        self.remembered += 1;
+        if self.remembered > REMEMBERED_MAX {
+            self.forget();
+        }
+    }
+
+    fn with_entry(&mut self, address: IpAddr, change: impl FnOnce(&mut Entry)) {
+        // A place has its entries until it is given back.
+        if let Some(entry) = self.entries.get_mut(&self.width.prefix_of(address)) {
+            change(entry);
+        }
+    }
+
+    /// Forgets who has no connections and full buckets, and of the others without connections those that used the least, until no more
+    /// than half of [`REMEMBERED_MAX`] are left. So the table is gone through once in as many closes at most.
+    fn forget(&mut self) {
+        let now = self.now;
+        let mut spent: Vec<(u64, IpNet)> = Vec::with_capacity(self.remembered);
+        for (prefix, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.connections == 0) {
+            spent.push((entry.spent(now), *prefix));
+        }
+        let excess = spent.len().saturating_sub(REMEMBERED_MAX / 2);
+        if let Some(last) = excess.checked_sub(1) {
+            spent.select_nth_unstable_by_key(last, |(spent, _)| *spent);
+        }
+        self.remembered = spent.len();
+        for (nth, (spent, prefix)) in spent.into_iter().enumerate() {
+            if nth < excess || spent == 0 {
+                self.entries.remove(&prefix);
+                self.remembered -= 1;
             }
         }
     }
 }
 
-fn prefix_of(address: IpAddr) -> IpNet {
-    // The lengths are within their families' bounds, so neither can fail.
-    match address {
-        IpAddr::V4(v4) => IpNet::V4(Ipv4Net::new_assert(v4, IPV4_BITS).trunc()),
-        IpAddr::V6(v6) => IpNet::V6(Ipv6Net::new_assert(v6, IPV6_BITS).trunc()),
+impl Entry {
+    /// Whether one that is made anew would do as well.
+    fn is_fresh(&mut self, now: Instant) -> bool {
+        self.accepts.is_full(now) && self.failures.is_full(now)
+    }
+
+    /// How much of the more used bucket is gone, of a million.
+    fn spent(&mut self, now: Instant) -> u64 {
+        self.accepts.spent_millionths(now).max(self.failures.spent_millionths(now))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn address(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    /// A network fills up without touching its neighbours, and a place given back is free again.
-    #[test]
-    fn a_network_has_so_many_places() {
-        let prefixes = Prefixes::new(2, Vec::new());
-        let first = prefixes.place(address("203.0.113.1")).unwrap();
-        let _second = prefixes.place(address("203.0.113.200")).unwrap();
-        assert!(prefixes.place(address("203.0.113.7")).is_none());
-        assert!(prefixes.place(address("203.0.114.7")).is_some());
-        drop(first);
-        assert!(prefixes.place(address("203.0.113.7")).is_some());
-        let _v6 = [prefixes.place(address("2001:db8:1::1")), prefixes.place(address("2001:db8:1:ffff::1"))];
-        assert!(prefixes.place(address("2001:db8:1:2::1")).is_none());
-        assert!(prefixes.place(address("2001:db8:2::1")).is_some());
-    }
-
-    /// Trusted networks are not counted, and nothing is kept of those that left.
-    #[test]
-    fn trusted_networks_are_free() {
-        let prefixes = Prefixes::new(1, vec!["127.0.0.0/8".parse().unwrap()]);
-        let places: Vec<_> = (0..9).map(|_| prefixes.place(address("127.0.0.1")).unwrap()).collect();
-        assert!(prefixes.counts().is_empty());
-        drop(places);
-        drop(prefixes.place(address("192.0.2.1")));
-        assert!(prefixes.counts().is_empty());
-    }
-}
+mod tests;

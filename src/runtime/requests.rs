@@ -9,7 +9,7 @@ use tracing::{debug, info};
 
 use super::answers::codec_list;
 use super::buffer::BufferSize;
-use super::connection::{Activity, Connection, ConnectionKey, MOVE_TIME_MAX, Playing};
+use super::connection::{Activity, Connection, ConnectionKey, MOVE_TIME_MAX, Phase, Playing};
 use super::core::Core;
 use super::observe::Role;
 use super::socket;
@@ -67,6 +67,7 @@ impl Core {
                     debug!(parent: &connection.span, %error, "publisher's socket options");
                 }
                 connection.role = Role::Publisher;
+                connection.place.set_pending(false);
                 connection.stream = Some(stream.clone());
                 connection.reading.buffer_size = BufferSize::PUBLISHER;
                 info!(
@@ -121,6 +122,7 @@ impl Core {
             "plays"
         );
         connection.role = Role::Player;
+        connection.place.set_pending(false);
         connection.stream = Some(stream.clone());
         let playing = Playing { since: now, stream_id: request.stream_id, subscriber, key: stream };
         match &mut connection.activity {
@@ -135,7 +137,7 @@ impl Core {
     pub(crate) fn stop(&mut self, key: ConnectionKey, stream_id: Option<u32>, now: Instant) {
         let Some(connection) = self.connection(key) else { return };
         match std::mem::replace(&mut connection.activity, Activity::None) {
-            Activity::None => {}
+            Activity::None => return,
             Activity::Publishing { publisher, .. } => {
                 let codecs = self.hub.publisher(publisher).map(|view| codec_list(view.ingest().tracks()));
                 self.hub.unpublish(now, publisher);
@@ -165,6 +167,12 @@ impl Core {
                 }
             }
             Activity::Moving { request, .. } => self.shared.directory.lost(&request.address.key),
+        }
+        if let Some(connection) = self.connection(key)
+            && connection.phase == Phase::Open
+            && matches!(connection.activity, Activity::None)
+        {
+            connection.place.set_pending(true);
         }
         self.pump_hub();
     }

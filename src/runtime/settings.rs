@@ -34,8 +34,10 @@ pub struct RuntimeSettings {
     pub core_reassembly_bytes_max: usize,
     /// Connections of a core.
     pub core_connections_max: usize,
-    /// Connections of one network: an IPv4 /24 or an IPv6 /48.
-    pub prefix_connections_max: usize,
+    /// Bounds of one address: an IPv4 /32 or an IPv6 /64.
+    pub address: PrefixLimits,
+    /// Bounds of one network: an IPv4 /24 or an IPv6 /48.
+    pub network: PrefixLimits,
     /// Networks that are not counted: the operator's own.
     pub trusted: Vec<IpNet>,
 }
@@ -54,13 +56,59 @@ impl Default for RuntimeSettings {
             inbox_bytes_max: 32 * 1024 * 1024,
             core_reassembly_bytes_max: 256 * 1024 * 1024,
             core_connections_max: 20_000,
-            prefix_connections_max: 1_000,
+            address: PrefixLimits::ADDRESS,
+            network: PrefixLimits::NETWORK,
             trusted: vec![
                 Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
                 Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
             ],
         }
     }
+}
+
+/// Bounds of the connections of one prefix, on all cores together.
+///
+/// # Defaults
+/// Sized for carrier NAT, the densest place that honest encoders come from. Carriers give each subscriber a block of ports; with blocks as
+/// small as 64, one address of 64,512 ports serves 1,008 subscribers. At a mass event one in twenty of them sends: **50 encoders** an
+/// address. Their connections are doubled for up to 12 s after a cut, until the old ones are found dead: 100.
+///
+/// | | an address | a network | why |
+/// |---|---:|---:|---|
+/// | connections | 250 | 1,000 | 2.5 times those 100; 256 addresses of a /24 at one sender in 250 subscribers |
+/// | pending | 100 | 500 | an honest one is pending for some five round trips, a second over mobile networks: all 50 twice |
+/// | accepts a second (ten times that at once) | 20 | 100 | all 50 come back at once four times; one in five cannot publish and tries each half second |
+/// | failures a second (ten times that at once) | 5 | 25 | of the 50, ten with a wrong key try every two seconds |
+///
+/// A venue, a relay or a load balancer with more behind one address belongs into `trusted`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefixLimits {
+    /// Connections.
+    pub connections_max: usize,
+    /// Connections that neither publish nor play.
+    pub pending_max: usize,
+    /// New connections a second.
+    pub accepts_per_second_max: u32,
+    /// Connections a second that end without having published or played, or for an offence: beyond it no new ones are taken.
+    pub failures_per_second_max: u32,
+}
+
+impl PrefixLimits {
+    /// The defaults of an address.
+    pub const ADDRESS: Self = Self {
+        connections_max: 250,
+        pending_max: 100,
+        accepts_per_second_max: 20,
+        failures_per_second_max: 5,
+    };
+
+    /// The defaults of a network.
+    pub const NETWORK: Self = Self {
+        connections_max: 1_000,
+        pending_max: 500,
+        accepts_per_second_max: 100,
+        failures_per_second_max: 25,
+    };
 }
 
 /// Settings of one app.

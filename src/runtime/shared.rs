@@ -73,7 +73,7 @@ impl Shared {
             inboxes: Inboxes::new(cores, settings.inbox_bytes_max),
             directory: Directory::new(cores, settings.placement),
             names,
-            prefixes: Prefixes::new(settings.prefix_connections_max, settings.trusted.clone()),
+            prefixes: Prefixes::new(settings.address, settings.network, settings.trusted.clone()),
             published: (0..cores).map(|_| Published::default()).collect(),
             publishers: AtomicUsize::new(0),
             next_connection_id: AtomicU64::new(1),

@@ -39,6 +39,13 @@ impl TokenBucket {
         self.level_millionths == u64::from(self.burst) * MILLION
     }
 
+    /// How much of the bucket is gone, of a million.
+    pub fn spent_millionths(&mut self, now: Instant) -> u64 {
+        self.refill(now);
+        let full = u64::from(self.burst) * MILLION;
+        (full - self.level_millionths).div_ceil(u64::from(self.burst).max(1))
+    }
+
     /// Takes `amount` units; false, and nothing taken, when there are not as many.
     #[must_use]
     pub fn take(&mut self, now: Instant, amount: u64) -> bool {
@@ -94,6 +101,7 @@ mod tests {
         assert!(bucket.take(start, 40) && !bucket.take(start, 1));
         let later = start + Duration::from_micros(3_999_999);
         assert_eq!((bucket.level(later), bucket.is_full(later)), (39, false));
+        assert_eq!(bucket.spent_millionths(start + Duration::from_secs(1)), 1, "time does not step back");
         let full = start + Duration::from_secs(4);
         assert!(bucket.is_full(full) && bucket.take(full, 40));
     }

@@ -180,7 +180,7 @@ impl ServerSession {
         }
     }
 
-    /// Bytes of input that the session keeps alive: unparsed ones, unfinished messages, and what is left of an aggregate.
+    /// Bytes that the session keeps alive: unparsed input, unfinished messages, what is left of an aggregate, the handshake.
     pub fn retained_bytes(&self) -> usize {
         self.incoming.retained_bytes()
     }
