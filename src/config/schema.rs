@@ -280,6 +280,18 @@ pub(super) static TABLES: [Table; 7] = [
                 runtime.core_connections_max
             ),
             number!(
+                "pre_publish_bytes_max",
+                MIB..=64 * GIB,
+                "Memory of a core's connections that neither publish nor play; beyond it the greediest of them go",
+                runtime.pre_publish_bytes_max
+            ),
+            number!(
+                "address_connections_max",
+                1..=1_000_000,
+                "Connections of one address: an IPv4 /32 or an IPv6 /64",
+                runtime.address.connections_max
+            ),
+            number!(
                 "prefix_connections_max",
                 1..=1_000_000,
                 "Connections of one network: an IPv4 /24 or an IPv6 /48",

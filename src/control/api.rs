@@ -19,7 +19,7 @@
 //! {"connections": [{"id": "17", "peer": "192.0.2.7:50412", "core": 0, "role": "publisher", "app": "live",
 //!   "name": "test", "name_hash": "9f86d081", "flash_ver": "FMLE/3.0 (compatible; Lavf59.27.100)",
 //!   "bits_in_per_second": 3012000, "bits_out_per_second": 0, "bytes_in": 9412345, "bytes_out": 3500, "messages_in": 4711,
-//!   "messages_out": 0, "dropped": 0, "uptime_seconds": 25.4, "codecs": "avc1.64001f,mp4a.40.2",
+//!   "messages_out": 0, "dropped": 0, "held_bytes": 0, "uptime_seconds": 25.4, "codecs": "avc1.64001f,mp4a.40.2",
 //!   "resolution": {"width": 1280, "height": 720}}], "stalled_cores": []}
 //! ```
 //! Ids are strings, as they may use all 64 bits and many JSON readers keep 53. `role` is `pending`, `publisher` or `player`.
@@ -172,6 +172,7 @@ struct Connection {
     messages_in: u64,
     messages_out: u64,
     dropped: u64,
+    held_bytes: u64,
     uptime_seconds: f64,
     codecs: String,
     resolution: Option<Resolution>,
@@ -231,6 +232,7 @@ impl From<ConnectionInfo> for Connection {
             messages_in: info.messages_in,
             messages_out: info.messages_out,
             dropped: info.dropped,
+            held_bytes: info.held_bytes,
             uptime_seconds: info.uptime_seconds,
             codecs: info.codecs,
             resolution: resolution(info.resolution),

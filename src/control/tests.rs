@@ -126,6 +126,7 @@ fn connection(core: u16, id: u64, role: Role) -> ConnectionInfo {
         messages_in: 5,
         messages_out: 6,
         dropped: 7,
+        held_bytes: 9,
         uptime_seconds: 8.0,
         codecs: String::new(),
         resolution: None,
@@ -263,7 +264,7 @@ fn connections_come_in_the_documented_shape_and_once_each() {
             "id": "18446744073709551615", "peer": "[2001:db8::1]:50000", "core": 0, "role": "publisher", "app": "live",
             "name": "a", "name_hash": "0badcafe", "flash_ver": "FMLE/3.0 \"x\"\n", "bits_in_per_second": 1,
             "bits_out_per_second": 2, "bytes_in": 3, "bytes_out": 4, "messages_in": 5, "messages_out": 6, "dropped": 7,
-            "uptime_seconds": 8.0, "codecs": "", "resolution": null
+            "held_bytes": 9, "uptime_seconds": 8.0, "codecs": "", "resolution": null
         })
     );
 }

@@ -103,6 +103,7 @@ impl Core {
             messages_in: connection.totals.messages_in,
             messages_out: connection.totals.messages_out,
             dropped,
+            held_bytes: connection.held_bytes() as u64,
             uptime_seconds: (self.now() - connection.accepted_at).as_secs_f64(),
             codecs: tracks.map(codec_list).unwrap_or_default(),
             resolution: tracks.and_then(resolution),

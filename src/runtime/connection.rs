@@ -6,7 +6,8 @@
 //! read why. *Shut*: both ways are shut, so that every operation in flight comes back. The task that ends last removes the entry, and
 //! with it the descriptor.
 //! # Bounds
-//! Answers that wait: [`CONTROL_BYTES_MAX`]. Frames that wait: the hub's queue. Input: the session's limits. The end: [`CLOSE_TIME_MAX`].
+//! Answers that wait: [`CONTROL_BYTES_MAX`]. Frames that wait: the hub's queue. Input: the session's limits, and while it neither
+//! publishes nor plays what all such may hold together ([`super::pre_publish`]). The end: [`CLOSE_TIME_MAX`].
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use super::op::{SendBatch, Sending};
 use super::polling::Polled;
 use super::prefixes::Place;
 use super::rate::Rate;
+use super::settings::PENDING_CONNECTION_BYTES;
 use super::signal::Signal;
 use super::socket;
 use crate::hub::{ConnectionRef, PublisherKey, SubscriberKey};
@@ -193,6 +195,10 @@ pub(crate) struct Connection {
     pub(crate) lingered_bytes: u64,
     /// Retained bytes of the session that the core has counted.
     pub(crate) counted_bytes: usize,
+    /// What the core has counted of it as pending: 0 while it publishes or plays.
+    pub(crate) counted_pending_bytes: usize,
+    /// Since when it has neither published nor played.
+    pub(crate) pending_since: Instant,
     pub(crate) span: tracing::Span,
 }
 
@@ -203,6 +209,7 @@ pub(crate) struct Moved {
     pub(crate) peer: SocketAddr,
     pub(crate) place: Place,
     pub(crate) accepted_at: Instant,
+    pub(crate) pending_since: Instant,
     pub(crate) session: ServerSession,
     /// What it was there for before: the socket is tuned for that.
     pub(crate) role: Role,
@@ -261,6 +268,8 @@ impl Connection {
             rate_out: Rate::default(),
             lingered_bytes: 0,
             counted_bytes: 0,
+            counted_pending_bytes: 0,
+            pending_since: accepted_at,
             span,
         }
     }
@@ -270,6 +279,7 @@ impl Connection {
         let Moved { id, socket, peer, place, accepted_at, session, .. } = moved;
         let mut connection = Self::new(id, socket, peer, place, accepted_at, session, span);
         connection.role = moved.role;
+        connection.pending_since = moved.pending_since;
         connection.session_timeout = moved.session_timeout;
         connection.control_bytes = moved.control.iter().map(Bytes::len).sum();
         connection.control = moved.control;
@@ -292,6 +302,20 @@ impl Connection {
     pub(crate) fn acknowledge_at_read(&self) {
         if let Err(error) = socket::acknowledge_at_read(&self.socket) {
             debug!(parent: &self.span, %error, "quick acknowledgement");
+        }
+    }
+
+    /// Bytes that it holds on its peer's behalf: input, handshake, answers that wait.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.session.retained_bytes() + self.control_bytes
+    }
+
+    /// What it holds while it neither publishes nor plays; 0 when it does, and when nothing is held any more.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        match self.activity {
+            Activity::Publishing { .. } | Activity::Playing(_) => 0,
+            Activity::None | Activity::Moving { .. } if self.phase == Phase::Shut => 0,
+            Activity::None | Activity::Moving { .. } => PENDING_CONNECTION_BYTES + self.held_bytes(),
         }
     }
 

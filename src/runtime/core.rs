@@ -24,6 +24,7 @@ use super::inbox::ToCore;
 use super::observe::Counts;
 use super::op::SendBatch;
 use super::polling::Polling;
+use super::pre_publish::{self, Pending};
 use super::shared::{Labelled, Shared};
 use super::signal::Signal;
 use super::{reading, socket, writing};
@@ -230,6 +231,7 @@ impl Core {
             if let Some(connection) = core.connection(key) {
                 connection.tasks = 2;
             }
+            core.count_pending(key);
             key
         };
         tokio_uring::spawn(reading::read(core.clone(), key));
@@ -251,8 +253,7 @@ impl Core {
     fn remove(&mut self, key: ConnectionKey) {
         self.detach(key);
         let Some((_, mut connection)) = self.connections.try_remove(key.index as usize) else { return };
-        self.counts.reassembly_bytes =
-            self.counts.reassembly_bytes.saturating_sub(connection.counted_bytes as u64);
+        self.uncount(&connection);
         self.counts.closed += 1;
         let reason = connection.close_reason.take().unwrap_or(CloseReason::Io);
         if connection.has_failed(&reason) {
@@ -341,6 +342,7 @@ impl Core {
 
     /// After a step: the core's sums follow the session, and the hub's events are dealt with.
     fn settle(&mut self, key: ConnectionKey) {
+        self.count_pending(key);
         if let Some(connection) = self.connection(key) {
             let held = connection.session.retained_bytes();
             let counted = std::mem::replace(&mut connection.counted_bytes, held);
@@ -354,6 +356,66 @@ impl Core {
             }
         }
         self.pump_hub();
+    }
+
+    /// The core's sum of what pending connections hold follows this one; when it grows over the bound, the greediest of them go.
+    fn count_pending(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connection(key) else { return };
+        let bytes = connection.pending_bytes();
+        let counted = std::mem::replace(&mut connection.counted_pending_bytes, bytes);
+        if bytes == counted {
+            return;
+        }
+        self.on_pending_change(counted, bytes);
+        if bytes > counted
+            && self.counts.pre_publish_bytes > self.shared.settings.pre_publish_bytes_max as u64
+        {
+            self.shed_pending();
+        }
+    }
+
+    fn on_pending_change(&mut self, from: usize, to: usize) {
+        let counts = &mut self.counts;
+        counts.pre_publish_bytes = (counts.pre_publish_bytes + to as u64).saturating_sub(from as u64);
+        counts.pre_publish = (counts.pre_publish + u64::from(to > 0)).saturating_sub(u64::from(from > 0));
+    }
+
+    /// A connection leaves this core: what was counted of it leaves the sums.
+    pub(crate) fn uncount(&mut self, connection: &Connection) {
+        self.counts.reassembly_bytes =
+            self.counts.reassembly_bytes.saturating_sub(connection.counted_bytes as u64);
+        self.on_pending_change(connection.counted_pending_bytes, 0);
+    }
+
+    /// Ends the greediest of those that neither publish nor play, without a word: what they hold is wanted back at once.
+    fn shed_pending(&mut self) {
+        let (now, bytes_max) = (self.now(), self.shared.settings.pre_publish_bytes_max);
+        let keys = self.keys_where(|connection| connection.pending_bytes() > 0);
+        let mut pending = Vec::with_capacity(keys.len());
+        for key in keys {
+            let Some(connection) = self.connection(key) else { continue };
+            // Answers that were written since are still counted.
+            let bytes = connection.pending_bytes();
+            let counted = std::mem::replace(&mut connection.counted_pending_bytes, bytes);
+            pending.push(Pending { key, bytes, age: now - connection.pending_since });
+            self.on_pending_change(counted, bytes);
+        }
+        if self.counts.pre_publish_bytes <= bytes_max as u64 {
+            return;
+        }
+        for key in pre_publish::to_shed(pending, pre_publish::target_bytes(bytes_max)) {
+            self.counts.pre_publish_shed += 1;
+            if let Some(connection) = self.connection(key) {
+                connection.session.close(now, CloseReason::Overload);
+            }
+            self.shut(key, CloseReason::Overload);
+            if let Some(connection) = self.connection(key) {
+                connection.control = VecDeque::new();
+                connection.control_bytes = 0;
+                let counted = std::mem::take(&mut connection.counted_pending_bytes);
+                self.on_pending_change(counted, 0);
+            }
+        }
     }
 
     /// Deals with one event; true when it was answered, so that the answer should be fetched at once.

@@ -28,6 +28,7 @@ pub mod observe;
 mod op;
 mod pages;
 mod polling;
+mod pre_publish;
 mod prefixes;
 pub mod preflight;
 mod rate;

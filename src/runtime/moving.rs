@@ -16,8 +16,7 @@ impl Core {
     /// Takes the connection out of this core and sends it home. The reader calls it as the last task of the connection.
     pub(crate) fn depart(&mut self, key: ConnectionKey) {
         let Some((_, connection)) = self.connections.try_remove(key.index as usize) else { return };
-        self.counts.reassembly_bytes =
-            self.counts.reassembly_bytes.saturating_sub(connection.counted_bytes as u64);
+        self.uncount(&connection);
         let Activity::Moving { home, request } = connection.activity else { return };
         match Rc::<OwnedFd>::try_unwrap(connection.socket) {
             Ok(socket) => {
@@ -28,6 +27,7 @@ impl Core {
                     peer: connection.peer,
                     place: connection.place,
                     accepted_at: connection.accepted_at,
+                    pending_since: connection.pending_since,
                     session: connection.session,
                     role: connection.role,
                     session_timeout: connection.session_timeout,

@@ -62,6 +62,8 @@ pub struct ConnectionInfo {
     pub messages_out: u64,
     /// Frames that the drop policy kept from a player.
     pub dropped: u64,
+    /// Bytes held on its peer's behalf: input that is not parsed or not a whole message yet, and answers that wait to be read.
+    pub held_bytes: u64,
     /// Seconds since it was accepted.
     pub uptime_seconds: f64,
     /// Codec strings, comma separated; publishers only.
@@ -152,12 +154,18 @@ core_counters! {
     gauge operations_in_flight;
     /// Bytes of unparsed input and unfinished messages.
     gauge reassembly_bytes;
+    /// Connections that neither publish nor play.
+    gauge pre_publish;
+    /// Bytes that such connections hold, against `limits.pre_publish_bytes_max`.
+    gauge pre_publish_bytes;
     /// Bytes that GOP caches keep alive.
     gauge gop_bytes;
     /// Connections accepted.
     counter accepted;
     /// Connections closed.
     counter closed;
+    /// Connections closed before they published or played, because such connections held too much together.
+    counter pre_publish_shed;
     /// Times that a listener paused for want of file descriptors or memory.
     counter accept_pauses;
     /// Connections moved to another core.

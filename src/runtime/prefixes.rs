@@ -11,8 +11,8 @@
 //! # Bounds
 //! One entry a prefix and table with connections, so never more than connections; and at most [`REMEMBERED_MAX`] a table of those that have
 //! none any more and whose buckets are not full yet: 3 MB in both. Beyond it the less used half is forgotten: whoever commands more
-//! prefixes than that could begin afresh with each anyway, and nobody else pays for it. The bound by core holds against him
-//! (`core_connections_max`).
+//! prefixes than that could begin afresh with each anyway, and nobody else pays for it. The bounds by core hold against him
+//! (`core_connections_max`, `pre_publish_bytes_max`).
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -173,6 +173,7 @@ impl Core {
             && matches!(connection.activity, Activity::None)
         {
             connection.place.set_pending(true);
+            connection.pending_since = now;
         }
         self.pump_hub();
     }

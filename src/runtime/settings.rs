@@ -7,6 +7,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::session::ServerSettings;
 
+/// What a connection takes that neither publishes nor plays, beside what its peer makes it hold, bytes: its entry and session, its two tasks,
+/// and the buffer that its receive is armed with.
+pub const PENDING_CONNECTION_BYTES: usize = 10 * 1024;
+
 /// Settings of all cores.
 #[derive(Clone, Debug)]
 pub struct RuntimeSettings {
@@ -34,6 +38,10 @@ pub struct RuntimeSettings {
     pub core_reassembly_bytes_max: usize,
     /// Connections of a core.
     pub core_connections_max: usize,
+    /// What sessions of a core that neither publish nor play may hold together, bytes: unparsed and unfinished input, handshakes, answers
+    /// not yet written, and [`PENDING_CONNECTION_BYTES`] each. Beyond it the greediest of them go, never one that publishes or
+    /// plays. The default of 64 MiB is 5,400 connections of which each is in its handshake.
+    pub pre_publish_bytes_max: usize,
     /// Bounds of one address: an IPv4 /32 or an IPv6 /64.
     pub address: PrefixLimits,
     /// Bounds of one network: an IPv4 /24 or an IPv6 /48.
@@ -56,6 +64,7 @@ impl Default for RuntimeSettings {
             inbox_bytes_max: 32 * 1024 * 1024,
             core_reassembly_bytes_max: 256 * 1024 * 1024,
             core_connections_max: 20_000,
+            pre_publish_bytes_max: 64 * 1024 * 1024,
             address: PrefixLimits::ADDRESS,
             network: PrefixLimits::NETWORK,
             trusted: vec![

@@ -182,7 +182,11 @@ impl ServerSession {
 
     /// Bytes that the session keeps alive: unparsed input, unfinished messages, what is left of an aggregate, the handshake.
     pub fn retained_bytes(&self) -> usize {
-        self.incoming.retained_bytes()
+        let handshake = match &self.phase {
+            Phase::Handshake(handshake) => size_of::<ServerHandshake>() + handshake.retained_bytes(),
+            Phase::Open | Phase::Closed => 0,
+        };
+        handshake + self.incoming.retained_bytes()
     }
 
     /// Bytes that lie unparsed because a request waits for its answer.

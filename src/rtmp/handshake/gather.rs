@@ -35,6 +35,11 @@ impl<const BYTES: usize> Gather<BYTES> {
         self.have.is_empty()
     }
 
+    /// Memory that is held, bytes.
+    pub(super) fn retained_bytes(&self) -> usize {
+        self.have.capacity()
+    }
+
     /// Bytes that are still to come.
     pub(super) fn missing_bytes(&self) -> usize {
         BYTES - self.have.len()

@@ -83,6 +83,14 @@ impl ServerHandshake {
         self.kind
     }
 
+    /// Memory that it holds beside itself, bytes: at most two packets, and nothing once C1 is whole.
+    pub fn retained_bytes(&self) -> usize {
+        match &self.state {
+            State::Hello { gather, .. } => size_of::<Entropy>() + gather.retained_bytes(),
+            State::Answer { .. } | State::Ended => 0,
+        }
+    }
+
     /// Skips C2, and gives what follows it.
     fn handle_answer(&mut self, missing: usize, mut bytes: Bytes) -> Option<Bytes> {
         if bytes.len() < missing {
