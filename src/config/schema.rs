@@ -208,6 +208,12 @@ pub(super) static TABLES: [Table; 7] = [
                 "Longest silence of a publisher",
                 runtime.session.deadlines.idle
             ),
+            seconds!(
+                "write_seconds",
+                1..=DAY_SECONDS,
+                "How long an answer may wait for a peer that does not read; players have stall_ms_max",
+                runtime.write_deadline
+            ),
         ],
     },
     Table {

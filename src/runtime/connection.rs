@@ -199,6 +199,8 @@ pub(crate) struct Connection {
     pub(crate) counted_pending_bytes: usize,
     /// Since when it has neither published nor played.
     pub(crate) pending_since: Instant,
+    /// When the writer's send in flight began, if one is.
+    pub(crate) sending_since: Option<Instant>,
     pub(crate) span: tracing::Span,
 }
 
@@ -270,6 +272,7 @@ impl Connection {
             counted_bytes: 0,
             counted_pending_bytes: 0,
             pending_since: accepted_at,
+            sending_since: None,
             span,
         }
     }
@@ -317,6 +320,14 @@ impl Connection {
             Activity::None | Activity::Moving { .. } if self.phase == Phase::Shut => 0,
             Activity::None | Activity::Moving { .. } => PENDING_CONNECTION_BYTES + self.held_bytes(),
         }
+    }
+
+    /// Whether what was last written has waited too long for the peer to read. The kernel's user timeout ends a connection whose peer
+    /// reads nothing at all; this also ends one whose peer reads a byte now and then. Players are the hub's, which knows how far they
+    /// are behind.
+    pub(crate) fn is_unread(&self, now: Instant, deadline: Duration) -> bool {
+        !matches!(self.activity, Activity::Playing(_))
+            && self.sending_since.is_some_and(|since| now - since >= deadline)
     }
 
     /// Whether it failed, as admission sees it: it ends without having published or played, and not for a reason of ours, or for an offence.

@@ -46,6 +46,8 @@ pub struct RuntimeSettings {
     pub address: PrefixLimits,
     /// Bounds of one network: an IPv4 /24 or an IPv6 /48.
     pub network: PrefixLimits,
+    /// How long a write may wait for a peer that does not read, unless it plays: players have their app's stall limit.
+    pub write_deadline: Duration,
     /// Networks that are not counted: the operator's own.
     pub trusted: Vec<IpNet>,
 }
@@ -67,6 +69,7 @@ impl Default for RuntimeSettings {
             pre_publish_bytes_max: 64 * 1024 * 1024,
             address: PrefixLimits::ADDRESS,
             network: PrefixLimits::NETWORK,
+            write_deadline: Duration::from_secs(10),
             trusted: vec![
                 Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
                 Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),

@@ -120,8 +120,11 @@ pub(crate) async fn sweep(core: CoreRef) {
 
 /// Ends what has waited too long, and tells sessions whose deadline has come.
 fn enforce_deadlines(core: &CoreRef, now: Instant) {
+    let write_deadline = core.borrow().shared.settings.write_deadline;
     let is_due = |connection: &Connection| {
-        now >= connection.give_up_at || (connection.is_open() && now >= connection.session_timeout)
+        now >= connection.give_up_at
+            || (connection.is_open()
+                && (now >= connection.session_timeout || connection.is_unread(now, write_deadline)))
     };
     let due = core.borrow().keys_where(is_due);
     for key in due {
@@ -135,6 +138,8 @@ fn enforce_deadlines(core: &CoreRef, now: Instant) {
                     _ => CloseReason::Io,
                 };
                 core.shut(key, reason);
+            } else if connection.is_unread(now, write_deadline) {
+                core.shut(key, CloseReason::Error(PeerMisbehaved::NotReading.into()));
             } else {
                 connection.session.handle_timeout(now);
                 core.drive(key);

@@ -64,6 +64,7 @@ impl Core {
         self.gather(key, now, &mut batch);
         let Some(connection) = self.connection(key) else { return NextWrite::End };
         if !batch.is_empty() {
+            connection.sending_since = Some(now);
             return NextWrite::Send(op::send(connection.socket.clone(), batch));
         }
         connection.writing = Writing::Rests(batch);
@@ -188,6 +189,7 @@ impl Core {
         self.counts.bytes_out += written as u64;
         let Some(connection) = self.connection(key) else { return };
         connection.writing = Writing::Rests(batch);
+        connection.sending_since = None;
         connection.totals.bytes_out += written as u64;
         connection.session.on_bytes_sent(now, written as u64);
         if connection.reading.polled.is_some() {
