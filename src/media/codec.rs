@@ -2,27 +2,8 @@
 
 use alloc::borrow::Cow;
 use alloc::format;
-use core::fmt;
 
-/// Four characters that name a codec (E-RTMP v2 `VideoFourCc`, `AudioFourCc`). Any four bytes may come.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FourCc(pub [u8; 4]);
-
-/// As text when it is printable ASCII without spaces, else as eight hex digits: safe to log and to show.
-impl fmt::Display for FourCc {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match core::str::from_utf8(&self.0) {
-            Ok(text) if self.0.iter().all(u8::is_ascii_graphic) => f.write_str(text),
-            _ => write!(f, "0x{:08x}", u32::from_be_bytes(self.0)),
-        }
-    }
-}
-
-impl fmt::Debug for FourCc {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FourCc({self})")
-    }
-}
+pub use crate::rtmp::FourCc;
 
 /// What a video track is coded in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -220,15 +201,6 @@ impl Codec {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Unknown FourCCs are shown only as what is safe in a log line.
-    #[test]
-    fn a_fourcc_with_control_bytes_is_shown_as_hex() {
-        assert_eq!(FourCc(*b"zz99").to_string(), "zz99");
-        assert_eq!(FourCc([0x1b, b'[', b'2', b'J']).to_string(), "0x1b5b324a");
-        assert_eq!(FourCc(*b"a b\n").to_string(), "0x6120620a");
-        assert_eq!(FourCc([0xff; 4]).to_string(), "0xffffffff");
-    }
 
     /// Every FourCC of the specification names a codec, and legacy and enhanced names of one codec meet.
     #[test]

@@ -7,6 +7,7 @@ pub mod chunk;
 pub mod command;
 pub mod control;
 pub mod error;
+pub mod fourcc;
 pub mod handshake;
 pub mod limits;
 pub mod message;
@@ -15,6 +16,7 @@ pub mod user_control;
 
 pub use control::{BandwidthLimit, Control};
 pub use error::{ApiMisuse, Error, PeerMisbehaved, PeerUnsupported, Stage};
+pub use fourcc::FourCc;
 pub use limits::Limits;
 pub use message::{Message, MessageHeader};
 pub use payload::Payload;
