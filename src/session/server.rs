@@ -17,8 +17,9 @@
 //! parsed. A missing acknowledgement or pong changes nothing: only [`Stage`]s have deadlines.
 //! # Bounds
 //! Held: the chunk reader's bytes (`Limits`), `held_bytes_max` of input plus one read while a request waits, one
-//! aggregate that is being taken apart, `message_streams_max` keys, the strings of `connect` (`name_bytes_max` each). Written: the
-//! answers to one message at a time; the driver bounds what it has not got rid of yet and closes with `NotReading`.
+//! aggregate that is being taken apart, `message_streams_max` keys, what `connect` said (`name_bytes_max` each string,
+//! `FOURCCS_MAX` codecs each list). Written: the answers to one message at a time; the driver bounds what it has not got rid of
+//! yet and closes with `NotReading`.
 //! Work: `work_per_second_max` ([`super::work`]).
 //! # Errors
 //! Every error is the peer's: it gets the `onStatus` or `_error` that the protocol has for it and the session closes with it.

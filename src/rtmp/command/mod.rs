@@ -15,6 +15,7 @@
 //! `CommandMalformed` for a missing name or required argument, `AmfUtf8` for a stream's name in another encoding, and
 //! the errors of `amf`.
 
+mod capabilities;
 mod connect;
 mod data;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub mod write;
 use alloc::boxed::Box;
 use alloc::string::String;
 
+pub use capabilities::{Capabilities, CapsEx, FOURCCS_MAX, FourCcInfo, FourCcInfoMap};
 pub use connect::Connect;
 pub use data::{DATA_PREFIX_BYTES, DataName, STRAY_VALUES_MAX, data_name};
 pub use parse::parse;

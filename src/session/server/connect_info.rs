@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::fmt;
 
-use crate::rtmp::command::Connect;
+use crate::rtmp::command::{Capabilities, Connect};
 use crate::rtmp::limits::Limits;
 use crate::rtmp::{Error, PeerMisbehaved, PeerUnsupported};
 
@@ -21,6 +21,8 @@ pub struct ConnectInfo {
     pub flash_ver: String,
     /// 0 for AMF0 or 3 for AMF3.
     pub object_encoding: u8,
+    /// What it says of its Enhanced RTMP; empty for a peer that knows nothing of it.
+    pub capabilities: Capabilities,
 }
 
 /// Longest flashVer that is kept, bytes. It only informs, so a longer one is cut rather than refused.
@@ -41,7 +43,8 @@ impl ConnectInfo {
             return Err(PeerUnsupported::ObjectEncoding(object_encoding).into());
         }
         let flash_ver = prefix(&connect.flash_ver, FLASH_VER_BYTES_MAX).into();
-        Ok(Self { app: connect.app, tc_url: connect.tc_url, flash_ver, object_encoding })
+        let capabilities = Capabilities::of(&connect.properties);
+        Ok(Self { app: connect.app, tc_url: connect.tc_url, flash_ver, object_encoding, capabilities })
     }
 }
 
@@ -58,6 +61,7 @@ impl fmt::Debug for ConnectInfo {
             .field("tc_url_bytes", &self.tc_url.len())
             .field("flash_ver", &self.flash_ver)
             .field("object_encoding", &self.object_encoding)
+            .field("capabilities", &self.capabilities)
             .finish()
     }
 }
