@@ -51,7 +51,7 @@ use super::{
     CloseReason, Event, Instant, Notice, Oddity, Output, Rejection, RequestId, SessionCounters, StreamKey,
 };
 use crate::rtmp::chunk::{CHUNK_SIZE_DEFAULT, ChunkWriter};
-use crate::rtmp::command::level;
+use crate::rtmp::command::{level, write};
 use crate::rtmp::handshake::{Entropy, ServerHandshake};
 use crate::rtmp::{Control, Error, PeerMisbehaved, Stage, UserControl};
 
@@ -75,6 +75,8 @@ pub struct ServerSession {
     requests: u32,
     /// `FCPublish` came: the publish will be answered with `onFCPublish` as well.
     announces_publish: bool,
+    /// The peer was asked to connect again, which happens once.
+    reconnect_requested: bool,
     media_seen: bool,
     /// Bytes of stray media since the last publish was accepted.
     stray_media_bytes: u64,
@@ -139,6 +141,7 @@ impl ServerSession {
             pending: None,
             requests: 0,
             announces_publish: false,
+            reconnect_requested: false,
             media_seen: false,
             stray_media_bytes: 0,
             end_of_input: false,
@@ -373,6 +376,21 @@ impl ServerSession {
         if *self.streams.usage(stream_id) == Use::Playing {
             self.answer_notice(stream_id, notice);
         }
+    }
+
+    /// Asks the peer to connect again, at `tc_url` or, without it, where it is connected now; true when that was said.
+    ///
+    /// It is said once in a session's life, and only to a peer that said in `connect` that it understands (E-RTMP v2 "Reconnect Request").
+    /// The session goes on until the peer leaves or is closed.
+    pub fn request_reconnect(&mut self, now: Instant, tc_url: Option<&str>) -> bool {
+        self.now = now;
+        let understands = self.connect.as_ref().is_some_and(|info| info.capabilities.reconnect());
+        if self.is_closed() || self.reconnect_requested || !understands {
+            return false;
+        }
+        self.reconnect_requested = true;
+        self.send_command(&write::reconnect_request(tc_url, "this server is going down: connect again"));
+        true
     }
 
     /// Closes from outside: the operator, the hub or the driver says why, and the peer is told where it can be.

@@ -20,6 +20,8 @@ pub mod code {
     pub const CONNECT_CLOSED: &str = "NetConnection.Connect.Closed";
     /// The server goes down.
     pub const CONNECT_APP_SHUTDOWN: &str = "NetConnection.Connect.AppShutdown";
+    /// The server asks the client to connect again, here or elsewhere (E-RTMP v2 "Reconnect Request").
+    pub const CONNECT_RECONNECT_REQUEST: &str = "NetConnection.Connect.ReconnectRequest";
     /// The peer took too long.
     pub const CONNECT_IDLE_TIMEOUT: &str = "NetConnection.Connect.IdleTimeOut";
     /// A command could not be carried out.

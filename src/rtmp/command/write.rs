@@ -189,6 +189,14 @@ pub fn on_status_with(
     call(stream_id, "onStatus", 0.0, &[Value::Null, Value::Object(info)])
 }
 
+/// `NetConnection.Connect.ReconnectRequest` (E-RTMP v2 "Reconnect Request"). Without a `tc_url` the client comes back to the URL that
+/// it has.
+pub fn reconnect_request(tc_url: Option<&str>, description: &str) -> Message {
+    let code = "NetConnection.Connect.ReconnectRequest";
+    let extra = tc_url.map(|tc_url| ("tcUrl", Value::from(tc_url)));
+    on_status_with(CONNECTION, level::STATUS, code, description, extra.as_slice())
+}
+
 /// `onBWDone`: the way is measured, or nobody wants to measure it.
 pub fn on_bw_done() -> Message {
     call(CONNECTION, "onBWDone", 0.0, &[Value::Null])
@@ -355,16 +363,26 @@ mod tests {
               \x00\x04code\x02\x00\x17NetStream.Publish.Start\
               \x00\x0Bdescription\x02\x00\x0BPublishing.\0\0\x09"
         );
-        let (_, CommandKind::OnStatus { info }) = read(&on_status_with(
-            0,
-            level::STATUS,
-            "NetConnection.Connect.ReconnectRequest",
-            "",
-            &[("tcUrl", "x".into())],
-        )) else {
-            panic!("not onStatus")
-        };
-        assert_eq!(info.property("tcUrl"), Some(&"x".into()));
+    }
+
+    /// The four properties of E-RTMP v2 "Reconnect Request", with the level and on the message stream that they are to have.
+    #[test]
+    fn a_reconnect_request_has_a_tc_url_only_when_it_leads_elsewhere() {
+        for tc_url in [Some("rtmp://other:1935/live"), None] {
+            let message = reconnect_request(tc_url, "The streaming server is undergoing updates.");
+            assert_eq!(message.header.stream_id, 0);
+            let (transaction, CommandKind::OnStatus { info }) = read(&message) else {
+                panic!("not onStatus")
+            };
+            assert_eq!(transaction, 0.0);
+            let expected = Status {
+                level: "status",
+                code: "NetConnection.Connect.ReconnectRequest",
+                description: "The streaming server is undergoing updates.",
+            };
+            assert_eq!(Status::of(&info), expected);
+            assert_eq!(info.property("tcUrl").and_then(Value::as_str), tc_url);
+        }
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! headers never refer to what was sent before; ours do, so nothing of ours may go there.
 
 use alloc::string::ToString;
+use alloc::vec::Vec;
 
-use super::{Failure, ServerSession, code, level};
+use super::{ConnectInfo, Failure, ServerSession, code, level};
 use crate::rtmp::amf::Value;
 use crate::rtmp::chunk::ChunkStreamId;
 use crate::rtmp::command::write;
@@ -36,13 +37,22 @@ impl ServerSession {
     }
 
     /// The order of Flash Media Server: windows and chunk size first, so that they hold for all that follows.
-    pub(super) fn answer_connect(&mut self, transaction: f64, object_encoding: u8) {
+    ///
+    /// E-RTMP v2 "Enhancing NetConnection connect Command": what we can do stands in an object of the `_result`, without saying in which;
+    /// ours is the information object, where objectEncoding is. Only a peer that said something of Enhanced RTMP itself is told. librtmp and
+    /// ffmpeg pass over properties they do not know, but small encoders in cameras have parsers of their own, have never seen a strict
+    /// array in an answer, and could do nothing with it.
+    pub(super) fn answer_connect(&mut self, transaction: f64, info: &ConnectInfo) {
         let window = self.settings.window_ack_size;
         self.send_control(Control::WindowAckSize(window));
         self.send_control(Control::SetPeerBandwidth { bytes: window, limit: BandwidthLimit::Dynamic });
         self.send_control(Control::SetChunkSize(self.settings.chunk_size_out));
         self.writer.set_chunk_size(self.settings.chunk_size_out);
-        self.send_command(&write::connect_result(transaction, object_encoding.into(), &[]));
+        let extra = match info.capabilities.speaks_enhanced() {
+            true => self.settings.capabilities.properties(),
+            false => Vec::new(),
+        };
+        self.send_command(&write::connect_result(transaction, info.object_encoding.into(), &extra));
     }
 
     pub(super) fn answer_publish(&mut self, stream_id: u32) {

@@ -39,7 +39,7 @@ impl ServerSession {
         }
         let info = ConnectInfo::new(connect, &self.settings.limits)
             .map_err(|error| self.refuse_call(transaction, code::CONNECT_REJECTED, error))?;
-        self.answer_connect(transaction, info.object_encoding);
+        self.answer_connect(transaction, &info);
         self.connect = Some(info);
         self.stage_since = self.now;
         self.events.push_back(Event::Connected);

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use crate::rtmp::Limits;
+use crate::rtmp::command::{Capabilities, CapsEx};
 use crate::session::Deadlines;
 use crate::session::acknowledgement::WINDOW_BYTES_DEFAULT;
 
@@ -24,6 +25,8 @@ pub struct ServerSettings {
     ///
     /// Well below the idle deadline: an encoder that is there but sends no media answers, and stays.
     pub ping_interval: Duration,
+    /// What we say of our Enhanced RTMP to peers that speak it: that of a forwarder, who passes on every codec and does all of capsEx.
+    pub capabilities: Capabilities,
 }
 
 impl Default for ServerSettings {
@@ -34,6 +37,7 @@ impl Default for ServerSettings {
             limits: Limits::default(),
             deadlines: Deadlines::default(),
             ping_interval: Duration::from_secs(10),
+            capabilities: Capabilities::forwarder(CapsEx::ALL),
         }
     }
 }

@@ -1,5 +1,6 @@
 mod dialogue;
 mod limits;
+mod negotiation;
 mod peer;
 mod time;
 mod work;
