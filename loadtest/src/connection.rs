@@ -147,7 +147,7 @@ impl Connection {
             stage.set(self.stage());
             while let Some(event) = self.next_event()? {
                 match event {
-                    ClientEvent::Connected => self.connected = true,
+                    ClientEvent::Connected { .. } => self.connected = true,
                     ClientEvent::Ready => {
                         self.flush()?;
                         return Ok(());

@@ -14,7 +14,8 @@
 //! windows, acknowledgements) and ignored otherwise.
 //! # Invariant
 //! After [`ClientEvent::Closed`] there is no further output. Media is sent and received only between `Ready` and `Closed`;
-//! what a server sends to a player before `Play.Start` is received as well.
+//! what a server sends to a player before `Play.Start` is received as well. A request to connect again changes nothing here: to
+//! obey it is the driver's, with a session of its own.
 //! # Bounds
 //! Held: the chunk reader's bytes (`Limits`). Written: what the caller sends, and an answer to one message at a time. Work:
 //! `work_per_second_max`, as for a server ([`super::work`]).
@@ -39,8 +40,9 @@ use super::deadlines::Announced;
 use super::incoming::Incoming;
 use super::status::code;
 use super::{Instant, MediaKind, MediaMessage};
+use crate::rtmp::amf::Value;
 use crate::rtmp::chunk::{CHUNK_SIZE_DEFAULT, ChunkStreamId, ChunkWriter, WireHeaders};
-use crate::rtmp::command::{self, Command, CommandKind, PublishKind, Status, write};
+use crate::rtmp::command::{self, Capabilities, Command, CommandKind, PublishKind, Status, write};
 use crate::rtmp::handshake::{ClientHandshake, Entropy};
 use crate::rtmp::message::type_id;
 use crate::rtmp::{
@@ -363,7 +365,9 @@ impl ClientSession {
 
     fn on_command(&mut self, command: Command) {
         match command.kind {
-            CommandKind::Result { info, .. } => self.on_result(command.transaction, info.as_f64()),
+            CommandKind::Result { properties, info } => {
+                self.on_result(command.transaction, &properties, &info);
+            }
             CommandKind::Error { info, .. } => {
                 let status = ServerStatus::of(&info);
                 // Servers that know neither releaseStream nor FCPublish say so, and mean no harm.
@@ -372,7 +376,10 @@ impl ClientSession {
                     _ => self.events.push_back(ClientEvent::Status(status)),
                 }
             }
-            CommandKind::OnStatus { info } => self.on_status(&Status::of(&info)),
+            CommandKind::OnStatus { info } => match self.reconnect_request(&info) {
+                Some(event) => self.events.push_back(event),
+                None => self.on_status(&Status::of(&info)),
+            },
             CommandKind::Close => {
                 let description = "the server said close".to_string();
                 let status = ServerStatus { level: "error".into(), code: "close".into(), description };
@@ -382,16 +389,19 @@ impl ClientSession {
         }
     }
 
-    fn on_result(&mut self, transaction: f64, number: Option<f64>) {
+    fn on_result(&mut self, transaction: f64, properties: &Value, info: &Value) {
         match self.phase {
             Phase::Connecting if transaction == CONNECT => {
                 self.phase = Phase::CreatingStream;
-                self.events.push_back(ClientEvent::Connected);
+                // The specification says "an Object as one of the parameters": servers use either.
+                let capabilities = [info, properties].map(Capabilities::of);
+                let said = capabilities.into_iter().find(Capabilities::speaks_enhanced);
+                self.events.push_back(ClientEvent::Connected { capabilities: said.unwrap_or_default() });
                 self.create_stream();
             }
             Phase::CreatingStream if transaction == CREATE_STREAM => {
                 // A float becomes the nearest u32; a server that sends none has one stream, and means it.
-                let stream_id = number.map_or(1, |number| number as u32);
+                let stream_id = info.as_f64().map_or(1, |number| number as u32);
                 self.phase = Phase::Starting(stream_id);
                 self.start(stream_id);
             }
@@ -434,6 +444,21 @@ impl ClientSession {
                 self.send_control(Control::User(UserControl::SetBufferLength { stream_id, ms }));
             }
         }
+    }
+
+    /// What a `NetConnection.Connect.ReconnectRequest` asks for (E-RTMP v2 "Reconnect Request"). `None` for any other status, and for one
+    /// that leads nowhere, which the driver hears as it came.
+    fn reconnect_request(&self, info: &Value) -> Option<ClientEvent> {
+        let status = Status::of(info);
+        if status.code != code::CONNECT_RECONNECT_REQUEST {
+            return None;
+        }
+        let tc_url = info.property("tcUrl").and_then(Value::as_str).unwrap_or_default();
+        if tc_url.len() > self.settings.limits.name_bytes_max {
+            return None;
+        }
+        let url = self.settings.url.resolve(tc_url).ok()?;
+        Some(ClientEvent::Reconnect { url, description: status.description.into() })
     }
 
     fn on_status(&mut self, status: &Status<'_>) {

@@ -55,16 +55,7 @@ impl ClientUrl {
     /// Takes a URL apart. Nothing is decoded.
     pub fn parse(url: &str) -> Result<Self, ClientUrlError> {
         let parts = UrlParts::parse(url);
-        let tls = match parts.scheme {
-            scheme if scheme.eq_ignore_ascii_case("rtmp") => false,
-            scheme if scheme.eq_ignore_ascii_case("rtmps") => true,
-            _ => return Err(ClientUrlError::Scheme),
-        };
-        let host = parts.host.ok_or(ClientUrlError::Host)?;
-        if parts.has_bad_port {
-            return Err(ClientUrlError::Port);
-        }
-        let port = parts.port.unwrap_or(if tls { Self::PORT_TLS } else { Self::PORT });
+        let (tls, host, port) = Self::server(&parts)?;
         let (app, name) = parts.path.split_once('/').unwrap_or((parts.path, ""));
         if app.is_empty() {
             return Err(ClientUrlError::Path);
@@ -75,10 +66,39 @@ impl ClientUrl {
             "" => (format!("{app}{query}"), String::new()),
             name => (String::from(app), format!("{name}{query}")),
         };
+        Self::with_app(tls, host, port, &app, &name)
+    }
+
+    /// Whether a URL says TLS, its host and its port.
+    pub(super) fn server(parts: &UrlParts<'_>) -> Result<(bool, String, u16), ClientUrlError> {
+        let tls = match parts.scheme {
+            scheme if scheme.eq_ignore_ascii_case("rtmp") => false,
+            scheme if scheme.eq_ignore_ascii_case("rtmps") => true,
+            _ => return Err(ClientUrlError::Scheme),
+        };
+        let host = parts.host.clone().ok_or(ClientUrlError::Host)?;
+        if parts.has_bad_port {
+            return Err(ClientUrlError::Port);
+        }
+        let port = parts.port.unwrap_or(if tls { Self::PORT_TLS } else { Self::PORT });
+        Ok((tls, host, port))
+    }
+
+    /// Puts a URL together; `app` and `name` with their queries.
+    pub(super) fn with_app(
+        tls: bool,
+        host: String,
+        port: u16,
+        app: &str,
+        name: &str,
+    ) -> Result<Self, ClientUrlError> {
+        if app.is_empty() || app.starts_with('?') {
+            return Err(ClientUrlError::Path);
+        }
         let scheme = if tls { "rtmps" } else { "rtmp" };
         let shown_host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let tc_url = format!("{scheme}://{shown_host}:{port}/{app}");
-        Ok(Self { tls, host, port, app, name, tc_url })
+        Ok(Self { tls, host, port, app: app.into(), name: name.into(), tc_url })
     }
 }
 

@@ -40,10 +40,12 @@ pub mod instant;
 pub mod media_message;
 pub mod oddity;
 pub mod rate;
+pub mod reconnect_url;
 mod rtmp_url;
 pub mod server;
 pub mod status;
 pub mod stream_key;
+mod url_reference;
 pub mod work;
 
 pub use client::{
@@ -57,5 +59,6 @@ pub use event::{Event, Notice, Output, PlayRequest, PublishKind, PublishRequest,
 pub use instant::Instant;
 pub use media_message::{MediaKind, MediaMessage};
 pub use oddity::Oddity;
+pub use reconnect_url::ReconnectUrl;
 pub use server::{ConnectInfo, ServerSession, ServerSettings};
 pub use stream_key::{StreamAddress, StreamKey};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use inrush::rtmp::command::{Capabilities, CapsEx};
 use inrush::rtmp::handshake::{Entropy, HandshakeKind, PACKET_BYTES};
 use inrush::rtmp::message::type_id;
 use inrush::rtmp::{Control, Payload};
@@ -170,6 +171,7 @@ impl Connection {
             chunk_size_out: plan.chunk_size,
             fc_subscribe: plan.fc_subscribe,
             handshake: plan.handshake,
+            capabilities: Capabilities::forwarder(CapsEx::RECONNECT),
             ..ClientSettings::new(url, plan.role)
         };
         let mut up = Pipe::new(Weather::random(rng));

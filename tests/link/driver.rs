@@ -231,7 +231,11 @@ impl World {
         let connection = &mut self.connections[index];
         assert!(!connection.client_done, "{event:?} after Closed");
         match event {
-            ClientEvent::Connected => self.kinds.count("client connected"),
+            ClientEvent::Connected { .. } => self.kinds.count("client connected"),
+            ClientEvent::Reconnect { url, .. } => {
+                assert_eq!((&*url.app, &*url.name), ("live", "key"));
+                self.kinds.count("client asked to reconnect");
+            }
             ClientEvent::Ready => {
                 let again = std::mem::replace(&mut connection.was_ready, true);
                 self.kinds.count(if again { "client ready again" } else { "client ready" });

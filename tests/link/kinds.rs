@@ -41,6 +41,7 @@ impl Kinds {
 }
 
 const REQUIRED: &[&str] = &[
+    "client asked to reconnect",
     "client closed deadline: connect took too long",
     "client closed deadline: handshake took too long",
     "client closed deadline: publish or play took too long",
@@ -58,6 +59,7 @@ const REQUIRED: &[&str] = &[
     "link silent down",
     "link silent up",
     "server acknowledged",
+    "server asked to reconnect",
     "server closed connect_twice",
     "server closed deadline: connect took too long",
     "server closed deadline: first media took too long",

@@ -233,7 +233,7 @@ impl World {
             CloseReason::Io,
         ];
         self.connections[index].lossless = false;
-        match self.rng.below(5) {
+        match self.rng.below(6) {
             0 => {
                 self.kinds.count("link cut");
                 for side in [Side::Server, Side::Client] {
@@ -254,6 +254,13 @@ impl World {
                 let side = self.rng.pick(&[Side::Server, Side::Client]);
                 self.connections[index].corrupted[side as usize] = true;
                 self.connections[index].pipe_from(side).corrupt_next();
+            }
+            4 => {
+                let tc_url = self.rng.pick(&[None, Some("rtmp://other/live"), Some("/live")]);
+                if self.connections[index].server.request_reconnect(self.now, tc_url) {
+                    self.kinds.count("server asked to reconnect");
+                }
+                self.drain_server(index);
             }
             _ => {
                 let reason = self.rng.pick(CLOSES);

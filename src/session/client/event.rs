@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use crate::rtmp::Error;
 use crate::rtmp::amf::Value;
-use crate::rtmp::command::Status;
-use crate::session::{Instant, MediaMessage};
+use crate::rtmp::command::{Capabilities, Status};
+use crate::session::{ClientUrl, Instant, MediaMessage};
 
 /// What `ClientSession::poll_output` gives.
 #[derive(Debug)]
@@ -26,7 +26,10 @@ pub enum ClientOutput {
 #[derive(Debug)]
 pub enum ClientEvent {
     /// The server accepted `connect`.
-    Connected,
+    Connected {
+        /// What it says of its Enhanced RTMP; empty when it says nothing.
+        capabilities: Capabilities,
+    },
     /// The publish or play is on. A player hears it again when, after `Ended`, the next publisher came.
     Ready,
     /// One audio, video or data message of the played stream.
@@ -35,6 +38,15 @@ pub enum ClientEvent {
     Status(ServerStatus),
     /// The played stream has no publisher any more; another one may come.
     Ended,
+    /// The server asks to connect again (E-RTMP v2 "Reconnect Request"), and serves this connection meanwhile. Whoever obeys goes on here up
+    /// to the next key frame, begins there with the other, and only then stops this one. How often to follow, and whether from TLS to
+    /// none, is the driver's to bound.
+    Reconnect {
+        /// Where: the URL of this session, or the one that it leads to from here; the stream's name stays.
+        url: ClientUrl,
+        /// Why, in words; empty if it was missing.
+        description: String,
+    },
     /// The last event. Write out the sends before it, then close.
     Closed {
         /// Why.

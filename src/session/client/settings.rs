@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use crate::rtmp::Limits;
 use crate::rtmp::amf::Value;
+use crate::rtmp::command::Capabilities;
 use crate::rtmp::handshake::HandshakeKind;
 use crate::session::ClientUrl;
 use crate::session::acknowledgement::WINDOW_BYTES_DEFAULT;
@@ -40,7 +41,10 @@ pub struct ClientSettings {
     pub fc_subscribe: bool,
     /// The player's buffer, milliseconds.
     pub buffer_ms: u32,
-    /// More properties for `connect`: `fourCcList`, say.
+    /// What we say of our Enhanced RTMP. Nothing by default: who drives a session knows what it can do with what a server then sends,
+    /// and some servers refuse clients that say anything.
+    pub capabilities: Capabilities,
+    /// More properties for `connect`.
     pub properties: Vec<(String, Value)>,
     /// From the first byte sent to `Ready`.
     pub ready_deadline: Duration,
@@ -65,6 +69,7 @@ impl ClientSettings {
             object_encoding: 0,
             fc_subscribe: false,
             buffer_ms: 3_000,
+            capabilities: Capabilities::default(),
             properties: Vec::new(),
             ready_deadline: Duration::from_secs(20),
             limits: Limits::default(),
@@ -77,7 +82,7 @@ impl ClientSettings {
         const AUDIO_CODECS: f64 = 4095.0;
         const VIDEO_CODECS: f64 = 255.0;
 
-        let mut object: Vec<(String, Value)> = Vec::with_capacity(12 + self.properties.len());
+        let mut object: Vec<(String, Value)> = Vec::with_capacity(16 + self.properties.len());
         let mut add = |name: &str, value: Value| object.push((name.into(), value));
         add("app", self.url.app.as_str().into());
         if self.role == Role::Publish {
@@ -94,6 +99,7 @@ impl ClientSettings {
             add("videoFunction", 1.0.into());
         }
         add("objectEncoding", f64::from(self.object_encoding).into());
+        self.capabilities.properties().into_iter().for_each(|(name, value)| add(name, value));
         object.extend(self.properties.iter().cloned());
         Value::Object(object)
     }

@@ -9,6 +9,7 @@ use super::*;
 use crate::rtmp::Limits;
 use crate::rtmp::amf::Value;
 use crate::rtmp::chunk::{ChunkReader, Read};
+use crate::rtmp::command::CapsEx;
 use crate::rtmp::handshake::{HandshakeKind, PACKET_BYTES};
 use crate::session::*;
 
@@ -65,11 +66,12 @@ impl Client {
 
     fn names(&self) -> Vec<&'static str> {
         let name = |event: &ClientEvent| match event {
-            ClientEvent::Connected => "connected",
+            ClientEvent::Connected { .. } => "connected",
             ClientEvent::Ready => "ready",
             ClientEvent::Media(_) => "media",
             ClientEvent::Status(_) => "status",
             ClientEvent::Ended => "ended",
+            ClientEvent::Reconnect { .. } => "reconnect",
             ClientEvent::Closed { .. } => "closed",
         };
         self.events.iter().map(name).collect()
@@ -334,6 +336,63 @@ fn what_came_before_the_end_is_still_parsed() {
     script.client.drain();
     assert_eq!(script.client.names(), ["media", "closed"]);
     assert_eq!(*script.client.closed(), ClientCloseReason::Eof);
+}
+
+/// E-RTMP v2 "Enhancing NetConnection connect Command", from the client's side.
+#[test]
+fn what_each_end_says_of_enhanced_rtmp_reaches_the_other() {
+    let said = Capabilities::forwarder(CapsEx::RECONNECT | CapsEx::MOD_EX);
+    let mut script = Script::new(ClientSettings { capabilities: said.clone(), ..settings(Role::Publish) });
+    script.reader.push(script.client.sent.split().freeze());
+    let Read::Message(message) = script.reader.poll().unwrap() else { panic!() };
+    let CommandKind::Connect(connect) = command::parse(&message, &Limits::default().amf).unwrap().kind else {
+        panic!()
+    };
+    assert_eq!(Capabilities::of(&connect.properties), said);
+
+    // In the information object, in the properties, and not at all.
+    let answer = Capabilities::forwarder(CapsEx::ALL);
+    let in_properties = {
+        let object = answer.properties().into_iter().map(|(name, value)| (name.into(), value)).collect();
+        let info = Value::object([("code", code::CONNECT_SUCCESS.into())]);
+        write::call(0, "_result", CONNECT, &[Value::Object(object), info])
+    };
+    for (result, expected) in [
+        (write::connect_result(CONNECT, 0.0, &answer.properties()), answer.clone()),
+        (in_properties, answer),
+        (write::connect_result(CONNECT, 0.0, &[]), Capabilities::default()),
+    ] {
+        let mut script = Script::new(settings(Role::Publish));
+        script.say(&result);
+        let Some(ClientEvent::Connected { capabilities }) = script.client.events.first() else { panic!() };
+        assert_eq!(*capabilities, expected);
+    }
+}
+
+/// A request to connect again comes with the URL to connect to; the session goes on. What leads nowhere is told as it came.
+#[test]
+fn a_server_asks_to_connect_elsewhere() {
+    for role in [Role::Publish, Role::Play] {
+        let mut script = Script::ready(role);
+        for (tc_url, expected) in [
+            (None, "rtmp://host:1935/live"),
+            (Some("rtmps://other:444/app"), "rtmps://other:444/app"),
+            (Some("//other"), "rtmp://other:1935/live"),
+            (Some("/app"), "rtmp://host:1935/app"),
+        ] {
+            script.say(&write::reconnect_request(tc_url, "updates"));
+            let Some(ClientEvent::Reconnect { url, description }) = script.client.events.pop() else {
+                panic!()
+            };
+            assert_eq!((&*url.tc_url, &*url.name, &*description), (expected, "key?token=1", "updates"));
+        }
+        for nowhere in ["http://other/app".to_string(), format!("rtmp://other/{}", "a".repeat(1024))] {
+            script.say(&write::reconnect_request(Some(&nowhere), "updates"));
+            let Some(ClientEvent::Status(status)) = script.client.events.pop() else { panic!() };
+            assert_eq!(status.code, code::CONNECT_RECONNECT_REQUEST);
+        }
+        assert!(script.client.session.is_ready() && script.client.events.is_empty());
+    }
 }
 
 /// Both kinds of handshake, both roles, against our own server.
