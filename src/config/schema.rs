@@ -13,6 +13,7 @@ use super::key::{Key, Kind};
 use crate::log::{Format, filter_problem};
 use crate::media::TimestampPolicy;
 use crate::runtime::settings::{App, Placement};
+use crate::session::ReconnectUrl;
 
 /// One table of the file.
 pub(super) struct Table {
@@ -117,6 +118,30 @@ pub(super) static TABLES: [Table; 7] = [
                 "How long SIGTERM waits for publishers to leave",
                 runtime.drain_deadline
             ),
+            Key {
+                name: "reconnect_url",
+                about: "Where it sends encoders that can be sent: rtmp://HOST[:PORT][/APP]; empty: back here",
+                kind: Kind::Text {
+                    allowed: "rtmp://HOST[:PORT][/APP], the same with rtmps, or nothing",
+                    read: |config| {
+                        config
+                            .runtime
+                            .reconnect_url
+                            .as_ref()
+                            .map(|url| url.as_str().into())
+                            .unwrap_or_default()
+                    },
+                    write: |config, text| {
+                        config.runtime.reconnect_url = match text {
+                            "" => None,
+                            url => {
+                                Some(ReconnectUrl::parse(url).map_err(|error| format!("{url:?}: {error}"))?)
+                            }
+                        };
+                        Ok(())
+                    },
+                },
+            },
         ],
     },
     Table {

@@ -133,7 +133,7 @@ fn a_wrong_file_is_refused_with_its_line() {
         ("\n[rtpm]\n", format!("x.toml:2: unknown table [rtpm]; allowed: {table_names}")),
         ("[[vhost]]\n", format!("x.toml:1: unknown table [[vhost]]; allowed: {table_names}")),
         ("cores = 2\n", format!("x.toml:1: unknown key \"cores\" outside of any table; allowed: {table_names}")),
-        ("[engine]\n\ncore = 2\n", "x.toml:3: unknown key \"core\" in [engine]; allowed: cores, placement, drain_seconds".into()),
+        ("[engine]\n\ncore = 2\n", "x.toml:3: unknown key \"core\" in [engine]; allowed: cores, placement, drain_seconds, reconnect_url".into()),
         ("[[app]]\nname = \"live\"\ngop_cash = false\n", format!("x.toml:3: unknown key \"gop_cash\" in [[app]]; allowed: {}", app_keys())),
         // The first wrong line, not the first in the alphabet.
         ("[rtmp]\nzone = 1\nalso = 2\n", "x.toml:2: unknown key \"zone\" in [rtmp]; allowed: listen, window_ack_bytes, ping_seconds".into()),
@@ -156,6 +156,8 @@ fn a_wrong_file_is_refused_with_its_line() {
         ("[engine]\ndrain_seconds = 86401\n", "x.toml:2: engine.drain_seconds: 86401 is out of range; allowed: 0 to 86400".into()),
         // No value of its kind.
         ("[engine]\nplacement = \"core:\"\n", "x.toml:2: engine.placement: \"core:\" is no placement; allowed: accept, home, core:N".into()),
+        ("[engine]\nreconnect_url = \"http://other/live\"\n", "x.toml:2: engine.reconnect_url: \"http://other/live\": an RTMP URL begins with rtmp:// or rtmps://; allowed: rtmp://HOST[:PORT][/APP], the same with rtmps, or nothing".into()),
+        ("[engine]\nreconnect_url = \"rtmp:///live\"\n", "x.toml:2: engine.reconnect_url: \"rtmp:///live\": the URL names no host; allowed: rtmp://HOST[:PORT][/APP], the same with rtmps, or nothing".into()),
         ("[rtmp]\nlisten = [\"0.0.0.0\"]\n", format!("x.toml:2: rtmp.listen: \"0.0.0.0\" is not an address; allowed: {address}")),
         ("[rtmp]\nlisten = []\n", format!("x.toml:2: rtmp.listen: no address is given; allowed: {address}")),
         ("[rtmp]\nlisten = [\n \"[::]:1935\",\n \"0.0.0.0:1935\"]\n", format!("x.toml:2: rtmp.listen: 0.0.0.0:1935 is served by [::]:1935 already; allowed: {address}")),

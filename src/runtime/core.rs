@@ -18,6 +18,7 @@ use slab::Slab;
 use tracing::{debug, error, info, warn};
 
 use super::connection::{Activity, CLOSE_TIME_MAX, Connection, ConnectionKey, Phase, Writing};
+use super::draining::Draining;
 use super::fan_out::FanOut;
 use super::histogram::Histograms;
 use super::inbox::ToCore;
@@ -74,6 +75,7 @@ pub(crate) struct Core {
     /// When an accept last failed for want of descriptors or memory.
     pub(crate) exhausted_at: Option<Instant>,
     pub(crate) stopping: bool,
+    pub(crate) draining: Draining,
     /// Subscribers that the hub has given up on, to be closed at the next sweep.
     hopeless: Vec<ConnectionKey>,
     next_generation: u32,
@@ -114,6 +116,7 @@ impl Core {
             accepting: 0,
             exhausted_at: None,
             stopping: false,
+            draining: Draining::default(),
             hopeless: Vec::new(),
             next_generation: 0,
             queued: Vec::new(),
@@ -426,6 +429,10 @@ impl Core {
                 let Some(connection) = self.connection(key) else { return false };
                 connection.totals.messages_in += 1;
                 if let Activity::Publishing { publisher, .. } = connection.activity {
+                    if self.draining.cuts && self.is_cut(publisher, &message) {
+                        self.close(key, CloseReason::Drained);
+                        return false;
+                    }
                     self.hub.ingest(now, publisher, message);
                     self.pump_hub();
                 }
@@ -600,8 +607,8 @@ impl Core {
             }
             ToCore::Arrive(_) => unreachable!("it starts tasks, so it has its own way in"),
             ToCore::Ask(ask) => self.answer(ask),
-            ToCore::StopListening => self.stop_listening(),
-            ToCore::Stop => self.begin_stop(),
+            ToCore::Drain => self.begin_drain(),
+            ToCore::Stop { at_once } => self.begin_stop(at_once),
         }
     }
 
@@ -611,30 +618,6 @@ impl Core {
             self.shared.inboxes.drain(self.id, &mut self.taken);
         }
         self.taken.pop_front()
-    }
-
-    /// Takes no new connections.
-    pub(crate) fn stop_listening(&mut self) {
-        for listener in self.listeners.drain(..) {
-            super::listener::shut(&listener);
-        }
-    }
-
-    /// Closes everything; the core ends when nothing is left.
-    fn begin_stop(&mut self) {
-        self.stopping = true;
-        self.stop_listening();
-        for key in self.keys_where(|_| true) {
-            self.close(key, CloseReason::Drained);
-        }
-        self.end_if_stopped();
-    }
-
-    /// Raises [`Core::ended`] when the core was told to stop and has nothing left.
-    pub(crate) fn end_if_stopped(&mut self) {
-        if self.stopping && self.connections.is_empty() && self.accepting == 0 {
-            self.ended.raise();
-        }
     }
 
     /// Whether nothing is left here and nothing can come any more: no core sends anything now, and what was sent is dealt with.

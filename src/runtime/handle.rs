@@ -91,18 +91,18 @@ impl Handle {
         Duration::from_micros(self.shared.clock.now().as_micros().saturating_sub(swept_at))
     }
 
-    /// Takes no new connections, waits for publishers to leave until the drain's deadline, and stops. Without publishers it stops at
-    /// once: players alone never hold it.
+    /// Takes no new connections, asks those that understand to connect again, waits for publishers to leave until the drain's deadline,
+    /// and stops. Without publishers it stops at once: players alone never hold it. `draining.rs` has the steps.
     pub fn drain(&self) {
         if self.shared.begin_drain(self.shared.settings.drain_deadline) {
-            tell_all(&self.shared, || ToCore::StopListening);
+            tell_all(&self.shared, || ToCore::Drain);
         }
     }
 
     /// Stops at once: closes what is there and ends.
     pub fn stop_now(&self) {
         if self.shared.begin_stop() {
-            tell_all(&self.shared, || ToCore::Stop);
+            tell_all(&self.shared, || ToCore::Stop { at_once: true });
         }
     }
 

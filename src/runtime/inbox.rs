@@ -24,10 +24,10 @@ pub(crate) enum ToCore {
     Arrive(Box<Moved>),
     /// A question of the control HTTP.
     Ask(Ask),
-    /// Take no new connections.
-    StopListening,
-    /// Close everything and end.
-    Stop,
+    /// Take no new connections, and ask those that understand to connect again.
+    Drain,
+    /// Close everything and end: at once, or when players have what is queued for them.
+    Stop { at_once: bool },
 }
 
 impl ToCore {

@@ -3,6 +3,7 @@
 //! - [`engine`] starts and ends the cores, [`handle`] is how other threads see them, [`preflight`] asks whether the host is ready.
 //! - A core's state is `core`; its tasks are `accepting`, `reading`, `writing`, `polling`, `fan_out` and `turn`
 //!   (inbox, batches for other cores, sweep).
+//! - `draining` is how they end in good order.
 //! - `directory` knows each stream's home core, `inbox` carries messages between cores, `moving` takes publishers home.
 //! - `op` holds the kernel operations, one a file: the only place that builds submission entries, and where in flight means owned.
 
@@ -15,6 +16,7 @@ mod clock;
 mod connection;
 mod core;
 mod directory;
+mod draining;
 pub mod engine;
 mod entropy;
 mod fan_out;

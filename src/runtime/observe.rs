@@ -176,6 +176,8 @@ core_counters! {
     counter publishes;
     /// Plays accepted.
     counter plays;
+    /// Requests to connect again sent to clients that said that they understand.
+    counter reconnect_requests;
     /// Bytes received.
     counter bytes_in;
     /// Bytes sent.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::session::ServerSettings;
+use crate::session::{ReconnectUrl, ServerSettings};
 
 /// What a connection takes that neither publishes nor plays, beside what its peer makes it hold, bytes: its entry and session, its two tasks,
 /// and the buffer that its receive is armed with.
@@ -28,6 +28,8 @@ pub struct RuntimeSettings {
     pub latency_budget: Duration,
     /// How long a drain waits for publishers before it closes them.
     pub drain_deadline: Duration,
+    /// Where a drain sends the clients that understand to be sent; without it they are asked to come back to the URL that they have.
+    pub reconnect_url: Option<ReconnectUrl>,
     /// Backlog that the kernel may hold unsent for a subscriber, bytes (`TCP_NOTSENT_LOWAT`).
     pub subscriber_unsent_bytes_max: u32,
     /// Bytes that one core's inbox holds for one other core before its feeds pause until their next key frame.
@@ -62,6 +64,7 @@ impl Default for RuntimeSettings {
             apps: vec![App::default()],
             latency_budget: Duration::from_millis(10),
             drain_deadline: Duration::from_secs(20),
+            reconnect_url: None,
             subscriber_unsent_bytes_max: 128 * 1024,
             inbox_bytes_max: 32 * 1024 * 1024,
             core_reassembly_bytes_max: 256 * 1024 * 1024,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::directory::Directory;
+use super::draining::{CUTTING_PART, DRAIN_OVERTIME};
 use super::histogram::Histograms;
 use super::inbox::Inboxes;
 use super::names::NameHasher;
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) publishers: AtomicUsize,
     next_connection_id: AtomicU64,
     draining: AtomicBool,
+    drain_cuts_at: AtomicU64,
     drain_ends_at: AtomicU64,
     stopping: AtomicBool,
     /// Cores that may still send something to others.
@@ -78,6 +80,7 @@ impl Shared {
             publishers: AtomicUsize::new(0),
             next_connection_id: AtomicU64::new(1),
             draining: AtomicBool::new(false),
+            drain_cuts_at: AtomicU64::new(u64::MAX),
             drain_ends_at: AtomicU64::new(u64::MAX),
             stopping: AtomicBool::new(false),
             open_cores: AtomicUsize::new(0),
@@ -95,9 +98,11 @@ impl Shared {
 
     /// Begins the drain; false when it had begun before.
     pub(crate) fn begin_drain(&self, deadline: Duration) -> bool {
-        let ends_at = self.clock.now() + deadline;
+        let now = self.clock.now();
         let begun = !self.draining.swap(true, Ordering::Relaxed);
         if begun {
+            let (cuts_at, ends_at) = (now + (deadline - deadline / CUTTING_PART), now + deadline);
+            self.drain_cuts_at.store(cuts_at.as_micros(), Ordering::Relaxed);
             self.drain_ends_at.store(ends_at.as_micros(), Ordering::Relaxed);
         }
         begun
@@ -107,11 +112,22 @@ impl Shared {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// Whether publishers are closed at their next key frame.
+    pub(crate) fn is_cutting(&self, now: Instant) -> bool {
+        now.as_micros() >= self.drain_cuts_at.load(Ordering::Relaxed)
+    }
+
+    /// Whether publishers have had all the time that a drain has.
+    pub(crate) fn is_drain_over(&self, now: Instant) -> bool {
+        now.as_micros() >= self.drain_ends_at.load(Ordering::Relaxed)
+    }
+
     /// Whether a drain has nothing more to wait for: players alone never hold it.
-    pub(crate) fn is_drained(&self, now: Instant) -> bool {
+    pub(crate) fn has_drained(&self, now: Instant) -> bool {
+        let ended_at = Duration::from_micros(self.drain_ends_at.load(Ordering::Relaxed));
         self.is_draining()
             && ((self.publishers.load(Ordering::Relaxed) == 0 && self.directory.arriving() == 0)
-                || now.as_micros() >= self.drain_ends_at.load(Ordering::Relaxed))
+                || Duration::from_micros(now.as_micros()) >= ended_at.saturating_add(DRAIN_OVERTIME))
     }
 
     /// Begins the stop; false when it had begun before.

@@ -7,8 +7,6 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tracing::info;
-
 use super::connection::{Activity, Connection, Phase};
 use super::core::{Core, CoreRef};
 use super::inbox::ToCore;
@@ -103,9 +101,8 @@ pub(crate) async fn sweep(core: CoreRef) {
             enforce_deadlines(&core, now);
             Core::caught(&core, None, |core| core.sweep_hub(now));
             Core::caught(&core, None, Core::close_hopeless);
-            let mut core = core.borrow_mut();
-            core.publish_counts(now);
-            core.end_drain(now);
+            Core::caught(&core, None, |core| core.sweep_drain(now));
+            core.borrow_mut().publish_counts(now);
         }
         if now - rates_at >= RATES_EVERY {
             let elapsed = now - rates_at;
@@ -174,14 +171,6 @@ impl Core {
         published.swept_at.store(now.as_micros(), Ordering::Relaxed);
         if std::mem::take(&mut self.labelled_changed) {
             *published.labelled.lock().unwrap_or_else(PoisonError::into_inner) = self.labelled.clone();
-        }
-    }
-
-    /// The first core watches for the end of a drain and tells all others.
-    fn end_drain(&mut self, now: Instant) {
-        if self.id == CoreId(0) && self.shared.is_drained(now) && self.shared.begin_stop() {
-            info!("drained: stops");
-            super::handle::tell_all(&self.shared, || ToCore::Stop);
         }
     }
 }

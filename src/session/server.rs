@@ -203,6 +203,13 @@ impl ServerSession {
         !self.is_closed() && self.held_bytes() < self.settings.limits.held_bytes_max
     }
 
+    /// Whether [`ServerSession::request_reconnect`] would say something.
+    pub fn can_request_reconnect(&self) -> bool {
+        !self.is_closed()
+            && !self.reconnect_requested
+            && self.connect.as_ref().is_some_and(|info| info.capabilities.reconnect())
+    }
+
     /// What the session has counted.
     pub fn counters(&self) -> &SessionCounters {
         &self.counters
@@ -384,8 +391,7 @@ impl ServerSession {
     /// The session goes on until the peer leaves or is closed.
     pub fn request_reconnect(&mut self, now: Instant, tc_url: Option<&str>) -> bool {
         self.now = now;
-        let understands = self.connect.as_ref().is_some_and(|info| info.capabilities.reconnect());
-        if self.is_closed() || self.reconnect_requested || !understands {
+        if !self.can_request_reconnect() {
             return false;
         }
         self.reconnect_requested = true;

@@ -1,0 +1,181 @@
+//! The end of an engine, in good order: the drain, and the stop that ends it.
+//!
+//! ```text
+//! drain begins                listeners close, new publishes are refused; whoever understands is asked to connect again
+//! its last quarter            each publisher is closed in front of its next key frame, one without video at once
+//! its end                     publishers that are left are closed wherever they are
+//! no publisher any more       stop: players get what is queued for them, and everybody is closed
+//! ```
+//!
+//! So a publisher that knows `NetConnection.Connect.ReconnectRequest` (E-RTMP v2 "Reconnect Request") has three quarters of the drain to
+//! leave at a key frame of its own choice, and of every other the last group of pictures is whole. Key frames of different encoders come
+//! at different times, which spreads their return.
+//! # Bounds
+//! A drain lasts at most its deadline and [`DRAIN_OVERTIME`], the stop after it [`LAST_FRAMES_MAX`] more than the closing of connections.
+//! Each pass over the connections is the sweep's, ten times a second, and costs nothing while no drain is on.
+
+use std::time::Duration;
+
+use tracing::info;
+
+use super::connection::{Activity, Connection, ConnectionKey};
+use super::core::Core;
+use super::handle::tell_all;
+use super::inbox::ToCore;
+use crate::hub::{CoreId, PublisherKey};
+use crate::media::video_tag::VideoTag;
+use crate::media::{FrameRole, TrackId};
+use crate::session::{CloseReason, Instant, MediaKind, MediaMessage};
+
+/// The part of a drain, its last one, in which publishers are closed at their next key frame.
+pub(super) const CUTTING_PART: u32 = 4;
+
+/// How long after a drain's deadline the first core waits for the others to have closed their publishers.
+pub(super) const DRAIN_OVERTIME: Duration = Duration::from_secs(1);
+
+/// No publisher may be left for so long before the stop: what the last one sent is then on its way to players on all cores.
+const SETTLING_TIME: Duration = Duration::from_millis(100);
+
+/// How long a player may take for what is still queued for it when everything stops.
+const LAST_FRAMES_MAX: Duration = Duration::from_secs(1);
+
+/// How far one core is with the drain and the stop.
+#[derive(Debug, Default)]
+pub(crate) struct Draining {
+    /// Publishers are closed at their next key frame.
+    pub(crate) cuts: bool,
+    /// Since when no publisher is left, as the first core saw it.
+    settled_since: Option<Instant>,
+    /// When the stop no longer waits for players.
+    players_end_at: Option<Instant>,
+}
+
+impl Core {
+    /// Takes no new connections, and asks those that understand to connect again.
+    pub(crate) fn begin_drain(&mut self) {
+        self.stop_listening();
+        self.ask_to_reconnect();
+    }
+
+    /// What the time brings to a core that drains or stops.
+    pub(crate) fn sweep_drain(&mut self, now: Instant) {
+        if self.stopping {
+            return self.close_served_players(now);
+        }
+        if !self.shared.is_draining() {
+            return;
+        }
+        // Those that have connected, or come from another core, since.
+        self.ask_to_reconnect();
+        self.draining.cuts = self.shared.is_cutting(now);
+        if self.shared.is_drain_over(now) {
+            self.close_publishers(|_, _| true);
+        } else if self.draining.cuts {
+            self.close_publishers(|core, publisher| !core.has_video(publisher));
+        }
+        self.end_drain(now);
+    }
+
+    /// Whether the message is where a publisher's stream is cut: a key frame of its default video track.
+    pub(crate) fn is_cut(&self, publisher: PublisherKey, message: &MediaMessage) -> bool {
+        if message.kind != MediaKind::Video {
+            return false;
+        }
+        let Ok(tag) = VideoTag::parse(&message.payload) else { return false };
+        let tracks = self.hub.publisher(publisher).map(|view| view.ingest().tracks());
+        let default =
+            tracks.and_then(|tracks| tracks.default_video()).map_or(TrackId::DEFAULT, |track| track.id);
+        tag.role() == FrameRole::Key && tag.bodies.iter(&message.payload).any(|body| body.track == default)
+    }
+
+    /// Asks each connection that understands, once in its life, to connect again: where the settings say, or here.
+    fn ask_to_reconnect(&mut self) {
+        let now = self.now();
+        let shared = self.shared.clone();
+        let url = shared.settings.reconnect_url.as_ref();
+        let understands =
+            |connection: &Connection| connection.is_open() && connection.session.can_request_reconnect();
+        for key in self.keys_where(understands) {
+            let Some(connection) = self.connection(key) else { continue };
+            let app = connection.session.connect_info().map_or("", |info| &info.app);
+            let tc_url = url.map(|url| url.tc_url(app));
+            if connection.session.request_reconnect(now, tc_url.as_deref()) {
+                self.counts.reconnect_requests += 1;
+                self.drive(key);
+            }
+        }
+    }
+
+    fn close_publishers(&mut self, is_due: impl Fn(&Self, PublisherKey) -> bool) {
+        let publishes = |connection: &Connection| match connection.activity {
+            Activity::Publishing { publisher, .. } => is_due(self, publisher),
+            _ => false,
+        };
+        for key in self.keys_where(publishes) {
+            self.close(key, CloseReason::Drained);
+        }
+    }
+
+    fn has_video(&self, publisher: PublisherKey) -> bool {
+        self.hub.publisher(publisher).is_some_and(|view| view.ingest().tracks().default_video().is_some())
+    }
+
+    /// The first core watches for the end of a drain and tells all others.
+    fn end_drain(&mut self, now: Instant) {
+        if self.id != CoreId(0) {
+            return;
+        }
+        if !self.shared.has_drained(now) {
+            self.draining.settled_since = None;
+            return;
+        }
+        let since = *self.draining.settled_since.get_or_insert(now);
+        if now - since >= SETTLING_TIME && self.shared.begin_stop() {
+            info!("drained: stops");
+            tell_all(&self.shared, || ToCore::Stop { at_once: false });
+        }
+    }
+
+    /// Takes no new connections.
+    fn stop_listening(&mut self) {
+        for listener in self.listeners.drain(..) {
+            super::listener::shut(&listener);
+        }
+    }
+
+    /// Closes everything; the core ends when nothing is left. Unless it is to be at once, players first get what is queued for them.
+    pub(crate) fn begin_stop(&mut self, at_once: bool) {
+        self.stopping = true;
+        self.begin_drain();
+        self.draining.players_end_at = Some(if at_once { self.now() } else { self.now() + LAST_FRAMES_MAX });
+        for key in self.keys_where(|_| true) {
+            if at_once || !self.is_owed_frames(key) {
+                self.close(key, CloseReason::Drained);
+            }
+        }
+        self.end_if_stopped();
+    }
+
+    fn close_served_players(&mut self, now: Instant) {
+        let is_over = self.draining.players_end_at.is_none_or(|end| now >= end);
+        for key in self.keys_where(Connection::is_open) {
+            if is_over || !self.is_owed_frames(key) {
+                self.close(key, CloseReason::Drained);
+            }
+        }
+    }
+
+    fn is_owed_frames(&self, key: ConnectionKey) -> bool {
+        self.connection_ref(key).is_some_and(|connection| match &connection.activity {
+            Activity::Playing(playing) => playing.iter().any(|one| self.hub.has_queued(one.subscriber)),
+            _ => false,
+        })
+    }
+
+    /// Raises [`Core::ended`] when the core was told to stop and has nothing left.
+    pub(crate) fn end_if_stopped(&mut self) {
+        if self.stopping && self.connections.is_empty() && self.accepting == 0 {
+            self.ended.raise();
+        }
+    }
+}
