@@ -18,11 +18,14 @@
 //! ```json
 //! {"connections": [{"id": "17", "peer": "192.0.2.7:50412", "core": 0, "role": "publisher", "app": "live",
 //!   "name": "test", "name_hash": "9f86d081", "flash_ver": "FMLE/3.0 (compatible; Lavf59.27.100)",
+//!   "enhanced": {"fourcc": ["hvc1", "av01"], "caps": ["reconnect", "multitrack"]},
 //!   "bits_in_per_second": 3012000, "bits_out_per_second": 0, "bytes_in": 9412345, "bytes_out": 3500, "messages_in": 4711,
 //!   "messages_out": 0, "dropped": 0, "held_bytes": 0, "uptime_seconds": 25.4, "codecs": "avc1.64001f,mp4a.40.2",
 //!   "resolution": {"width": 1280, "height": 720}}], "stalled_cores": []}
 //! ```
-//! Ids are strings, as they may use all 64 bits and many JSON readers keep 53. `role` is `pending`, `publisher` or `player`.
+//! Ids are strings, as they may use all 64 bits and many JSON readers keep 53. `role` is `pending`, `publisher` or `player`. `enhanced`
+//! is what the peer said of its Enhanced RTMP: codecs (`*` for any) and of `reconnect`, `multitrack`, `mod_ex` and
+//! `timestamp_nano_offset` what it does; null when it said nothing.
 //!
 //! `DELETE /api/v1/connections/{id}`: 204 when it is being closed, 404 when no core has it, 503 when none has it and a core did
 //! not answer.
@@ -41,6 +44,7 @@ use tracing::info;
 use super::cores::{CoreAnswer, Cores};
 use super::refusal::Refusal;
 use super::router::Control;
+use crate::rtmp::command::Capabilities;
 use crate::runtime::observe::{ConnectionId, ConnectionInfo, StreamInfo};
 
 /// How long a core may take to answer.
@@ -165,6 +169,7 @@ struct Connection {
     name: String,
     name_hash: String,
     flash_ver: String,
+    enhanced: Option<Enhanced>,
     bits_in_per_second: u64,
     bits_out_per_second: u64,
     bytes_in: u64,
@@ -176,6 +181,13 @@ struct Connection {
     uptime_seconds: f64,
     codecs: String,
     resolution: Option<Resolution>,
+}
+
+/// [`Capabilities`] as JSON.
+#[derive(Serialize)]
+struct Enhanced {
+    fourcc: Vec<String>,
+    caps: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -225,6 +237,7 @@ impl From<ConnectionInfo> for Connection {
             name: info.name,
             name_hash: info.name_hash,
             flash_ver: info.flash_ver,
+            enhanced: enhanced(&info.capabilities),
             bits_in_per_second: info.bits_in_per_second,
             bits_out_per_second: info.bits_out_per_second,
             bytes_in: info.bytes_in,
@@ -238,6 +251,11 @@ impl From<ConnectionInfo> for Connection {
             resolution: resolution(info.resolution),
         }
     }
+}
+
+fn enhanced(said: &Capabilities) -> Option<Enhanced> {
+    said.speaks_enhanced()
+        .then(|| Enhanced { fourcc: said.codec_names(), caps: said.caps_ex.labels().collect() })
 }
 
 fn resolution(size: Option<(u32, u32)>) -> Option<Resolution> {

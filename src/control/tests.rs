@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::rtmp::command::{Capabilities, CapsEx};
 use crate::runtime::histogram::Histograms;
 use crate::runtime::observe::{ConnectionId, ConnectionInfo, Counts, PublishedCounts, Role, StreamInfo};
 
@@ -119,6 +120,10 @@ fn connection(core: u16, id: u64, role: Role) -> ConnectionInfo {
         name: "a".into(),
         name_hash: "0badcafe".into(),
         flash_ver: "FMLE/3.0 \"x\"\n".into(),
+        capabilities: match role {
+            Role::Publisher => Capabilities::forwarder(CapsEx::RECONNECT | CapsEx::MOD_EX),
+            _ => Capabilities::default(),
+        },
         bits_in_per_second: 1,
         bits_out_per_second: 2,
         bytes_in: 3,
@@ -262,11 +267,12 @@ fn connections_come_in_the_documented_shape_and_once_each() {
         body["connections"][1],
         json!({
             "id": "18446744073709551615", "peer": "[2001:db8::1]:50000", "core": 0, "role": "publisher", "app": "live",
-            "name": "a", "name_hash": "0badcafe", "flash_ver": "FMLE/3.0 \"x\"\n", "bits_in_per_second": 1,
-            "bits_out_per_second": 2, "bytes_in": 3, "bytes_out": 4, "messages_in": 5, "messages_out": 6, "dropped": 7,
+            "name": "a", "name_hash": "0badcafe", "flash_ver": "FMLE/3.0 \"x\"\n",
+            "enhanced": {"fourcc": ["*"], "caps": ["reconnect", "mod_ex"]}, "bits_in_per_second": 1, "bits_out_per_second": 2, "bytes_in": 3, "bytes_out": 4, "messages_in": 5, "messages_out": 6, "dropped": 7,
             "held_bytes": 9, "uptime_seconds": 8.0, "codecs": "", "resolution": null
         })
     );
+    assert_eq!(body["connections"][0]["enhanced"], json!(null));
 }
 
 #[test]

@@ -96,6 +96,7 @@ impl Core {
             name: stream.map(|key| key.name().into()).unwrap_or_default(),
             name_hash: stream.map(|key| self.shared.names.hash(key.name())).unwrap_or_default(),
             flash_ver: info.map(|info| info.flash_ver.clone()).unwrap_or_default(),
+            capabilities: info.map(|info| info.capabilities.clone()).unwrap_or_default(),
             bits_in_per_second: connection.rate_in.per_second() * 8,
             bits_out_per_second: connection.rate_out.per_second() * 8,
             bytes_in: connection.totals.bytes_in,

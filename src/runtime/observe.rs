@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 
+use crate::rtmp::command::Capabilities;
+
 /// A connection's name in the API: unique while the process lives. Tells its first core and never changes when it moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
@@ -48,6 +50,8 @@ pub struct ConnectionInfo {
     pub name_hash: String,
     /// The encoder's or player's own name for itself.
     pub flash_ver: String,
+    /// What it says of its Enhanced RTMP; empty when it says nothing.
+    pub capabilities: Capabilities,
     /// Bits a second received over the last few seconds.
     pub bits_in_per_second: u64,
     /// Bits a second sent over the last few seconds.

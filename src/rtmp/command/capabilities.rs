@@ -8,7 +8,7 @@
 //! # Bounds
 //! [`FOURCCS_MAX`] entries a list or map are kept. The wildcard is found wherever it stands.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::rtmp::FourCc;
@@ -103,6 +103,22 @@ impl Capabilities {
     /// Whether it understands nanosecond offsets, one of the ModEx signals.
     pub fn timestamp_nano_offset(&self) -> bool {
         self.caps_ex.contains(CapsEx::TIMESTAMP_NANO_OFFSET)
+    }
+
+    /// The codecs that it names, each once, behind `*` where that stands for all: safe to be shown.
+    pub fn codec_names(&self) -> Vec<String> {
+        let maps = [&self.fourcc_list, &self.video, &self.audio];
+        let mut names = Vec::new();
+        if maps.iter().any(|map| map.any.is_some()) {
+            names.push(WILDCARD.into());
+        }
+        for (fourcc, _) in maps.into_iter().flat_map(|map| &map.named) {
+            let name = fourcc.to_string();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     /// Whether it can decode that video codec.
@@ -276,8 +292,6 @@ fn mask(value: &Value) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use alloc::string::ToString;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -311,6 +325,7 @@ mod tests {
         assert_eq!(said.audio.info(FourCc(*b"zz99")), FourCcInfo::CAN_FORWARD);
         assert!(said.reconnect() && said.multitrack() && !said.mod_ex() && !said.timestamp_nano_offset());
         assert!(said.caps_ex.labels().eq(["reconnect", "multitrack"]));
+        assert_eq!(said.codec_names().join(" "), "* av01 vp09 vp08 hvc1 avc1 ac-3 ec-3 Opus .mp3 fLaC mp4a");
 
         let recorder = Capabilities::of(&Value::object([("fourCcList", list(&["*"]))]));
         assert!(recorder.decodes_video(HEVC) && recorder.decodes_audio(OPUS) && recorder.speaks_enhanced());
