@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use inrush::rtmp::Payload;
+use inrush::rtmp::command::{Capabilities, CapsEx};
 use inrush::rtmp::handshake::{Entropy, HandshakeKind};
 use inrush::session::{
     ClientCloseReason, ClientEvent, ClientOutput, ClientSession, ClientSettings, ClientUrl, Instant,
@@ -32,10 +33,20 @@ struct Driver {
 
 impl Driver {
     fn start(url: &str, role: Role, handshake: HandshakeKind) -> Self {
-        let url = ClientUrl::parse(url).expect("a URL");
+        let settings = ClientSettings::new(ClientUrl::parse(url).expect("a URL"), role);
+        Self::start_with(ClientSettings { handshake, ..settings })
+    }
+
+    /// One that says that it obeys requests to connect again.
+    fn start_movable(url: ClientUrl, role: Role) -> Self {
+        let capabilities = Capabilities::forwarder(CapsEx::RECONNECT);
+        Self::start_with(ClientSettings { capabilities, ..ClientSettings::new(url, role) })
+    }
+
+    fn start_with(settings: ClientSettings) -> Self {
+        let url = &settings.url;
         let socket = TcpStream::connect((url.host.as_str(), url.port)).expect("connect");
         socket.set_nodelay(true).expect("set TCP_NODELAY");
-        let settings = ClientSettings { handshake, ..ClientSettings::new(url, role) };
         let random = std::array::from_fn(|at| (at * 31 % 251) as u8);
         let entropy = Box::new(Entropy { time_ms: 0, random });
         let session = ClientSession::new(Instant::default(), settings, entropy);
@@ -166,6 +177,47 @@ fn publishes_to_and_plays_from_nginx_rtmp() {
     for handshake in [HandshakeKind::Simple, HandshakeKind::Digest] {
         publish_and_play(&server, handshake, 1);
     }
+}
+
+/// A publisher and a player of ours obey a server that drains: asked to connect elsewhere, with their app, they do, the stream goes on
+/// there, and the server that asked has nothing to wait for.
+#[test]
+fn a_drain_leads_both_roles_to_another_server() {
+    let there = Inrush::new().cores(2).start();
+    let config = format!("[engine]\ndrain_seconds = 3600\nreconnect_url = \"rtmp://{}\"\n", there.rtmp());
+    let here = Inrush::new().cores(2).config(&config).start();
+    let url = ClientUrl::parse(&here.url("live", "moves?token=1")).expect("a URL");
+    let mut clients =
+        [Role::Publish, Role::Play].map(|role| Driver::start_movable(url.clone(), role).ready());
+    here.process().signal(libc::SIGTERM);
+    let moved = clients.each_mut().map(|client| {
+        loop {
+            match client.next_event(PATIENCE).expect("a request") {
+                ClientEvent::Reconnect { url, description } => {
+                    assert_eq!(url.tc_url, format!("rtmp://{}/live", there.rtmp()));
+                    assert_eq!((&*url.name, description.is_empty()), ("moves?token=1", false));
+                    break url;
+                }
+                ClientEvent::Closed { reason } => panic!("closed: {reason:?}"),
+                _ => {}
+            }
+        }
+    });
+    let [publish, play] = moved;
+    let media = THIN.media();
+    let player = Driver::start_movable(play, Role::Play).ready();
+    let playing = std::thread::spawn(move || player.record());
+    there.wait_for_players("live", "moves", 1);
+    let publisher = Driver::start_movable(publish, Role::Publish).ready();
+    for mut client in clients {
+        client.session.stop(client.now());
+        client.drain();
+    }
+    here.wait_for_end();
+    publisher.publish(&media.tags);
+    let received = playing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let run = gapless_sequence(&media.packets, &Packet::from_tags(&received)).expect("one gapless run");
+    assert_eq!(run.skipped, 0);
 }
 
 /// A refusal by either server reaches the program with its code.

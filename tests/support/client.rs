@@ -39,7 +39,12 @@ pub struct Status {
     pub code: String,
     /// For people.
     pub description: String,
+    /// Where a request to connect again leads; empty if it does not say.
+    pub tc_url: String,
 }
+
+/// `NetConnection.Connect.ReconnectRequest`.
+pub const RECONNECT_REQUEST: &str = "NetConnection.Connect.ReconnectRequest";
 
 /// One connection.
 pub struct Client {
@@ -110,11 +115,23 @@ impl Client {
 
     /// `connect`, up to its answer.
     #[track_caller]
-    pub fn connect(mut self, app: &str) -> Self {
+    pub fn connect(self, app: &str) -> Self {
+        self.connect_with(app, &[]).0
+    }
+
+    /// `connect` with further properties; gives the information object of the answer as well.
+    #[track_caller]
+    pub fn connect_with(mut self, app: &str, properties: &[(&str, Amf)]) -> (Self, Amf) {
         let peer = self.socket.peer_addr().expect("a connected socket has a peer");
-        self.send(&script::connect(app, &format!("rtmp://{peer}/{app}")));
-        self.wait_for_answer(script::CONNECT);
-        self
+        self.send(&script::connect_with(app, &format!("rtmp://{peer}/{app}"), properties));
+        let information = self.wait_for_answer(script::CONNECT).pop().expect("the answer tells something");
+        (self, information)
+    }
+
+    /// `connect` of a client that understands requests to connect again (E-RTMP v2 `CapsExMask.Reconnect`).
+    #[track_caller]
+    pub fn connect_movable(self, app: &str) -> Self {
+        self.connect_with(app, &[("capsEx", 1.0.into())]).0
     }
 
     /// Asks to publish, up to the answer.
@@ -264,7 +281,7 @@ impl Client {
                         value.and_then(Amf::as_str).unwrap_or_default().to_owned()
                     };
                     let (level, code, description) = (text("level"), text("code"), text("description"));
-                    Event::Status(Status { level, code, description })
+                    Event::Status(Status { level, code, description, tc_url: text("tcUrl") })
                 }
                 "_result" | "_error" => {
                     let transaction =
@@ -371,8 +388,14 @@ impl Recording {
     /// Waits for the end of the stream; gives the player back, which may stay for the next publisher, and what it got.
     #[track_caller]
     pub fn finish(self) -> (Client, Vec<Packet>) {
-        let (client, tags) = self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let (client, tags) = self.finish_tags();
         (client, Packet::from_tags(&tags))
+    }
+
+    /// As `finish`, with every message as it came.
+    #[track_caller]
+    pub fn finish_tags(self) -> (Client, Vec<Tag>) {
+        self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// Fails the test unless the player got the source, message by message, in order. Gives the player back.

@@ -75,10 +75,28 @@ impl Publisher {
         Self::start_with(generation, media, url, &[])
     }
 
+    /// Starts to publish `media` again and again, until something stops it.
+    #[track_caller]
+    pub fn start_endless(generation: Generation, media: &Media, url: &str) -> Self {
+        let mut command = generation.command();
+        command.args(["-stream_loop", "-1"]);
+        Self::start_from(command, generation, media, url, &[])
+    }
+
     /// Starts to publish with further output options.
     #[track_caller]
     pub fn start_with(generation: Generation, media: &Media, url: &str, options: &[&str]) -> Self {
-        let mut command = generation.command();
+        Self::start_from(generation.command(), generation, media, url, options)
+    }
+
+    #[track_caller]
+    fn start_from(
+        mut command: Command,
+        generation: Generation,
+        media: &Media,
+        url: &str,
+        options: &[&str],
+    ) -> Self {
         command.arg("-re").arg("-copyts").arg("-i").arg(media.path()).args(["-map", "0", "-c", "copy"]);
         command.args(["-flvflags", "no_duration_filesize"]).args(options).args(["-f", "flv", url]);
         Self { process: Process::spawn(format!("publishing ffmpeg {generation:?}"), &mut command) }

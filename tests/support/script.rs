@@ -13,6 +13,11 @@ pub const CREATE_STREAM: f64 = 4.0;
 
 /// `connect` to an app.
 pub fn connect(app: &str, tc_url: &str) -> Message {
+    connect_with(app, tc_url, &[])
+}
+
+/// `connect` to an app, with further properties.
+pub fn connect_with(app: &str, tc_url: &str, more: &[(&str, Amf)]) -> Message {
     let properties: [(&str, Amf); 8] = [
         ("app", app.into()),
         ("type", "nonprivate".into()),
@@ -23,7 +28,8 @@ pub fn connect(app: &str, tc_url: &str) -> Message {
         ("audioCodecs", 4071.0.into()),
         ("videoCodecs", 252.0.into()),
     ];
-    let properties = properties.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    let properties = properties.iter().chain(more).map(|(name, value)| ((*name).to_owned(), value.clone()));
+    let properties = properties.collect();
     Message::command(0, &["connect".into(), CONNECT.into(), Amf::Object(properties)])
 }
 
