@@ -190,7 +190,8 @@ fn without_key_frames_the_drain_has_an_end_all_the_same() {
             })
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    assert!(ended[0] >= DRAIN * 3 / 4 && ended[0] < ended[1] && ended[1] >= DRAIN, "{ended:?}");
+    assert!(ended[0] >= DRAIN * 3 / 4 && ended[1] >= DRAIN, "{ended:?}");
+    assert!(ended[1] - ended[0] >= DRAIN / 8, "they are a quarter apart: {ended:?}");
     server.wait_for_end();
 }
 
