@@ -4,8 +4,10 @@
 mod support;
 
 use serde_json::Value;
+use support::amf::{self, Amf};
 use support::client::Client;
 use support::ffmpeg::{self, Generation};
+use support::flv::{Kind, Tag};
 use support::media::{H264_AAC, HEVC_AAC};
 use support::server::{Inrush, Server};
 use support::{PATIENCE, wait_until};
@@ -105,6 +107,50 @@ fn connections_can_be_closed() {
     two.unpublish();
     assert_eq!(delete("12345678"), 404);
     assert_eq!(delete("nonsense"), 404);
+}
+
+/// E-RTMP v2: an unknown FourCC, an unknown packet type and an unknown layout of tracks are forwarded byte for byte, counted in the API,
+/// and no reason to close. What onMetaData announces is shown beside.
+#[test]
+fn what_nobody_knows_is_forwarded_untouched_and_counted() {
+    let server = Inrush::new().cores(2).start();
+    let player = Client::open(server.rtmp()).connect("live").play("news").record_in_background();
+    server.wait_for_players("live", "news", 1);
+    let mut publisher = Client::open(server.rtmp()).connect("live").publish("news");
+    let property = |name: &str, value: Amf| (name.to_owned(), value);
+    let track = Amf::Object(vec![property("width", 1024.0.into()), property("height", 768.0.into())]);
+    let metadata = Amf::Object(vec![
+        property("videocodecid", f64::from(u32::from_be_bytes(*b"zz99")).into()),
+        property("videoTrackIdInfoMap", Amf::Object(vec![property("1", track)])),
+    ]);
+    let metadata = amf::write(&["@setDataFrame".into(), "onMetaData".into(), metadata]);
+    publisher.send_tag(&Tag { kind: Kind::Data, timestamp: 0, body: metadata });
+    let unknown = [
+        (Kind::Video, &b"\x90zz99 sequence start"[..]),
+        (Kind::Video, b"\x93zz99 key frame"),
+        (Kind::Video, b"\x9fhvc1 packet type 15"),
+        (Kind::Video, b"\x96\xf1hvc1 layout 15"),
+        (Kind::Audio, b"\x91zz98 coded frames"),
+        (Kind::Audio, b"\x9fOpus packet type 15"),
+    ];
+    let tags = unknown.map(|(kind, body)| Tag { kind, timestamp: 40, body: body.to_vec() });
+    tags.iter().for_each(|tag| publisher.send_tag(tag));
+    let stream = wait_until("all of it is counted", PATIENCE, || {
+        server.streams().into_iter().find(|stream| stream["name"] == "news" && stream["messages_in"] == 7)
+    });
+    let seen = &stream["ingest"];
+    assert_eq!((seen["frames"].as_u64(), seen["tags_malformed"].as_u64()), (Some(7), Some(0)), "{seen}");
+    assert!(
+        seen["codecs_unknown"].as_u64() >= Some(2) && seen["packets_unknown"].as_u64() >= Some(3),
+        "{seen}"
+    );
+    let announced = &stream["announced_tracks"][0];
+    assert_eq!((&announced["id"], &announced["codec"]), (&1.into(), &"zz99".into()), "{announced}");
+    assert_eq!(announced["resolution"], serde_json::json!({"width": 1024, "height": 768}));
+    publisher.unpublish();
+    let (_, received) = player.finish_tags();
+    let media: Vec<Tag> = received.into_iter().filter(|tag| tag.kind != Kind::Data).collect();
+    assert_eq!(media, tags);
 }
 
 /// Health, readiness and refusals of the HTTP itself.

@@ -7,10 +7,15 @@
 //! ```json
 //! {"streams": [{"app": "live", "name": "test", "name_hash": "9f86d081", "core": 0, "publisher": "17",
 //!   "subscribers": 2, "codecs": ["avc1.64001f", "mp4a.40.2"], "resolution": {"width": 1280, "height": 720},
-//!   "audio": {"sample_rate_hz": 48000, "channels": 2}, "bits_in_per_second": 3012000, "bytes_in": 9412345,
-//!   "messages_in": 4711, "gop_bytes": 512000, "gop_frames": 96, "timestamp_steps_back": 0, "timestamp_jumps": 0,
-//!   "uptime_seconds": 25.1}], "stalled_cores": []}
+//!   "audio": {"sample_rate_hz": 48000, "channels": 2},
+//!   "announced_tracks": [{"id": 1, "kind": "video", "codec": "av01", "kbps": 2000, "resolution": {"width": 1024, "height": 768},
+//!     "frame_rate": 30.0, "sample_rate_hz": null, "channels": null}],
+//!   "bits_in_per_second": 3012000, "bytes_in": 9412345, "messages_in": 4711, "gop_bytes": 512000, "gop_frames": 96, "timestamp_steps_back": 0, "timestamp_jumps": 0,
+//!   "ingest": {"frames": 4711, "codecs_unknown": 0, "packets_unknown": 0, …}, "uptime_seconds": 25.1}], "stalled_cores": []}
 //! ```
+//! `announced_tracks` is what the encoder's `onMetaData` says of tracks beside the default ones, whether they come or not.
+//! `ingest` counts by kind what was seen of the publisher's messages: what we do not know of them is forwarded as it came.
+//!
 //! `GET /api/v1/streams/{app}/{name}`: `{"stream": {…}, "stalled_cores": []}`. Both parts percent-decoded; slashes inside the
 //! name may stand as they are, slashes inside the app are written `%2F`.
 //!
@@ -30,6 +35,7 @@
 //! `DELETE /api/v1/connections/{id}`: 204 when it is being closed, 404 when no core has it, 503 when none has it and a core did
 //! not answer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +50,8 @@ use tracing::info;
 use super::cores::{CoreAnswer, Cores};
 use super::refusal::Refusal;
 use super::router::Control;
+use crate::media::metadata::TrackHints;
+use crate::media::{IngestCounters, MediaKind};
 use crate::rtmp::command::Capabilities;
 use crate::runtime::observe::{ConnectionId, ConnectionInfo, StreamInfo};
 
@@ -148,6 +156,7 @@ struct Stream {
     codecs: Vec<String>,
     resolution: Option<Resolution>,
     audio: Option<Audio>,
+    announced_tracks: Vec<AnnouncedTrack>,
     bits_in_per_second: u64,
     bytes_in: u64,
     messages_in: u64,
@@ -155,6 +164,7 @@ struct Stream {
     gop_frames: u64,
     timestamp_steps_back: u64,
     timestamp_jumps: u64,
+    ingest: BTreeMap<&'static str, u64>,
     uptime_seconds: f64,
 }
 
@@ -181,6 +191,19 @@ struct Connection {
     uptime_seconds: f64,
     codecs: String,
     resolution: Option<Resolution>,
+}
+
+/// [`TrackHints`] as JSON.
+#[derive(Serialize)]
+struct AnnouncedTrack {
+    id: u8,
+    kind: &'static str,
+    codec: Option<String>,
+    kbps: Option<u32>,
+    resolution: Option<Resolution>,
+    frame_rate: Option<f64>,
+    sample_rate_hz: Option<u32>,
+    channels: Option<u8>,
 }
 
 /// [`Capabilities`] as JSON.
@@ -214,6 +237,7 @@ impl From<StreamInfo> for Stream {
             codecs: info.codecs,
             resolution: resolution(info.resolution),
             audio: info.audio.map(|(sample_rate_hz, channels)| Audio { sample_rate_hz, channels }),
+            announced_tracks: info.announced_tracks.into_iter().map(AnnouncedTrack::from).collect(),
             bits_in_per_second: info.bits_in_per_second,
             bytes_in: info.bytes_in,
             messages_in: info.messages_in,
@@ -221,7 +245,23 @@ impl From<StreamInfo> for Stream {
             gop_frames: info.gop_frames,
             timestamp_steps_back: info.timestamp_steps_back,
             timestamp_jumps: info.timestamp_jumps,
+            ingest: counters(&info.ingest),
             uptime_seconds: info.uptime_seconds,
+        }
+    }
+}
+
+impl From<TrackHints> for AnnouncedTrack {
+    fn from(hints: TrackHints) -> Self {
+        Self {
+            id: hints.id.0,
+            kind: if hints.kind == MediaKind::Video { "video" } else { "audio" },
+            codec: hints.codec.map(|codec| codec.name().into_owned()),
+            kbps: hints.kbps,
+            resolution: resolution(hints.size),
+            frame_rate: hints.frame_rate,
+            sample_rate_hz: hints.sample_rate,
+            channels: hints.channels,
         }
     }
 }
@@ -251,6 +291,14 @@ impl From<ConnectionInfo> for Connection {
             resolution: resolution(info.resolution),
         }
     }
+}
+
+fn counters(seen: &IngestCounters) -> BTreeMap<&'static str, u64> {
+    let mut counters = BTreeMap::new();
+    seen.for_each(|name, value| {
+        counters.insert(name, value);
+    });
+    counters
 }
 
 fn enhanced(said: &Capabilities) -> Option<Enhanced> {

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::media::codec::{Codec, VideoCodec};
+use crate::media::metadata::TrackHints;
+use crate::media::{IngestCounters, MediaKind, TrackId};
 use crate::rtmp::command::{Capabilities, CapsEx};
 use crate::runtime::histogram::Histograms;
 use crate::runtime::observe::{ConnectionId, ConnectionInfo, Counts, PublishedCounts, Role, StreamInfo};
@@ -99,6 +102,16 @@ fn stream(core: u16, app: &str, name: &str) -> StreamInfo {
         codecs: vec!["avc1.64001f".into(), "mp4a.40.2".into()],
         resolution: Some((1280, 720)),
         audio: Some((48_000, 2)),
+        announced_tracks: vec![TrackHints {
+            id: TrackId(1),
+            codec: Some(Codec::Video(VideoCodec::Av1)),
+            kind: MediaKind::Video,
+            kbps: Some(2000),
+            size: Some((1024, 768)),
+            frame_rate: None,
+            sample_rate: None,
+            channels: None,
+        }],
         bits_in_per_second: 3_000_000,
         bytes_in: 9,
         messages_in: 8,
@@ -106,6 +119,7 @@ fn stream(core: u16, app: &str, name: &str) -> StreamInfo {
         gop_frames: 6,
         timestamp_steps_back: 5,
         timestamp_jumps: 4,
+        ingest: IngestCounters { frames: 3, codecs_unknown: 2, ..IngestCounters::default() },
         uptime_seconds: 1.5,
     }
 }
@@ -216,18 +230,26 @@ fn streams_of_all_cores_come_sorted_and_in_the_documented_shape() {
     let (server, engine) = serve();
     *engine.streams.lock().unwrap() =
         vec![stream(1, "live", "b"), stream(0, "live", "a"), stream(1, "a", "z")];
-    let (status, body) = get(server.address(), "/api/v1/streams");
+    let (status, mut body) = get(server.address(), "/api/v1/streams");
     assert_eq!(status, 200);
     let names: Vec<_> =
         body["streams"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["z", "a", "b"]);
     assert_eq!(body["stalled_cores"], json!([]));
+    let ingest = body["streams"][1].as_object_mut().unwrap().remove("ingest").unwrap();
+    assert_eq!(
+        (&ingest["frames"], &ingest["codecs_unknown"], &ingest["packets_unknown"]),
+        (&json!(3), &json!(2), &json!(0))
+    );
     assert_eq!(
         body["streams"][1],
         json!({
             "app": "live", "name": "a", "name_hash": "0badcafe", "core": 0, "publisher": "17",
             "subscribers": 3, "codecs": ["avc1.64001f", "mp4a.40.2"], "resolution": {"width": 1280, "height": 720},
-            "audio": {"sample_rate_hz": 48000, "channels": 2}, "bits_in_per_second": 3000000, "bytes_in": 9,
+            "audio": {"sample_rate_hz": 48000, "channels": 2}, "announced_tracks": [{
+                "id": 1, "kind": "video", "codec": "av01", "kbps": 2000, "resolution": {"width": 1024, "height": 768},
+                "frame_rate": null, "sample_rate_hz": null, "channels": null
+            }], "bits_in_per_second": 3000000, "bytes_in": 9,
             "messages_in": 8, "gop_bytes": 7, "gop_frames": 6, "timestamp_steps_back": 5, "timestamp_jumps": 4,
             "uptime_seconds": 1.5
         })

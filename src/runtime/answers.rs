@@ -51,10 +51,12 @@ impl Core {
             codecs: ingest.tracks().iter().map(|track| track.codec_string.clone()).collect(),
             resolution: resolution(ingest.tracks()),
             audio: audio_format(ingest.tracks()),
+            announced_tracks: ingest.metadata().map(|hints| hints.tracks.clone()).unwrap_or_default(),
             bits_in_per_second: connection.map_or(0, |connection| connection.rate_in.per_second() * 8),
             bytes_in: publisher.bytes(),
             messages_in: publisher.messages(),
             timestamp_steps_back: ingest.timestamp_counters().steps_back.total(),
+            ingest: *ingest.counters(),
             timestamp_jumps: ingest.timestamp_counters().jumps.total(),
             uptime_seconds: (now - publisher.since()).as_secs_f64(),
             ..idle

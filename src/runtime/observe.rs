@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 
+use crate::media::IngestCounters;
+use crate::media::metadata::TrackHints;
 use crate::rtmp::command::Capabilities;
 
 /// A connection's name in the API: unique while the process lives. Tells its first core and never changes when it moves.
@@ -97,6 +99,8 @@ pub struct StreamInfo {
     pub resolution: Option<(u32, u32)>,
     /// Sample rate (Hz) and channels of the default audio track.
     pub audio: Option<(u32, u8)>,
+    /// What `onMetaData` says of tracks beside the default ones: hints, which the stream need not bear out.
+    pub announced_tracks: Vec<TrackHints>,
     /// Bits a second received over the last few seconds.
     pub bits_in_per_second: u64,
     /// Media bytes received.
@@ -111,6 +115,8 @@ pub struct StreamInfo {
     pub timestamp_steps_back: u64,
     /// See `timestamp_steps_back`.
     pub timestamp_jumps: u64,
+    /// What was seen of the publisher's messages.
+    pub ingest: IngestCounters,
     /// Seconds since the publisher was accepted.
     pub uptime_seconds: f64,
 }
