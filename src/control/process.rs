@@ -52,16 +52,11 @@ mod tests {
         let before = Usage::now().expect("/proc");
         assert!(before.resident_bytes > 100_000, "{}", before.resident_bytes);
         assert!(before.open_fds < before.max_fds);
+        // Until it shows: on a loaded machine others have the processor meanwhile.
         let start = std::time::Instant::now();
-        while start.elapsed() < std::time::Duration::from_millis(100) {
-            std::hint::spin_loop();
+        let has_grown = |usage: &Usage| usage.cpu_seconds >= before.cpu_seconds + 0.03;
+        while !Usage::now().is_some_and(|usage| has_grown(&usage)) {
+            assert!(start.elapsed() < std::time::Duration::from_secs(30), "{}", before.cpu_seconds);
         }
-        let after = Usage::now().expect("/proc");
-        assert!(
-            after.cpu_seconds >= before.cpu_seconds + 0.03,
-            "{} {}",
-            before.cpu_seconds,
-            after.cpu_seconds
-        );
     }
 }
