@@ -10,6 +10,7 @@ mod input;
 mod reader;
 mod retained;
 mod scratch;
+mod state;
 mod stream;
 mod wire;
 mod writer;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use assembly::GATHER_BYTES_MAX;
 pub use reader::{ChunkReader, Read, ReaderCounters, TINY_CHUNK_BYTES};
+pub use state::{ReaderState, StreamState};
 pub use wire::WireHeaders;
 pub use writer::ChunkWriter;
 

@@ -24,7 +24,8 @@ use super::{
     header::{ChunkHeader, EXTENDED_BYTES, HEADER_BYTES_MAX, MessageFields},
     input::Input,
     scratch::Scratch,
-    stream::{ChunkStreams, Extended},
+    state::ReaderState,
+    stream::{ChunkStream, ChunkStreams, Extended},
 };
 use crate::rtmp::{Control, Limits, Message, MessageHeader, Payload, PeerMisbehaved, message::type_id};
 
@@ -129,6 +130,57 @@ impl ChunkReader {
     pub fn with_gather_bytes_max(mut self, bytes: usize) -> Self {
         self.gather_bytes_max = bytes;
         self
+    }
+
+    /// Where the reader stands: to be asked after a poll that gave [`Read::NeedBytes`]. `None` while more input waits than the beginning
+    /// of a header, while a message is unfinished that says how to read on, and after an error.
+    pub fn state(&self) -> Option<ReaderState> {
+        let is_control = |stream: &ChunkStream| {
+            stream.assembly.is_some()
+                && matches!(stream.header().type_id, type_id::SET_CHUNK_SIZE | type_id::ABORT)
+        };
+        if self.failed.is_some()
+            || self.unparsed_bytes() >= HEADER_BYTES_MAX
+            || self.streams.iter().any(is_control)
+        {
+            return None;
+        }
+        Some(ReaderState {
+            chunk_size: self.chunk_size,
+            streams: self.streams.iter().map(ChunkStream::state).collect(),
+            open: self.open.map(|open| (open.id, open.left)),
+            unparsed: Bytes::copy_from_slice(self.input.peek(&mut [0; HEADER_BYTES_MAX])),
+        })
+    }
+
+    /// A reader that goes on where another one stood. What had arrived of unfinished messages is zeros.
+    ///
+    /// # Errors
+    /// Those of a peer that had led a reader with these limits there: too many chunk streams, a message too long, too much unfinished.
+    pub fn resume(limits: &Limits, state: &ReaderState) -> Result<Self, PeerMisbehaved> {
+        let mut reader = Self::new(limits);
+        reader.chunk_size = state.chunk_size.max(1);
+        for stream in &state.streams {
+            if stream.length > reader.message_bytes_max {
+                return Err(PeerMisbehaved::MessageTooLong(stream.length));
+            }
+            let assembly = stream.arrived.map(|arrived| {
+                let mut assembly = Assembly::new(stream.length as usize, &mut reader.scratch);
+                // A message of which nothing is missing would not be unfinished.
+                let arrived = arrived.min(stream.length.saturating_sub(1)) as usize;
+                reader.copied_bytes += assembly.gather(&alloc::vec![0; arrived], &mut reader.scratch);
+                assembly
+            });
+            reader.check_reassembly()?;
+            *reader.streams.insert(stream.id)? = ChunkStream::from_state(stream, assembly);
+        }
+        // An open chunk is that of an unfinished message, and no longer than what that lacks.
+        reader.open = state.open.and_then(|(id, left)| {
+            let lacking = reader.streams.find(id)?.assembly.as_ref()?.left();
+            Some(OpenChunk { id, left: left.min(lacking) })
+        });
+        reader.push(state.unparsed.clone());
+        Ok(reader)
     }
 
     /// Takes over what a read returned. Cheap; nothing is parsed yet.

@@ -24,6 +24,7 @@ use super::{
     ChunkStreamId,
     assembly::Assembly,
     header::{EXTENDED_BYTES, MessageFields, TimeField},
+    state::StreamState,
 };
 use crate::rtmp::{MessageHeader, PeerMisbehaved};
 
@@ -72,6 +73,42 @@ impl ChunkStream {
             extended: None,
             type_3_field: Type3Field::Unknown,
             assembly: None,
+        }
+    }
+
+    /// All of it but the bytes of an unfinished message.
+    pub(super) fn state(&self) -> StreamState {
+        StreamState {
+            id: self.id,
+            header: self.header,
+            length: self.length,
+            delta: self.delta,
+            extended: self.extended,
+            repeats_extended: match self.type_3_field {
+                Type3Field::Unknown => None,
+                found => Some(found == Type3Field::Repeated),
+            },
+            arrived: self
+                .assembly
+                .as_ref()
+                .map(|assembly| self.length.saturating_sub(assembly.left() as u32)),
+        }
+    }
+
+    /// The chunk stream of that state, with `assembly` as its unfinished message.
+    pub(super) fn from_state(state: &StreamState, assembly: Option<Assembly>) -> Self {
+        Self {
+            id: state.id,
+            header: state.header,
+            length: state.length,
+            delta: state.delta,
+            extended: state.extended,
+            type_3_field: match state.repeats_extended {
+                None => Type3Field::Unknown,
+                Some(true) => Type3Field::Repeated,
+                Some(false) => Type3Field::Omitted,
+            },
+            assembly,
         }
     }
 
@@ -210,6 +247,11 @@ impl ChunkStreams {
         self.ids.push(id);
         self.streams.push(ChunkStream::new(id));
         Ok(&mut self.streams[self.last])
+    }
+
+    /// All of them, in the order in which they were first used.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &ChunkStream> {
+        self.streams.iter()
     }
 
     /// The chunk stream that was found or inserted last.

@@ -5,6 +5,7 @@ mod chunk_streams;
 mod extended_timestamp;
 mod golden;
 mod peer;
+mod resuming;
 mod round_trip;
 mod slices;
 mod waiting;
