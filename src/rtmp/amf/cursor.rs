@@ -3,6 +3,8 @@
 //! Both AMF versions read through the same cursor, so that a message which switches between them has one budget.
 
 use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::rtmp::limits::AmfLimits;
 use crate::rtmp::{Error, PeerMisbehaved};
@@ -16,6 +18,8 @@ pub(super) struct Cursor<'a> {
     bytes_left: usize,
     /// Whether a reference is being resolved by reading its target again: then the tables must not grow.
     replaying: bool,
+    /// Where text and byte arrays were read, if somebody wants to know. Bounded by the entries.
+    texts: Option<Vec<Range<usize>>>,
 }
 
 /// Where reading goes on after a reference is resolved.
@@ -35,7 +39,18 @@ impl<'a> Cursor<'a> {
             entries_left: limits.entries_max.min(bytes.len()),
             bytes_left: limits.bytes_max,
             replaying: false,
+            texts: None,
         }
+    }
+
+    /// Remembers from now on where text and byte arrays are.
+    pub(super) fn remember_texts(&mut self) {
+        self.texts = Some(Vec::new());
+    }
+
+    /// Where text and byte arrays were read since they are remembered.
+    pub(super) fn texts(&self) -> &[Range<usize>] {
+        self.texts.as_deref().unwrap_or_default()
     }
 
     pub(super) fn position(&self) -> usize {
@@ -128,7 +143,9 @@ impl<'a> Cursor<'a> {
 
     /// The next `len` bytes, charged, for the caller to keep a copy.
     pub(super) fn blob(&mut self, len: usize) -> Result<&'a [u8], Error> {
+        let start = self.position;
         let taken = self.take(len)?;
+        self.on_text(start, len);
         self.charge_bytes(len)?;
         Ok(taken)
     }
@@ -143,10 +160,17 @@ impl<'a> Cursor<'a> {
     /// Text that was passed before, charged again; bad UTF-8 becomes U+FFFD.
     pub(super) fn text_at(&mut self, start: usize, len: usize) -> Result<String, Error> {
         let raw = self.bytes.get(start..).and_then(|rest| rest.get(..len)).unwrap_or_default();
+        self.on_text(start, raw.len());
         self.charge_bytes(raw.len())?;
         let text = String::from_utf8_lossy(raw).into_owned();
         // A bad byte becomes three.
         self.charge_bytes(text.len().saturating_sub(raw.len()))?;
         Ok(text)
+    }
+
+    fn on_text(&mut self, start: usize, len: usize) {
+        if let Some(texts) = &mut self.texts {
+            texts.push(start..start + len);
+        }
     }
 }

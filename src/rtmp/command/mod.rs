@@ -21,6 +21,7 @@ mod data;
 #[cfg(test)]
 mod encoders;
 mod parse;
+pub mod redact;
 mod status;
 mod stream_name;
 pub mod write;

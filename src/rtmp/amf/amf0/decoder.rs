@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::marker;
 use crate::rtmp::amf::cursor::Cursor;
@@ -37,6 +38,18 @@ impl<'a> Decoder<'a> {
     /// A decoder of one message's values; `bytes` start with the first one.
     pub fn new(bytes: &'a [u8], limits: &AmfLimits) -> Self {
         Self { cursor: Cursor::new(bytes, limits), objects: Vec::new(), amf3: amf3::Tables::default() }
+    }
+
+    /// Remembers where text and byte arrays are, for [`Decoder::texts`].
+    pub fn remembering_texts(mut self) -> Self {
+        self.cursor.remember_texts();
+        self
+    }
+
+    /// Where text and byte arrays were read so far, those in AMF3 and the names of properties included; a text that a reference
+    /// points to comes again. Empty unless they are remembered.
+    pub fn texts(&self) -> &[Range<usize>] {
+        self.cursor.texts()
     }
 
     /// The next value.
