@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::Instant;
 use super::work::WorkBudget;
-use crate::rtmp::chunk::{ChunkReader, Read, TINY_CHUNK_BYTES};
+use crate::rtmp::chunk::{ChunkReader, Read, ReaderState, TINY_CHUNK_BYTES};
 use crate::rtmp::message::type_id;
 use crate::rtmp::{Limits, Message, PeerMisbehaved, aggregate};
 
@@ -76,6 +76,11 @@ impl Incoming {
     pub(super) fn take_headerless_start(&mut self) -> bool {
         let headerless_starts = self.reader.counters().headerless_starts;
         headerless_starts > core::mem::replace(&mut self.headerless_starts, headerless_starts)
+    }
+
+    /// Where reading stands, if all but the beginning of a header is read.
+    pub(super) fn state(&self) -> Option<ReaderState> {
+        if self.aggregate.is_some() { None } else { self.reader.state() }
     }
 
     pub(super) fn missing_bytes(&self) -> usize {

@@ -19,7 +19,7 @@
 //! Held: the chunk reader's bytes (`Limits`), `held_bytes_max` of input plus one read while a request waits, one
 //! aggregate that is being taken apart, `message_streams_max` keys, what `connect` said (`name_bytes_max` each string,
 //! `FOURCCS_MAX` codecs each list). Written: the answers to one message at a time; the driver bounds what it has not got rid of
-//! yet and closes with `NotReading`.
+//! yet and closes with `NotReading`. With `recorder_bytes`, what `recorder.rs` says.
 //! Work: `work_per_second_max` ([`super::work`]).
 //! # Errors
 //! Every error is the peer's: it gets the `onStatus` or `_error` that the protocol has for it and the session closes with it.
@@ -46,6 +46,8 @@ use self::messages::Parsed;
 use super::acknowledgement::Acknowledgements;
 use super::deadlines::Announced;
 use super::incoming::Incoming;
+use super::recorder::Recorder;
+use super::recording::Recording;
 use super::status::{Activity, code, farewell};
 use super::{
     CloseReason, Event, Instant, Notice, Oddity, Output, Rejection, RequestId, SessionCounters, StreamKey,
@@ -90,6 +92,7 @@ pub struct ServerSession {
     received_at: Instant,
     pinged_at: Instant,
     acknowledgements: Acknowledgements,
+    recorder: Option<Box<Recorder>>,
 }
 
 enum Phase {
@@ -150,6 +153,7 @@ impl ServerSession {
             received_at: now,
             pinged_at: now,
             acknowledgements: Acknowledgements::default(),
+            recorder: (settings.recorder_bytes > 0).then(|| Box::new(Recorder::new(settings.recorder_bytes))),
             settings,
         }
     }
@@ -246,6 +250,12 @@ impl ServerSession {
         }
         self.received_at = now;
         self.counters.bytes_in += bytes.len() as u64;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.on_bytes(now, &bytes, || match (&self.phase, &self.pending) {
+                (Phase::Open, None) => self.incoming.state(),
+                _ => None,
+            });
+        }
         let acknowledge = self.acknowledgements.on_received(bytes.len());
         match &mut self.phase {
             Phase::Handshake(handshake) => match handshake.handle_bytes(bytes) {
@@ -397,6 +407,11 @@ impl ServerSession {
         self.reconnect_requested = true;
         self.send_command(&write::reconnect_request(tc_url, "this server is going down: connect again"));
         true
+    }
+
+    /// What the peer sent last, when that is kept ([`ServerSettings::recorder_bytes`]). Nothing is kept from here on.
+    pub fn take_recording(&mut self) -> Option<Recording> {
+        self.recorder.take().map(|recorder| recorder.finish())
     }
 
     /// Closes from outside: the operator, the hub or the driver says why, and the peer is told where it can be.

@@ -9,8 +9,11 @@ use crate::session::{Event, Oddity, PlayRequest, PublishRequest, RequestId, Stre
 impl ServerSession {
     pub(super) fn on_command(&mut self, message: &Message) -> Result<(), Failure> {
         self.counters.commands_in += 1;
-        let Command { transaction, kind, .. } = command::parse(message, &self.settings.limits.amf)?;
+        let Command { name, transaction, kind } = command::parse(message, &self.settings.limits.amf)?;
         let stream_id = message.header.stream_id;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.on_command(self.now, &name, transaction, stream_id);
+        }
         match kind {
             CommandKind::Connect(connect) => self.on_connect(transaction, *connect),
             // A client has no reason to answer what was never asked, and no harm in it.
@@ -39,6 +42,10 @@ impl ServerSession {
         }
         let info = ConnectInfo::new(connect, &self.settings.limits)
             .map_err(|error| self.refuse_call(transaction, code::CONNECT_REJECTED, error))?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.on_secret(&info.tc_url);
+            recorder.on_secret(&info.app);
+        }
         self.answer_connect(transaction, &info);
         self.connect = Some(info);
         self.stage_since = self.now;
@@ -126,6 +133,7 @@ impl ServerSession {
     }
 
     fn on_publish(&mut self, stream_id: u32, name: &str, kind: PublishKind) -> Result<(), Failure> {
+        self.keep_secret(name);
         let address = self
             .address(name)
             .map_err(|error| self.refuse_stream(stream_id, code::PUBLISH_BAD_NAME, error))?;
@@ -146,6 +154,7 @@ impl ServerSession {
     }
 
     fn on_play(&mut self, stream_id: u32, name: &str, reset: bool) -> Result<(), Failure> {
+        self.keep_secret(name);
         let address =
             self.address(name).map_err(|error| self.refuse_stream(stream_id, code::PLAY_FAILED, error))?;
         self.ensure_stream(stream_id, code::PLAY_FAILED)?;
@@ -168,6 +177,13 @@ impl ServerSession {
         if self.streams.set(stream_id, Use::Idle) != Use::Idle {
             self.stage_since = self.now;
             self.events.push_back(Event::Stopped { stream_id });
+        }
+    }
+
+    /// A name is not shown in a recording.
+    fn keep_secret(&mut self, name: &str) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.on_secret(name);
         }
     }
 

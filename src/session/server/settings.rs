@@ -27,6 +27,9 @@ pub struct ServerSettings {
     pub ping_interval: Duration,
     /// What we say of our Enhanced RTMP to peers that speak it: that of a forwarder, who passes on every codec and does all of capsEx.
     pub capabilities: Capabilities,
+    /// About how many of the bytes that a peer sent last are kept for [`ServerSession::take_recording`](super::ServerSession::take_recording);
+    /// 0 keeps none, and costs nothing.
+    pub recorder_bytes: usize,
 }
 
 impl Default for ServerSettings {
@@ -38,6 +41,7 @@ impl Default for ServerSettings {
             deadlines: Deadlines::default(),
             ping_interval: Duration::from_secs(10),
             capabilities: Capabilities::forwarder(CapsEx::ALL),
+            recorder_bytes: 0,
         }
     }
 }

@@ -1,0 +1,296 @@
+//! What a flight recorder has kept of one session, and how it is made fit for others to read.
+//!
+//! # Redaction
+//! [`Recording::redact`] writes over what may be secret, byte for byte, so that what is left parses as before: text in commands
+//! ([`secret_parts`]), the session's own stream names and URLs wherever they stand, and, behind the last message that could be read, whatever
+//! looks like text. Media is left as it is. Where the fault itself lies in what was written over, a replay ends differently; the
+//! recording's own account of the fault stands beside it.
+//! # Bounds
+//! Those of the recorder. A recording from a file is bounded by who reads the file.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::{Bytes, BytesMut};
+
+use super::Instant;
+use crate::rtmp::chunk::{ChunkReader, Read, ReaderState};
+use crate::rtmp::command::redact::{MASK, secret_parts, text_like};
+use crate::rtmp::handshake::PACKET_BYTES;
+use crate::rtmp::limits::Limits;
+use crate::rtmp::message::type_id;
+
+/// C0, C1 and C2: what stands before the first chunk (RTMP 1.0 §5.2).
+pub const HANDSHAKE_BYTES: usize = 1 + 2 * PACKET_BYTES;
+
+/// The first bytes of a connection that tell what protocol it speaks: never text worth hiding.
+const GREETING_BYTES: usize = 2;
+
+/// The last bytes and commands of one session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recording {
+    /// Where it begins.
+    pub start: Start,
+    /// What was received from there on, oldest first.
+    pub reads: Vec<RecordedRead>,
+    /// The last commands, oldest first; some may lie before the bytes.
+    pub commands: Vec<RecordedCommand>,
+    /// Texts that must not be shown. Empty once they are redacted.
+    pub secrets: Vec<String>,
+}
+
+/// Where a recording begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the connection's first byte.
+    Connection,
+    /// Behind it, where the chunk reader stood like this.
+    Middle(ReaderState),
+}
+
+/// Bytes that arrived, together or one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedRead {
+    /// When the first of them did.
+    pub at: Instant,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+/// A command that was received.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordedCommand {
+    /// When.
+    pub at: Instant,
+    /// Its name, as sent.
+    pub name: String,
+    /// What its answer repeats.
+    pub transaction: f64,
+    /// The message stream that it came on.
+    pub stream_id: u32,
+}
+
+impl Recording {
+    /// Writes over what may be secret; see the module. `limits` are those of the session.
+    pub fn redact(&mut self, limits: &Limits) {
+        let mut bytes = BytesMut::with_capacity(self.reads.iter().map(|read| read.bytes.len()).sum());
+        self.reads.iter().for_each(|read| bytes.extend_from_slice(&read.bytes));
+        let chunks_at = match &self.start {
+            Start::Connection => HANDSHAKE_BYTES,
+            Start::Middle(_) => 0,
+        };
+        match bytes.len().checked_sub(chunks_at) {
+            // No handshake, and so perhaps another protocol.
+            None => mask_text(&mut bytes, GREETING_BYTES),
+            Some(_) => {
+                let mut chunks = bytes.split_off(chunks_at);
+                redact_chunks(&mut chunks, &self.start, limits);
+                bytes.unsplit(chunks);
+            }
+        }
+        for secret in core::mem::take(&mut self.secrets) {
+            mask_all(&mut bytes, secret.as_bytes());
+        }
+        if let Start::Middle(state) = &mut self.start {
+            let mut unparsed = BytesMut::from(&state.unparsed[..]);
+            mask_text(&mut unparsed, 0);
+            state.unparsed = unparsed.freeze();
+        }
+        let mut rest = bytes.freeze();
+        for read in &mut self.reads {
+            read.bytes = rest.split_to(read.bytes.len().min(rest.len()));
+        }
+        for command in &mut self.commands {
+            if command.name.chars().any(|c| !c.is_ascii_alphanumeric() && c != '_') || command.name.len() > 40
+            {
+                command.name = String::from("(odd)");
+            }
+        }
+    }
+}
+
+/// Writes over text in commands, and over what looks like text behind the last whole message.
+fn redact_chunks(bytes: &mut BytesMut, start: &Start, limits: &Limits) {
+    let reader = match start {
+        Start::Connection => Ok(ChunkReader::new(limits)),
+        Start::Middle(state) => ChunkReader::resume(limits, state),
+    };
+    let mut parts = Vec::new();
+    let mut read_to = 0;
+    if let Ok(reader) = reader {
+        // Nothing is gathered, so that each slice of a message tells where it lay. What was unparsed lies before, in a buffer of its own.
+        let mut reader = reader.with_gather_bytes_max(0);
+        let input = Bytes::copy_from_slice(bytes);
+        reader.push(input.clone());
+        while let Ok(Read::Message(message)) = reader.poll() {
+            let is_command = matches!(message.header.type_id, type_id::COMMAND_AMF0 | type_id::COMMAND_AMF3);
+            let body = if is_command { message.payload.to_vec() } else { Vec::new() };
+            // What had arrived of it before is zeros, and would be read as numbers.
+            let is_whole = message.payload.slices().iter().all(|slice| place_in(&input, slice).is_some());
+            let hidden = match is_whole {
+                true => secret_parts(&body, message.header.type_id, &limits.amf),
+                false => text_like(&body).collect(),
+            };
+            let mut secret = alloc::vec![false; body.len()];
+            hidden.into_iter().for_each(|part| secret[part].fill(true)); // they were found in it
+            let mut at = 0;
+            for slice in message.payload.slices() {
+                if let Some(place) = place_in(&input, slice) {
+                    read_to = read_to.max(place + slice.len());
+                    let hidden = secret.get(at..).unwrap_or_default().iter().take(slice.len());
+                    parts.extend(hidden.enumerate().filter(|(_, hidden)| **hidden).map(|(i, _)| place + i));
+                }
+                at += slice.len();
+            }
+        }
+    }
+    for part in parts {
+        if let Some(byte) = bytes.get_mut(part) {
+            *byte = MASK;
+        }
+    }
+    mask_text(bytes, read_to);
+}
+
+/// Where a slice of `whole` begins in it.
+fn place_in(whole: &Bytes, slice: &Bytes) -> Option<usize> {
+    let range = whole.as_ptr_range();
+    range.contains(&slice.as_ptr()).then(|| slice.as_ptr() as usize - range.start as usize)
+}
+
+/// Writes over what looks like text from `from` on.
+fn mask_text(bytes: &mut [u8], from: usize) {
+    let Some(bytes) = bytes.get_mut(from..) else { return };
+    let texts: Vec<_> = text_like(bytes).collect();
+    texts.into_iter().for_each(|text| bytes[text].fill(MASK)); // they were found in it
+}
+
+/// Writes over each occurrence.
+fn mask_all(bytes: &mut [u8], secret: &[u8]) {
+    let mut at = 0;
+    while let Some(window) = bytes.get_mut(at..at + secret.len()).filter(|window| !window.is_empty()) {
+        if window == secret {
+            window.fill(MASK);
+            at += secret.len();
+        } else {
+            at += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::rtmp::chunk::{CHUNK_SIZE_DEFAULT, ChunkStreamId, ChunkWriter};
+    use crate::rtmp::command::{PublishKind, write};
+    use crate::rtmp::{Message, MessageHeader};
+
+    const NOW: Instant = Instant::from_micros(5);
+
+    fn written(messages: &[Message]) -> Vec<u8> {
+        let mut writer = ChunkWriter::new(CHUNK_SIZE_DEFAULT);
+        let mut out = BytesMut::new();
+        for message in messages {
+            writer.write(ChunkStreamId::COMMAND, message, &mut out);
+        }
+        out.to_vec()
+    }
+
+    fn messages(bytes: &[u8]) -> Vec<Message> {
+        let mut reader = ChunkReader::new(&Limits::default());
+        reader.push(Bytes::copy_from_slice(bytes));
+        let mut messages = Vec::new();
+        while let Ok(Read::Message(message)) = reader.poll() {
+            messages.push(message);
+        }
+        messages
+    }
+
+    fn redacted(start: Start, bytes: &[u8], split: usize, secrets: &[&str]) -> Vec<u8> {
+        let read = |part: &[u8]| RecordedRead { at: NOW, bytes: Bytes::copy_from_slice(part) };
+        let mut recording = Recording {
+            start,
+            reads: bytes.chunks(split).map(read).collect(),
+            commands: vec![],
+            secrets: secrets.iter().map(|secret| (*secret).into()).collect(),
+        };
+        recording.redact(&Limits::default());
+        assert!(recording.secrets.is_empty());
+        recording.reads.iter().flat_map(|read| read.bytes.to_vec()).collect()
+    }
+
+    fn session() -> Vec<Message> {
+        let key = "a-long-key-".repeat(30);
+        let video = MessageHeader { timestamp: 40, type_id: type_id::VIDEO, stream_id: 1 };
+        vec![
+            write::create_stream(4.0),
+            // Longer than a chunk, so that a chunk header lies within the key.
+            write::publish(1, 5.0, &key, PublishKind::Live),
+            Message::new(video, Bytes::from(vec![b'v'; 300])),
+        ]
+    }
+
+    /// A key goes, also where chunk headers part it, and everything else stays as it was, to be parsed as before.
+    #[test]
+    fn keys_go_and_the_rest_stays() {
+        let bytes = written(&session());
+        let shaken: Vec<u8> = [vec![3], vec![b't'; 2 * PACKET_BYTES], bytes.clone()].concat();
+        for split in [1, 100, 4096, 100_000] {
+            let shown = redacted(Start::Connection, &shaken, split, &[]);
+            assert_eq!(shown[..HANDSHAKE_BYTES], shaken[..HANDSHAKE_BYTES]);
+            let (shown, before) = (messages(&shown[HANDSHAKE_BYTES..]), messages(&bytes));
+            assert_eq!(shown.len(), before.len());
+            assert_eq!((&shown[0], &shown[2]), (&before[0], &before[2]));
+            let text = String::from_utf8_lossy(&shown[1].payload.to_vec()).into_owned();
+            assert!(text.contains("publish") && text.contains(&"x".repeat(330)) && text.contains("live"));
+            assert!(!text.contains("key"));
+        }
+    }
+
+    /// In the middle of a message too, and where the fault hides what follows.
+    #[test]
+    fn what_is_not_whole_gives_nothing_away() {
+        let bytes = written(&session());
+        for cut in 0..bytes.len() {
+            let mut reader = ChunkReader::new(&Limits::default());
+            reader.push(Bytes::copy_from_slice(&bytes[..cut]));
+            while let Ok(Read::Message(_)) = reader.poll() {}
+            let Some(state) = reader.state() else { continue };
+            for end in [bytes.len(), cut + (bytes.len() - cut) / 2] {
+                let shown = redacted(Start::Middle(state.clone()), &bytes[cut..end], 100, &[]);
+                let shown = String::from_utf8_lossy(&shown).into_owned();
+                assert!(!shown.contains("long") && !shown.contains("-key"), "cut at {cut}, {end}");
+            }
+        }
+        // A length that is refused ends what can be read.
+        let fault = [&[3, 0, 0, 0, 0xff, 0xff, 0xff, 9, 0, 0, 0, 0][..], &bytes].concat();
+        assert!(
+            !String::from_utf8_lossy(&redacted(
+                Start::Middle(ChunkReader::new(&Limits::default()).state().unwrap()),
+                &fault,
+                100,
+                &[]
+            ))
+            .contains("long")
+        );
+    }
+
+    /// Another protocol's greeting shows what it is and nothing more.
+    #[test]
+    fn another_protocol_is_named_by_its_first_bytes() {
+        let shown = redacted(Start::Connection, b"GET /live/secret HTTP/1.1\r\n", 10, &[]);
+        assert_eq!(shown, b"GExxxxxxxxxxxxxxxxxxxxxxx\r\n");
+    }
+
+    /// The session's own secrets go wherever they stand, in media as well.
+    #[test]
+    fn known_secrets_go_everywhere() {
+        let header = MessageHeader { timestamp: 40, type_id: type_id::DATA_AMF0, stream_id: 1 };
+        let bytes = written(&[Message::new(header, Bytes::from_static(b"title: the-key the-key"))]);
+        let start = || Start::Middle(ChunkReader::new(&Limits::default()).state().unwrap());
+        let shown = redacted(start(), &bytes, 7, &["the-key", ""]);
+        assert!(shown.ends_with(b"title: xxxxxxx xxxxxxx"));
+    }
+}
