@@ -19,7 +19,7 @@
 #![cfg_attr(feature = "engine", doc = "| 5 | [`control`] | the control HTTP: health, metrics, API |")]
 #![cfg_attr(
     feature = "engine",
-    doc = "| 6 | [`config`], [`serve`], [`greeting`], [`log`] | flags, file and environment; start and stop |"
+    doc = "| 6 | [`config`], [`serve`], [`greeting`], [`log`], [`replay`] | flags, file and environment; start and stop; recordings read again |"
 )]
 //!
 //! Floors 0-2 are for other programs as well: `no_std` + `alloc`, no sockets, clocks or threads, with `default-features = false`.
@@ -57,6 +57,8 @@ pub mod greeting;
 pub mod hub;
 #[cfg(feature = "engine")]
 pub mod log;
+#[cfg(feature = "engine")]
+pub mod replay;
 #[cfg(feature = "engine")]
 pub mod runtime;
 #[cfg(feature = "engine")]

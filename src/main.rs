@@ -1,10 +1,13 @@
 //! The `inrush` program: reads what it is asked to do, does it, and ends with the exit code that says how it went.
 
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use inrush::config::{Command, Invocation, Loaded, NoInvocation};
+use inrush::replay;
 use inrush::runtime::preflight::{Finding, Verdict};
+use inrush::runtime::recording_file;
 use inrush::serve::{self, Failure};
 
 #[global_allocator]
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
     let exit = match invocation.command {
         Command::Check => check(&loaded),
         Command::Preflight => preflight(&loaded),
+        Command::Replay { file } => replay(&loaded, &file),
         Command::Serve => match serve::run(loaded, &invocation.sources) {
             Ok(()) => Exit::Clean,
             Err(failure) => {
@@ -94,6 +98,20 @@ fn preflight(loaded: &Loaded) -> Exit {
         }
     }
     exit
+}
+
+/// Prints what the parser makes of a recording.
+fn replay(loaded: &Loaded, file: &Path) -> Exit {
+    match recording_file::read(file) {
+        Ok((about, recording)) => {
+            print(&replay::replay(&about, &recording, &loaded.config.runtime.session));
+            Exit::Clean
+        }
+        Err(error) => {
+            complain(&format!("{}: {error}", file.display()));
+            Exit::Failed
+        }
+    }
 }
 
 /// Whoever closed the pipe has read enough.

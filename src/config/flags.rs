@@ -20,7 +20,7 @@ pub struct Invocation {
 }
 
 /// The commands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Take in and hand out RTMP; this is also what happens without a command.
     #[default]
@@ -29,6 +29,11 @@ pub enum Command {
     Check,
     /// Tell whether this host is ready, what is missing and the command that fixes it, and exit.
     Preflight,
+    /// Feed a flight recording to the parser again, and print what it makes of it.
+    Replay {
+        /// A file that the flight recorder has written
+        file: PathBuf,
+    },
 }
 
 /// What flags and environment say: kept, so that a reload can read the file again under the same flags.
@@ -223,5 +228,5 @@ fn flag_names() -> String {
 }
 
 fn command_names() -> String {
-    "serve, check, preflight".into()
+    "serve, check, preflight, replay FILE".into()
 }

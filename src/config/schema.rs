@@ -89,7 +89,7 @@ macro_rules! seconds {
 }
 
 /// The tables of the file, in the order in which they are shown.
-pub(super) static TABLES: [Table; 7] = [
+pub(super) static TABLES: [Table; 8] = [
     Table {
         name: "engine",
         keys: &[
@@ -395,6 +395,38 @@ pub(super) static TABLES: [Table; 7] = [
                 4 * KIB..=GIB,
                 "Backlog that the kernel may hold for one player",
                 runtime.subscriber_unsent_bytes_max
+            ),
+        ],
+    },
+    Table {
+        name: "recorder",
+        keys: &[
+            Key {
+                name: "directory",
+                about: "Where the last bytes of sessions that ended by a fault are written; empty records nothing",
+                kind: Kind::Text {
+                    allowed: "a directory's path, or an empty string",
+                    read: |config| {
+                        let directory = config.runtime.recorder.directory.as_ref();
+                        directory.map_or(String::new(), |path| path.to_string_lossy().into_owned())
+                    },
+                    write: |config, text| {
+                        config.runtime.recorder.directory = (!text.is_empty()).then(|| text.into());
+                        Ok(())
+                    },
+                },
+            },
+            number!(
+                "bytes",
+                KIB..=MIB,
+                "Bytes that are kept of what each peer sent last",
+                runtime.recorder.bytes
+            ),
+            number!(
+                "files_max",
+                1..=10_000,
+                "Files that are kept; the oldest goes",
+                runtime.recorder.files_max
             ),
         ],
     },

@@ -123,7 +123,8 @@ fn the_file_is_named_by_flag_before_variable() {
 /// Every way in which a file can be wrong, with the line that says so.
 #[test]
 fn a_wrong_file_is_refused_with_its_line() {
-    let table_names = "[engine], [rtmp], [ingest], [control], [deadlines], [limits], [log], [[app]]";
+    let table_names =
+        "[engine], [rtmp], [ingest], [control], [deadlines], [limits], [recorder], [log], [[app]]";
     let address = "ADDRESS:PORT, such as 0.0.0.0:1935, 127.0.0.1:8935 or [::]:1935";
     let table = [
         // Not TOML.
@@ -162,6 +163,8 @@ fn a_wrong_file_is_refused_with_its_line() {
         ("[rtmp]\nlisten = []\n", format!("x.toml:2: rtmp.listen: no address is given; allowed: {address}")),
         ("[rtmp]\nlisten = [\n \"[::]:1935\",\n \"0.0.0.0:1935\"]\n", format!("x.toml:2: rtmp.listen: 0.0.0.0:1935 is served by [::]:1935 already; allowed: {address}")),
         ("[control]\nlisten = \"localhost:8935\"\n", format!("x.toml:2: control.listen: \"localhost:8935\" is not an address; allowed: {address}")),
+        ("[recorder]\nbytes = 10\n", "x.toml:2: recorder.bytes: 10 is out of range; allowed: 1024 to 1048576".into()),
+        ("[recorder]\ndirectory = 5\n", "x.toml:2: recorder.directory: 5 is not a string; allowed: a directory's path, or an empty string".into()),
         ("[log]\nfilter = \"inof\"\n", "x.toml:2: log.filter: \"inof\" is no log level; allowed: error, warn, info, debug, trace, off, or target=level, comma separated".into()),
         ("[log]\nformat = \"xml\"\n", "x.toml:2: log.format: \"xml\" is no log format; allowed: text, json".into()),
         ("[[app]]\nname = \"*\"\ngop_cache = \"yes\"\n", "x.toml:3: app.gop_cache: \"yes\" is neither true nor false; allowed: true, false".into()),
@@ -190,8 +193,16 @@ fn a_wrong_flag_or_variable_is_refused_by_name() {
     let table: [Case<'_>; 12] = [
         (&["--corse", "2"], &[], &format!("command line: unknown flag --corse; allowed: {flags}")),
         (&["check", "-x"], &[], &format!("command line: unknown flag -x; allowed: {flags}")),
-        (&["sevre"], &[], "command line: unknown command \"sevre\"; allowed: serve, check, preflight"),
-        (&["check", "this"], &[], "command line: unknown command \"this\"; allowed: serve, check, preflight"),
+        (
+            &["sevre"],
+            &[],
+            "command line: unknown command \"sevre\"; allowed: serve, check, preflight, replay FILE",
+        ),
+        (
+            &["check", "this"],
+            &[],
+            "command line: unknown command \"this\"; allowed: serve, check, preflight, replay FILE",
+        ),
         (&["--cores"], &[], "command line: --cores <N> has no value; allowed: --cores <N>"),
         (&["--cores", "1", "--cores", "2"], &[], "command line: --cores <N> is given twice; allowed: once"),
         (&["--cores", "two"], &[], "--cores: \"two\" is not a whole number; allowed: 0 to 128"),

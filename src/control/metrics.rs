@@ -31,10 +31,11 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 const PLAIN_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Help of the counters by kind that are known here; another family is shown with its name as help.
-const FAMILY_HELP: [(&str, &str); 5] = [
+const FAMILY_HELP: [(&str, &str); 6] = [
     ("close_reason", "Connections closed, by reason"),
     ("oddity", "What peers did that was tolerated, by kind"),
     ("publish_refused", "Publishes refused, by reason"),
+    ("recording", "Flight recordings of sessions that ended by a fault, by what became of them"),
     ("refused", "Connections refused as they came, by the bound that was reached"),
     ("session_error", "What peers did that ended their connection, by kind"),
 ];

@@ -26,11 +26,12 @@ use super::observe::Counts;
 use super::op::SendBatch;
 use super::polling::Polling;
 use super::pre_publish::{self, Pending};
+use super::recording_file::About;
 use super::shared::{Labelled, Shared};
 use super::signal::Signal;
-use super::{reading, socket, writing};
+use super::{reading, recordings, socket, writing};
 use crate::hub::{CoreId, Hub, HubEvent, HubSettings, Queued, SubscriberKey};
-use crate::rtmp::PeerMisbehaved;
+use crate::rtmp::{Error, PeerMisbehaved};
 use crate::session::{CloseReason, Event, Instant, Output};
 
 /// Outputs of one session that are dealt with before others get their turn.
@@ -536,7 +537,29 @@ impl Core {
         if let CloseReason::Error(error) = reason {
             warn!(parent: &connection.span, error = %error, kind = error.label(), "closes the connection");
             self.count("session_error", error.label());
+            self.record(key, error);
         }
+    }
+
+    /// Hands over what the connection's flight recorder has, if there is one.
+    fn record(&mut self, key: ConnectionKey, error: Error) {
+        let shared = Arc::clone(&self.shared);
+        let Some(recordings) = &shared.recordings else { return };
+        let now = self.now();
+        let Some(connection) = self.connection(key) else { return };
+        let became = recordings.offer(now, error.label(), || {
+            let about = About {
+                engine: env!("CARGO_PKG_VERSION").into(),
+                unix_ms: recordings::unix_ms(),
+                connection: connection.id.0,
+                peer: connection.peer.to_string(),
+                flash_ver: connection.session.connect_info().map(|info| info.flash_ver.clone()),
+                kind: error.label().into(),
+                fault: error.to_string(),
+            };
+            connection.session.take_recording().map(|recording| (about, recording))
+        });
+        self.count("recording", became);
     }
 
     /// Closes a connection for a reason of ours, telling the peer where the protocol can.

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -15,6 +16,7 @@ use tracing::{debug, error};
 use super::core::{Core, CoreRef};
 use super::handle::Handle;
 use super::names::NameHasher;
+use super::recordings::Recordings;
 use super::settings::RuntimeSettings;
 use super::shared::{OpenCore, Shared};
 use super::{accepting, affinity, fan_out, listener, op, polling, turn};
@@ -38,6 +40,14 @@ pub enum StartError {
     Listen {
         /// The address asked for.
         address: SocketAddr,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The flight recorder's directory cannot be had.
+    #[error("cannot write flight recordings to {}: {source}", .directory.display())]
+    Recordings {
+        /// The directory asked for.
+        directory: PathBuf,
         /// The kernel's answer.
         source: io::Error,
     },
@@ -120,7 +130,11 @@ pub fn start(settings: RuntimeSettings, names: NameHasher) -> Result<Engine, Sta
             listeners[core].push(socket);
         }
     }
-    let shared = Arc::new(Shared::new(settings, cores, names));
+    let recordings = Recordings::start(&settings.recorder, &settings.session.limits).map_err(|source| {
+        let directory = settings.recorder.directory.clone().unwrap_or_default();
+        StartError::Recordings { directory, source }
+    })?;
+    let shared = Arc::new(Shared::new(settings, cores, names, recordings));
     let handle = Handle { shared: shared.clone() };
     let mut engine = Engine { handle, addresses, threads: Vec::new() };
     for (core, listeners) in listeners.into_iter().enumerate() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::recordings::RecorderSettings;
 use crate::session::{ReconnectUrl, ServerSettings};
 
 /// What a connection takes that neither publishes nor plays, beside what its peer makes it hold, bytes: its entry and session, its two tasks,
@@ -52,6 +53,8 @@ pub struct RuntimeSettings {
     pub write_deadline: Duration,
     /// Networks that are not counted: the operator's own.
     pub trusted: Vec<IpNet>,
+    /// The flight recorder. How much it keeps is told to the sessions when the engine starts.
+    pub recorder: RecorderSettings,
 }
 
 impl Default for RuntimeSettings {
@@ -77,6 +80,7 @@ impl Default for RuntimeSettings {
                 Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
                 Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
             ],
+            recorder: RecorderSettings::default(),
         }
     }
 }

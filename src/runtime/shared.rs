@@ -13,6 +13,7 @@ use super::inbox::Inboxes;
 use super::names::NameHasher;
 use super::observe::{ConnectionId, PublishedCounts};
 use super::prefixes::Prefixes;
+use super::recordings::Recordings;
 use super::settings::RuntimeSettings;
 use crate::session::{Instant, ServerSettings};
 
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) directory: Directory,
     pub(crate) names: NameHasher,
     pub(crate) prefixes: Arc<Prefixes>,
+    /// Where sessions that ended by a fault are recorded, if they are.
+    pub(crate) recordings: Option<Recordings>,
     pub(crate) published: Vec<Published>,
     /// Sessions that publish, on all cores.
     pub(crate) publishers: AtomicUsize,
@@ -68,14 +71,21 @@ pub(crate) struct Published {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: RuntimeSettings, cores: usize, names: NameHasher) -> Self {
+    pub(crate) fn new(
+        settings: RuntimeSettings,
+        cores: usize,
+        names: NameHasher,
+        recordings: Option<Recordings>,
+    ) -> Self {
+        let recorder_bytes = if recordings.is_some() { settings.recorder.bytes } else { 0 };
         Self {
-            session_settings: Arc::new(settings.session.clone()),
+            session_settings: Arc::new(ServerSettings { recorder_bytes, ..settings.session.clone() }),
             clock: Clock::start(),
             inboxes: Inboxes::new(cores, settings.inbox_bytes_max),
             directory: Directory::new(cores, settings.placement),
             names,
             prefixes: Prefixes::new(settings.address, settings.network, settings.trusted.clone()),
+            recordings,
             published: (0..cores).map(|_| Published::default()).collect(),
             publishers: AtomicUsize::new(0),
             next_connection_id: AtomicU64::new(1),
