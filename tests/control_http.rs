@@ -10,6 +10,7 @@ use support::ffmpeg::{self, Generation};
 use support::flv::{Kind, Tag};
 use support::media::{H264_AAC, HEVC_AAC};
 use support::server::{Inrush, Server};
+use support::wire::Message;
 use support::{PATIENCE, wait_until};
 
 /// Waits until the API lists a stream with everything that shows only after some media.
@@ -58,6 +59,7 @@ fn streams_and_connections_are_described() {
     assert_eq!(avc["name_hash"], publisher["name_hash"]);
     assert_ne!(avc["name_hash"], hevc["name_hash"]);
     assert!(publisher["flash_ver"].as_str().is_some_and(|name| name.contains("Lavf")), "{publisher}");
+    assert_eq!(publisher["encoder"], "ffmpeg");
     assert!(publisher["peer"].as_str().is_some_and(|peer| peer.starts_with("127.0.0.1:")), "{publisher}");
     assert!(publisher["bytes_in"].as_u64() > Some(10_000), "{publisher}");
     let watching = &server.connections_of("player", "live", "avc")[0];
@@ -163,4 +165,28 @@ fn health_and_unknown_paths() {
     assert_eq!(server.request("DELETE", "/api/v1/streams").expect("an answer").status, 405);
     assert_eq!(server.metrics().gauge("connections"), 0);
     assert_eq!(server.metrics().per_core("connections").len(), 2);
+}
+
+/// What an encoder is taken for shows beside its own name, and its faults are counted by it.
+#[test]
+fn faults_are_counted_by_encoder() {
+    let server = Inrush::new().cores(2).start();
+    let mut publisher = Client::open(server.rtmp()).connect("live").publish("camera");
+    let metadata = [
+        amf::write(&["@setDataFrame".into(), "onMetaData".into()]),
+        amf::write(&[Amf::Object(vec![("encoder".into(), "GoPro Hero".into())])]),
+    ];
+    publisher.send_tag(&Tag { kind: Kind::Data, timestamp: 0, body: metadata.concat() });
+    wait_until("the encoder is recognised", PATIENCE, || {
+        let publishers = server.connections_of("publisher", "live", "camera");
+        (publishers.first()?["encoder"] == "gopro").then_some(())
+    });
+    // Set Chunk Size of 0.
+    publisher.send(&Message { type_id: 1, stream_id: 0, timestamp: 0, body: vec![0; 4] });
+    assert!(publisher.wait_for_close(PATIENCE));
+    wait_until("its fault and its session are counted", PATIENCE, || {
+        let metrics = server.metrics();
+        let counted = |family| metrics.of_kind(family, "gopro");
+        (counted("encoder_error") == 1 && counted("encoder_session") == 1).then_some(())
+    });
 }

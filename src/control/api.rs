@@ -24,6 +24,7 @@
 //! {"connections": [{"id": "17", "peer": "192.0.2.7:50412", "core": 0, "role": "publisher", "app": "live",
 //!   "name": "test", "name_hash": "9f86d081", "flash_ver": "FMLE/3.0 (compatible; Lavf59.27.100)",
 //!   "enhanced": {"fourcc": ["hvc1", "av01"], "caps": ["reconnect", "multitrack"]},
+//!   "encoder": "ffmpeg",
 //!   "bits_in_per_second": 3012000, "bits_out_per_second": 0, "bytes_in": 9412345, "bytes_out": 3500, "messages_in": 4711,
 //!   "messages_out": 0, "dropped": 0, "held_bytes": 0, "uptime_seconds": 25.4, "codecs": "avc1.64001f,mp4a.40.2",
 //!   "resolution": {"width": 1280, "height": 720}}], "stalled_cores": []}
@@ -180,6 +181,7 @@ struct Connection {
     name_hash: String,
     flash_ver: String,
     enhanced: Option<Enhanced>,
+    encoder: &'static str,
     bits_in_per_second: u64,
     bits_out_per_second: u64,
     bytes_in: u64,
@@ -278,6 +280,7 @@ impl From<ConnectionInfo> for Connection {
             name_hash: info.name_hash,
             flash_ver: info.flash_ver,
             enhanced: enhanced(&info.capabilities),
+            encoder: info.encoder.label(),
             bits_in_per_second: info.bits_in_per_second,
             bits_out_per_second: info.bits_out_per_second,
             bytes_in: info.bytes_in,

@@ -138,6 +138,7 @@ fn connection(core: u16, id: u64, role: Role) -> ConnectionInfo {
             Role::Publisher => Capabilities::forwarder(CapsEx::RECONNECT | CapsEx::MOD_EX),
             _ => Capabilities::default(),
         },
+        encoder: crate::session::Encoder::Ffmpeg,
         bits_in_per_second: 1,
         bits_out_per_second: 2,
         bytes_in: 3,
@@ -289,7 +290,7 @@ fn connections_come_in_the_documented_shape_and_once_each() {
         body["connections"][1],
         json!({
             "id": "18446744073709551615", "peer": "[2001:db8::1]:50000", "core": 0, "role": "publisher", "app": "live",
-            "name": "a", "name_hash": "0badcafe", "flash_ver": "FMLE/3.0 \"x\"\n",
+            "name": "a", "name_hash": "0badcafe", "flash_ver": "FMLE/3.0 \"x\"\n", "encoder": "ffmpeg",
             "enhanced": {"fourcc": ["*"], "caps": ["reconnect", "mod_ex"]}, "bits_in_per_second": 1, "bits_out_per_second": 2, "bytes_in": 3, "bytes_out": 4, "messages_in": 5, "messages_out": 6, "dropped": 7,
             "held_bytes": 9, "uptime_seconds": 8.0, "codecs": "", "resolution": null
         })

@@ -6,7 +6,7 @@ use super::inbox::Ask;
 use super::observe::{ConnectionId, ConnectionInfo, Role, StreamInfo};
 use crate::hub::StreamView;
 use crate::media::Tracks;
-use crate::session::{CloseReason, Instant};
+use crate::session::{CloseReason, Encoder, Instant};
 
 impl Core {
     /// Answers a question. Nobody may be waiting any more: then the answer is dropped.
@@ -99,6 +99,7 @@ impl Core {
             name_hash: stream.map(|key| self.shared.names.hash(key.name())).unwrap_or_default(),
             flash_ver: info.map(|info| info.flash_ver.clone()).unwrap_or_default(),
             capabilities: info.map(|info| info.capabilities.clone()).unwrap_or_default(),
+            encoder: self.encoder_of(connection),
             bits_in_per_second: connection.rate_in.per_second() * 8,
             bits_out_per_second: connection.rate_out.per_second() * 8,
             bytes_in: connection.totals.bytes_in,
@@ -111,6 +112,22 @@ impl Core {
             codecs: tracks.map(codec_list).unwrap_or_default(),
             resolution: tracks.and_then(resolution),
         }
+    }
+}
+
+impl Core {
+    /// What the peer is taken for, by all that is known of it now.
+    pub(crate) fn encoder_of(&self, connection: &Connection) -> Encoder {
+        let Some(info) = connection.session.connect_info() else { return Encoder::Unknown };
+        let metadata = match &connection.activity {
+            Activity::Publishing { publisher, .. } => {
+                self.hub.publisher(*publisher).and_then(|view| view.ingest().metadata()?.encoder.as_deref())
+            }
+            // What it said while it published stands.
+            _ if connection.encoder != Encoder::Unknown => return connection.encoder,
+            _ => None,
+        };
+        Encoder::of(&info.flash_ver, metadata, connection.session.behaviour())
     }
 }
 

@@ -31,7 +31,7 @@ use super::signal::Signal;
 use super::socket;
 use crate::hub::{ConnectionRef, PublisherKey, SubscriberKey};
 use crate::rtmp::{Error, PeerMisbehaved};
-use crate::session::{CloseReason, Instant, PublishRequest, ServerSession, StreamKey};
+use crate::session::{CloseReason, Encoder, Instant, PublishRequest, ServerSession, StreamKey};
 
 /// Answers that may wait unwritten, bytes: a peer that asks and never reads is cut off.
 ///
@@ -172,6 +172,8 @@ pub(crate) struct Connection {
     /// The stream it was there for, likewise.
     pub(crate) stream: Option<StreamKey>,
     pub(crate) codecs: String,
+    /// What it was taken for, likewise.
+    pub(crate) encoder: Encoder,
     pub(crate) phase: Phase,
     pub(crate) close_reason: Option<CloseReason>,
     /// When to stop waiting for whatever its end or its move waits for.
@@ -247,6 +249,7 @@ impl Connection {
             role: Role::Pending,
             stream: None,
             codecs: String::new(),
+            encoder: Encoder::Unknown,
             phase: Phase::Open,
             close_reason: None,
             give_up_at: Instant::FAR_FUTURE,

@@ -264,6 +264,8 @@ impl Core {
             connection.place.fail(self.now());
         }
         self.count("close_reason", reason.label());
+        let encoder = self.encoder_of(&connection);
+        self.count("encoder_session", encoder.label());
         self.log_summary(&connection, &reason);
         self.end_if_stopped();
     }
@@ -288,6 +290,7 @@ impl Core {
             messages_out = totals.messages_out,
             dropped = totals.dropped,
             codecs = connection.codecs,
+            encoder = self.encoder_of(connection).label(),
             reason = reason.label(),
             "session ended"
         );
@@ -537,6 +540,10 @@ impl Core {
         if let CloseReason::Error(error) = reason {
             warn!(parent: &connection.span, error = %error, kind = error.label(), "closes the connection");
             self.count("session_error", error.label());
+            if let Some(connection) = self.connection_ref(key) {
+                let encoder = self.encoder_of(connection);
+                self.count("encoder_error", encoder.label());
+            }
             self.record(key, error);
         }
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use crate::media::IngestCounters;
 use crate::media::metadata::TrackHints;
 use crate::rtmp::command::Capabilities;
+use crate::session::Encoder;
 
 /// A connection's name in the API: unique while the process lives. Tells its first core and never changes when it moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,6 +55,8 @@ pub struct ConnectionInfo {
     pub flash_ver: String,
     /// What it says of its Enhanced RTMP; empty when it says nothing.
     pub capabilities: Capabilities,
+    /// What it is taken for.
+    pub encoder: Encoder,
     /// Bits a second received over the last few seconds.
     pub bits_in_per_second: u64,
     /// Bits a second sent over the last few seconds.

@@ -15,7 +15,7 @@ use super::observe::Role;
 use super::socket;
 use crate::hub::{AppSettings, PublishRefused};
 use crate::session::status::code;
-use crate::session::{Instant, PlayRequest, PublishRequest, Rejection, StreamKey};
+use crate::session::{Encoder, Instant, PlayRequest, PublishRequest, Rejection, StreamKey};
 
 /// A subscriber's user timeout exceeds the hub's stall limit by this much, so that the hub decides.
 const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(20);
@@ -140,10 +140,15 @@ impl Core {
             Activity::None => return,
             Activity::Publishing { publisher, .. } => {
                 let codecs = self.hub.publisher(publisher).map(|view| codec_list(view.ingest().tracks()));
+                let metadata = self.hub.publisher(publisher).and_then(|view| view.ingest().metadata());
+                let named = metadata.and_then(|metadata| metadata.encoder.clone());
                 self.hub.unpublish(now, publisher);
                 self.shared.publishers.fetch_sub(1, Ordering::Relaxed);
                 if let Some(connection) = self.connection(key) {
                     connection.codecs = codecs.unwrap_or_default();
+                    let flash_ver = connection.session.connect_info().map_or("", |info| &info.flash_ver);
+                    connection.encoder =
+                        Encoder::of(flash_ver, named.as_deref(), connection.session.behaviour());
                     // A peer that goes on as a player needs no publisher's buffer.
                     connection.reading.buffer_size = BufferSize::IDLE;
                 }

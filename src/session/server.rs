@@ -50,7 +50,8 @@ use super::recorder::Recorder;
 use super::recording::Recording;
 use super::status::{Activity, code, farewell};
 use super::{
-    CloseReason, Event, Instant, Notice, Oddity, Output, Rejection, RequestId, SessionCounters, StreamKey,
+    Behaviour, CloseReason, Event, Instant, Notice, Oddity, Output, Rejection, RequestId, SessionCounters,
+    StreamKey,
 };
 use crate::rtmp::chunk::{CHUNK_SIZE_DEFAULT, ChunkWriter};
 use crate::rtmp::command::{level, write};
@@ -93,6 +94,7 @@ pub struct ServerSession {
     pinged_at: Instant,
     acknowledgements: Acknowledgements,
     recorder: Option<Box<Recorder>>,
+    behaviour: Behaviour,
 }
 
 enum Phase {
@@ -154,6 +156,7 @@ impl ServerSession {
             pinged_at: now,
             acknowledgements: Acknowledgements::default(),
             recorder: (settings.recorder_bytes > 0).then(|| Box::new(Recorder::new(settings.recorder_bytes))),
+            behaviour: Behaviour::default(),
             settings,
         }
     }
@@ -217,6 +220,11 @@ impl ServerSession {
     /// What the session has counted.
     pub fn counters(&self) -> &SessionCounters {
         &self.counters
+    }
+
+    /// What the peer does that may tell which encoder it is.
+    pub fn behaviour(&self) -> Behaviour {
+        self.behaviour
     }
 
     /// What `connect` said, once it was accepted.

@@ -25,6 +25,7 @@ impl ServerSession {
     pub(super) fn parse(&mut self) -> Result<Parsed, Failure> {
         let message = self.incoming.next(self.now);
         if self.incoming.take_headerless_start() {
+            self.behaviour.headerless_start = true;
             self.tolerate(Oddity::HeaderlessStart);
         }
         match message? {
