@@ -446,7 +446,8 @@ impl Core {
                 if let Some(connection) = self.connection(key)
                     && let Some(info) = connection.session.connect_info()
                 {
-                    debug!(parent: &connection.span, app = info.app, flash_ver = info.flash_ver, "connected");
+                    // Not the app: some encoders have the key in it, and what of it is the app is known from `publish` or `play` on.
+                    debug!(parent: &connection.span, flash_ver = info.flash_ver, "connected");
                 }
                 false
             }
