@@ -385,6 +385,12 @@ impl Client {
 pub struct Recording(JoinHandle<(Client, Vec<Tag>)>);
 
 impl Recording {
+    /// Waits for the end of the stream and gives every message that it got, as it came.
+    #[track_caller]
+    pub fn tags(self) -> Vec<Tag> {
+        self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).1
+    }
+
     /// Waits for the end of the stream; gives the player back, which may stay for the next publisher, and what it got.
     #[track_caller]
     pub fn finish(self) -> (Client, Vec<Packet>) {

@@ -253,6 +253,15 @@ impl Server {
         std::fs::read_dir(directory).expect("a running process has a list of its files").count()
     }
 
+    /// Memory of the process that is in RAM now, bytes.
+    pub fn rss_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process().id()))
+            .expect("a running process has a status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its RSS is in there");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
+        kib * 1024
+    }
+
     /// A GET of the control HTTP, or why there was no answer.
     pub fn try_get(&self, path: &str) -> std::io::Result<Response> {
         self.request("GET", path)

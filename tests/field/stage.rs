@@ -1,0 +1,216 @@
+//! What the tests of the list have in common: a stream whose player sees all of it, frames made by hand, chunk headers byte by byte.
+
+use crate::support::amf::{self, Amf};
+use crate::support::client::{Client, Recording};
+use crate::support::flv::{Kind, Tag};
+use crate::support::media::THIN;
+use crate::support::server::{Inrush, Server};
+use crate::support::wire::Message;
+use crate::support::{PATIENCE, synthetic, wait_until};
+
+/// A server of two cores with the defaults.
+pub fn server() -> Server {
+    Inrush::new().cores(2).start()
+}
+
+/// A player of `live/NAME` that is there before its publisher, and so sees every message of it.
+#[track_caller]
+pub fn watch(server: &Server, name: &str) -> Recording {
+    join(server, name, 0)
+}
+
+/// A player of `live/NAME` that joins when the stream has been going on and has so many other players.
+#[track_caller]
+pub fn join(server: &Server, name: &str, others: usize) -> Recording {
+    let player = Client::open(server.rtmp()).connect("live").play(name).record_in_background();
+    server.wait_for_players("live", name, others + 1);
+    player
+}
+
+/// A publisher of `live/NAME` whose publish was taken.
+#[track_caller]
+pub fn publisher(server: &Server, name: &str) -> Client {
+    Client::open(server.rtmp()).connect("live").publish(name)
+}
+
+/// Fails the test unless the player got exactly these messages of sound and picture, in this order, with these timestamps.
+#[track_caller]
+pub fn assert_seen(player: Recording, sent: &[Tag]) {
+    let seen = player.tags();
+    let seen: Vec<&Tag> = seen.iter().filter(|tag| tag.kind != Kind::Data).collect();
+    let sent: Vec<&Tag> = sent.iter().filter(|tag| tag.kind != Kind::Data).collect();
+    let differs = (0..sent.len().max(seen.len())).find(|at| sent.get(*at) != seen.get(*at));
+    if let Some(at) = differs {
+        panic!(
+            "of {} messages sent and {} seen, number {at} differs: sent {}, seen {}",
+            sent.len(),
+            seen.len(),
+            in_short(sent.get(at)),
+            in_short(seen.get(at))
+        );
+    }
+}
+
+fn in_short(tag: Option<&&Tag>) -> String {
+    tag.map_or("nothing".to_owned(), |tag| {
+        let head = &tag.body[..tag.body.len().min(8)];
+        format!("{:?} @{} {} bytes {head:02x?}", tag.kind, tag.timestamp, tag.body.len())
+    })
+}
+
+/// The data messages that the player got and that begin with this name.
+pub fn data_named<'a>(seen: &'a [Tag], name: &str) -> Vec<&'a Tag> {
+    let start = amf::write(&[name.into()]);
+    seen.iter().filter(|tag| tag.kind == Kind::Data && tag.body.starts_with(&start)).collect()
+}
+
+/// The sequence headers of a real H.264 and AAC stream, in this order.
+pub fn headers() -> Vec<Tag> {
+    synthetic::sequence_headers(&THIN.media())
+}
+
+/// An H.264 key frame; what is in it says which one it is.
+pub fn key(timestamp: u32) -> Tag {
+    video(0x17, timestamp)
+}
+
+/// An H.264 frame that needs others.
+pub fn inter(timestamp: u32) -> Tag {
+    video(0x27, timestamp)
+}
+
+fn video(first: u8, timestamp: u32) -> Tag {
+    // Longer than the default chunk size, so that there are chunks of type 3.
+    let body = [&[first, 1, 0, 0, 0, 0, 0, 1, 0x40][..], &filler(timestamp, 320)].concat();
+    Tag { kind: Kind::Video, timestamp, body }
+}
+
+/// A frame of AAC.
+pub fn sound(timestamp: u32) -> Tag {
+    Tag { kind: Kind::Audio, timestamp, body: [&[0xaf, 1][..], &filler(timestamp, 60)].concat() }
+}
+
+/// A data message.
+pub fn data(values: &[Amf]) -> Tag {
+    Tag { kind: Kind::Data, timestamp: 0, body: amf::write(values) }
+}
+
+/// An AMF object.
+pub fn object(properties: &[(&str, Amf)]) -> Amf {
+    Amf::Object(properties.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+}
+
+/// Bytes that differ from timestamp to timestamp.
+pub fn filler(timestamp: u32, bytes: usize) -> Vec<u8> {
+    let start = timestamp.wrapping_mul(0x9e37_79b9) >> 24;
+    (0..bytes).map(|at| (at as u32 * 7 + start) as u8).collect()
+}
+
+/// A second of stream from `start` on: sequence headers, a key frame, then picture and sound by turns.
+pub fn second(start: u32) -> Vec<Tag> {
+    let mut tags: Vec<Tag> = headers().into_iter().map(|tag| Tag { timestamp: start, ..tag }).collect();
+    tags.extend(frames(start));
+    tags
+}
+
+/// The same without the headers.
+pub fn frames(start: u32) -> Vec<Tag> {
+    let frame = |n: u32| {
+        let at = start.wrapping_add(n * 40);
+        [if n == 0 { key(at) } else { inter(at) }, sound(at.wrapping_add(20))]
+    };
+    (0..25).flat_map(frame).collect()
+}
+
+/// Sends all of it at once, in the publisher's own way of writing chunks.
+#[track_caller]
+pub fn send_all(publisher: &mut Client, tags: &[Tag]) {
+    tags.iter().for_each(|tag| publisher.send_tag(tag));
+}
+
+/// A message as it goes on the wire: control messages and commands.
+pub fn control(type_id: u8, body: &[u8]) -> Message {
+    Message { type_id, stream_id: 0, timestamp: 0, body: body.to_vec() }
+}
+
+/// A user control message (RTMP 1.0 §6.2).
+pub fn user_control(event: u16, data: &[u8]) -> Message {
+    control(4, &[&event.to_be_bytes()[..], data].concat())
+}
+
+/// Waits until the server has counted so many oddities of a kind.
+#[track_caller]
+pub fn wait_for_oddities(server: &Server, kind: &str, count: u64) {
+    wait_until(&format!("{count} of the oddity {kind} are counted"), PATIENCE, || {
+        (server.metrics().of_kind("oddity", kind) == count).then_some(())
+    });
+}
+
+/// The stream in the API; waits until it has what `choose` asks for.
+#[track_caller]
+pub fn in_api<T>(
+    server: &Server,
+    name: &str,
+    what: &str,
+    mut choose: impl FnMut(&serde_json::Value) -> Option<T>,
+) -> T {
+    wait_until(&format!("the API shows {what} of {name}"), PATIENCE, || {
+        let streams = server.streams();
+        choose(streams.iter().find(|stream| stream["app"] == "live" && stream["name"] == name)?)
+    })
+}
+
+/// A chunk's basic header (RTMP 1.0 §5.3.1.1).
+fn basic(format: u8, chunk_stream: u32) -> Vec<u8> {
+    let format = format << 6;
+    match chunk_stream {
+        2..=63 => vec![format | chunk_stream as u8],
+        64..=319 => vec![format, (chunk_stream - 64) as u8],
+        _ => [&[format | 1][..], &((chunk_stream - 64) as u16).to_le_bytes()].concat(),
+    }
+}
+
+/// Three bytes and, where they do not hold it, the four bytes that come last in the header.
+fn time(value: u32) -> ([u8; 3], Vec<u8>) {
+    let [_, a, b, c] = value.min(0xff_ffff).to_be_bytes();
+    ([a, b, c], if value >= 0xff_ffff { value.to_be_bytes().to_vec() } else { Vec::new() })
+}
+
+/// Three bytes of length.
+pub fn length(bytes: usize) -> [u8; 3] {
+    let [_, a, b, c] = u32::try_from(bytes).expect("a message's length").to_be_bytes();
+    [a, b, c]
+}
+
+/// Header of a chunk of type 0 (§5.3.1.2.1).
+pub fn type_0(chunk_stream: u32, timestamp: u32, bytes: usize, type_id: u8, stream_id: u32) -> Vec<u8> {
+    let (short, extended) = time(timestamp);
+    let parts = [
+        &basic(0, chunk_stream)[..],
+        &short,
+        &length(bytes),
+        &[type_id],
+        &stream_id.to_le_bytes(),
+        &extended,
+    ];
+    parts.concat()
+}
+
+/// Header of a chunk of type 1 (§5.3.1.2.2).
+pub fn type_1(chunk_stream: u32, delta: u32, bytes: usize, type_id: u8) -> Vec<u8> {
+    let (short, extended) = time(delta);
+    [&basic(1, chunk_stream)[..], &short, &length(bytes), &[type_id], &extended].concat()
+}
+
+/// Header of a chunk of type 2 (§5.3.1.2.3).
+pub fn type_2(chunk_stream: u32, delta: u32) -> Vec<u8> {
+    let (short, extended) = time(delta);
+    [&basic(2, chunk_stream)[..], &short, &extended].concat()
+}
+
+/// Header of a chunk of type 3 (§5.3.1.2.4), with the extended timestamp that the specification has there, if any.
+pub fn type_3(chunk_stream: u32, extended: Option<u32>) -> Vec<u8> {
+    let mut out = basic(3, chunk_stream);
+    out.extend(extended.into_iter().flat_map(u32::to_be_bytes));
+    out
+}
