@@ -5,9 +5,10 @@ use std::net::TcpStream;
 
 use crate::stage::{
     assert_seen, data, data_named, frames, headers, in_api, inter, join, key, object, publisher, second,
-    send_all, server, type_0, type_1, type_2, type_3, wait_for_oddities, watch,
+    send_all, server, wait_for_oddities, watch,
 };
 use crate::support::amf::{self, Amf};
+use crate::support::chunk_header::{type_0, type_1, type_2, type_3};
 use crate::support::client::Client;
 use crate::support::flv::{Kind, Tag};
 use crate::support::media::HEVC_AAC;

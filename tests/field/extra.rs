@@ -6,9 +6,10 @@ use inrush::session::{ClientEvent, ClientOutput, ClientSettings, ClientUrl, Inst
 use crate::session::converse;
 use crate::stage::{
     assert_seen, control, data, data_named, headers, in_api, inter, key, object, publisher, second, send_all,
-    server, sound, type_0, type_3, user_control, wait_for_oddities, watch,
+    server, sound, user_control, wait_for_oddities, watch,
 };
 use crate::support::amf::{self, Amf};
+use crate::support::chunk_header::{type_0, type_3};
 use crate::support::client::{Client, Event};
 use crate::support::flv::{Kind, Tag};
 use crate::support::script;

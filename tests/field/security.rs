@@ -5,10 +5,11 @@ use std::net::TcpStream;
 use std::path::Path;
 
 use crate::stage::{
-    assert_seen, control, data, frames, headers, in_api, key, length, publisher, second, send_all, server,
-    type_0, type_3, user_control, wait_for_oddities, watch,
+    assert_seen, control, data, frames, headers, in_api, key, publisher, second, send_all, server,
+    user_control, wait_for_oddities, watch,
 };
 use crate::support::amf::{self, Amf};
+use crate::support::chunk_header::{length, type_0, type_3};
 use crate::support::client::{Client, Event, Recording};
 use crate::support::flv::{Kind, Tag};
 use crate::support::random::Random;

@@ -9,9 +9,9 @@ use inrush::session::ServerSettings;
 
 use crate::session::Encoder;
 use crate::stage::{
-    assert_seen, frames, headers, in_api, inter, join, key, publisher, second, send_all, server, sound,
-    type_0, type_1, type_2, type_3, watch,
+    assert_seen, frames, headers, in_api, inter, join, key, publisher, second, send_all, server, sound, watch,
 };
+use crate::support::chunk_header::{type_0, type_1, type_2, type_3};
 use crate::support::client::Client;
 use crate::support::flv::{Kind, Tag};
 use crate::support::wire::{ChunkWriter, ExtendedTimestamp, MediaHeaders, Message};

@@ -14,6 +14,7 @@
 
 pub mod amf;
 pub mod api;
+pub mod chunk_header;
 pub mod client;
 pub mod crowd;
 pub mod ffmpeg;

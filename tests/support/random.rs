@@ -17,6 +17,11 @@ impl Random {
         Self(seed)
     }
 
+    /// With this seed.
+    pub fn with_seed(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// Any number.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
