@@ -22,8 +22,8 @@ use crate::support::wire::{self, Message};
 use crate::support::{PATIENCE, script, wait_until};
 
 /// Longest time until a publisher whose line is cut is known to be dead: keepalive finds it in 5 s + 3 probes of 2 s, `TCP_USER_TIMEOUT`
-/// in 10 s; and an encoder's next attempt a second later.
-const BACK_WITHIN: Duration = Duration::from_secs(12 + 1);
+/// in 10 s; an encoder's next attempt is a second later, and a loaded machine takes its time.
+const BACK_WITHIN: Duration = Duration::from_secs(12 + 1 + 5);
 /// How often an encoder that was refused tries again.
 const ATTEMPT_EVERY: Duration = Duration::from_secs(1);
 
