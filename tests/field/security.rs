@@ -183,7 +183,7 @@ fn amf3_counts_are_not_believed() {
 /// vectors end the connection by name.
 #[test]
 fn nested_amf_ends_at_its_bound() {
-    const LEVELS: usize = 100_000;
+    const LEVELS: usize = 20_000;
     let server = server();
     let neighbour = Neighbour::begin(&server);
     let start = amf::write(&["connect".into(), 1.0.into()]);
