@@ -76,6 +76,47 @@ fn bytes_that_are_no_progress_do_not_put_a_stage_off() {
     assert_eq!(peer.closed().0, deadline(Stage::PublishOrPlay));
 }
 
+/// A byte now and then of something that never ends puts nothing off: in the handshake, in `connect`, and in any message before publish or
+/// play, whatever its type and chunk stream.
+#[test]
+fn a_drip_does_not_put_a_stage_off() {
+    let drip = |peer: &mut Peer, bytes: Bytes, stage: Stage| {
+        let began = peer.now;
+        for byte in bytes {
+            peer.send(Bytes::from(vec![byte]));
+            peer.wait(SECOND);
+            if peer.session.is_closed() {
+                assert_eq!(peer.closed().0, deadline(stage));
+                assert_eq!(peer.now - began, Deadlines::default().of(stage), "{stage}");
+                return;
+            }
+        }
+        panic!("{stage}: all of it came in time");
+    };
+    let message = |message: &crate::rtmp::Message| {
+        let mut bytes = bytes::BytesMut::new();
+        crate::rtmp::chunk::ChunkWriter::new(128).write(ChunkStreamId::DATA, message, &mut bytes);
+        bytes.freeze()
+    };
+    let mut peer = Peer::new(ServerSettings::default());
+    drip(&mut peer, Bytes::from(vec![3; 1537]), Stage::Handshake);
+    // C0 and C1 at once, and C2 in drips.
+    let mut peer = Peer::new(ServerSettings::default());
+    peer.send(Bytes::from([&[3][..], &[0; 1536]].concat()));
+    drip(&mut peer, Bytes::from(vec![0; 1536]), Stage::Handshake);
+
+    let mut peer = Peer::new(ServerSettings::default());
+    peer.shake_hands();
+    drip(&mut peer, message(&connect("live")), Stage::Connect);
+    for type_id in [type_id::AUDIO, type_id::DATA_AMF0, type_id::COMMAND_AMF0, type_id::AGGREGATE, 99] {
+        let mut peer = Peer::connected();
+        drip(&mut peer, message(&media(type_id, 0, 1000)), Stage::PublishOrPlay);
+    }
+    // One that is in the middle of its first media message has not sent any.
+    let mut peer = Peer::publishing();
+    drip(&mut peer, message(&media(type_id::VIDEO, 0, 1000)), Stage::FirstMedia);
+}
+
 #[test]
 fn a_publisher_that_moves_bytes_is_never_idle() {
     let mut peer = Peer::publishing();
