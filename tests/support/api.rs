@@ -84,6 +84,13 @@ impl Metrics {
         self.per_core_sample(&format!("inrush_{name}"))
     }
 
+    /// Resident memory of the process, bytes.
+    #[track_caller]
+    pub fn resident_bytes(&self) -> u64 {
+        let is_it = |sample: &&Sample| sample.name == "process_resident_memory_bytes";
+        self.samples.iter().find(is_it).expect("/metrics has the resident memory").count()
+    }
+
     /// A counter by kind, over all cores; 0 while nothing of this kind has happened.
     pub fn of_kind(&self, family: &str, kind: &str) -> u64 {
         let name = format!("inrush_{family}_total");

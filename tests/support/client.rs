@@ -1,7 +1,7 @@
 //! A blocking RTMP client that shows every message as it came: for tests that need one exact publisher or player.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,6 +14,19 @@ use super::packets::{Packet, gapless_sequence};
 use super::synthetic::Pattern;
 use super::wire::{self, ChunkReader, ChunkWriter, Message};
 use super::{PATIENCE, script};
+
+/// TCP from another address of this machine: all of 127.0.0.0/8 is.
+#[track_caller]
+pub fn connect_from(source: IpAddr, address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("make a socket");
+    socket
+        .bind(&SocketAddr::new(source, 0).into())
+        .unwrap_or_else(|error| panic!("bind to {source}: {error}"));
+    socket
+        .connect(&address.into())
+        .unwrap_or_else(|error| panic!("connect from {source} to {address}: {error}"));
+    socket.into()
+}
 
 /// What a client sees.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +97,12 @@ impl Client {
             name: String::new(),
             read_rate: None,
         }
+    }
+
+    /// TCP and handshake from another address of this machine.
+    #[track_caller]
+    pub fn open_from(source: IpAddr, address: SocketAddr) -> Self {
+        Self::over(connect_from(source, address))
     }
 
     /// TCP and handshake over a socket that holds little for a reader who is slow: some 32 kB.

@@ -21,6 +21,7 @@ pub mod ffmpeg;
 pub mod flv;
 pub mod media;
 pub mod namespaces;
+pub mod neighbour;
 pub mod packets;
 pub mod ports;
 pub mod process;
