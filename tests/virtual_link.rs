@@ -3,63 +3,24 @@
 //! `INRUSH_SEEDS` says how many seeds to run (10,000 by default), `INRUSH_SEED` runs a single one again.
 
 mod link;
-
-use std::panic::catch_unwind;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+mod simulation;
 
 use inrush::rtmp::handshake::HandshakeKind;
 use inrush::rtmp::message::type_id;
 use inrush::session::Role;
-use link::chunker::Habit;
 use link::connection::{Media, Plan};
-use link::kinds::Kinds;
 use link::script::{Op, Script};
 use link::world;
+use simulation::chunker::Habit;
 
 const SEEDS: u64 = 10_000;
 
 /// Below so many seeds a rare kind may well not occur.
 const SEEDS_FOR_ALL_KINDS: u64 = 5_000;
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
-}
-
 #[test]
 fn sessions_hold_their_contract_on_any_link() {
-    if let Some(seed) = number("INRUSH_SEED") {
-        world::run(seed).print();
-        return;
-    }
-    let seeds = number("INRUSH_SEEDS").unwrap_or(SEEDS);
-    let next = AtomicU64::new(0);
-    let kinds = Mutex::new(Kinds::default());
-    let failed = Mutex::new(None);
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, |cores| cores.get()) {
-            scope.spawn(|| {
-                let mut own = Kinds::default();
-                while failed.lock().unwrap().is_none() {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds {
-                        break;
-                    }
-                    match catch_unwind(|| world::run(seed)) {
-                        Ok(counted) => own.add(&counted),
-                        Err(_) => *failed.lock().unwrap() = Some(seed),
-                    }
-                }
-                kinds.lock().unwrap().add(&own);
-            });
-        }
-    });
-    let kinds = kinds.into_inner().unwrap();
-    if let Some(seed) = failed.into_inner().unwrap() {
-        panic!("seed {seed} failed; again with: INRUSH_SEED={seed} cargo test --test virtual_link");
-    }
-    println!("{seeds} seeds; events by kind:");
+    let (seeds, kinds) = simulation::seeds::run("virtual_link", SEEDS, world::run);
     kinds.print();
     if seeds >= SEEDS_FOR_ALL_KINDS {
         assert_eq!(kinds.missing(), [""; 0], "kinds that never occurred");

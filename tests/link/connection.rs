@@ -15,11 +15,11 @@ use inrush::session::{
     Role, ServerSession, ServerSettings, StreamKey,
 };
 
-use super::chunker::{Chunker, Habit};
 use super::driver::is_servers_own;
-use super::pipe::{Pipe, Weather};
-use super::rng::Rng;
 use super::script::{self, Op, Script};
+use crate::simulation::chunker::{Chunker, Habit};
+use crate::simulation::pipe::{Pipe, Weather};
+use crate::simulation::rng::Rng;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {

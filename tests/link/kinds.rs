@@ -4,18 +4,22 @@ use std::collections::BTreeMap;
 
 use inrush::session::Oddity;
 
+use crate::simulation::seeds::Sum;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kinds(BTreeMap<String, u64>);
+
+impl Sum for Kinds {
+    fn add(&mut self, other: &Self) {
+        for (kind, count) in &other.0 {
+            *self.0.entry(kind.clone()).or_default() += count;
+        }
+    }
+}
 
 impl Kinds {
     pub fn count(&mut self, kind: impl Into<String>) {
         *self.0.entry(kind.into()).or_default() += 1;
-    }
-
-    pub fn add(&mut self, other: &Self) {
-        for (kind, count) in &other.0 {
-            *self.0.entry(kind.clone()).or_default() += count;
-        }
     }
 
     pub fn of(&self, kind: &str) -> u64 {

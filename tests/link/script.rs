@@ -7,7 +7,7 @@ use inrush::rtmp::command::{PublishKind, write};
 use inrush::rtmp::message::type_id;
 use inrush::rtmp::{Control, Message, MessageHeader, UserControl};
 
-use super::rng::Rng;
+use crate::simulation::rng::Rng;
 
 pub const NAME: &str = "key";
 pub const OTHER_NAME: &str = "other";

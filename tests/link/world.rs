@@ -21,8 +21,8 @@ use inrush::session::{CloseReason, Instant, Role, ServerSettings, StreamKey};
 
 use super::connection::{Connection, Plan, Side};
 use super::kinds::Kinds;
-use super::pipe::Segment;
-use super::rng::Rng;
+use crate::simulation::pipe::Segment;
+use crate::simulation::rng::Rng;
 
 /// When the operator closes what is still open.
 const HORIZON: Duration = Duration::from_secs(240);

@@ -1,6 +1,6 @@
 //! The cores, what is on its way between them, and everybody who takes part.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use inrush::hub::{
@@ -10,10 +10,11 @@ use inrush::hub::{
 use inrush::media::{GopSettings, MediaKind, VIDEO_SILENT_MAX};
 use inrush::session::{Instant, StreamKey};
 
-use crate::encoder::Encoder;
-use crate::random::Random;
-use crate::tally::Tally;
-use crate::witness::Witness;
+use super::tally::Tally;
+use crate::simulation::directory::Directory;
+use crate::simulation::encoder::Encoder;
+use crate::simulation::rng::Rng;
+use crate::simulation::witness::{Sights, Witness};
 
 /// Small, so that a few frames exceed them; but a key frame and what follows it at once fit.
 const QUEUE: QueueSettings =
@@ -28,7 +29,7 @@ const HEADERS_BYTES_MAX: usize = 3 * 200;
 const EVERYTHING: TakeBudget = TakeBudget { bytes: usize::MAX, slices: usize::MAX };
 
 pub(crate) struct World {
-    random: Random,
+    rng: Rng,
     now: Instant,
     cores: Vec<Core>,
     directory: Directory,
@@ -39,6 +40,7 @@ pub(crate) struct World {
     connections: u64,
     lives: u32,
     tally: Tally,
+    sights: Sights,
 }
 
 struct Core {
@@ -82,62 +84,40 @@ struct Reader {
     told_hopeless: bool,
 }
 
-/// `StreamKey -> core`, as the runtime has it: a key stays while a core holds it or a publisher is on its way.
-#[derive(Default)]
-struct Directory(BTreeMap<StreamKey, Entry>);
-
-#[derive(Default)]
-struct Entry {
-    home: usize,
-    holders: u32,
-    arriving: usize,
-}
-
-impl Directory {
-    fn entry(&mut self, key: &StreamKey, home: usize) -> &mut Entry {
-        self.0.entry(key.clone()).or_insert(Entry { home, ..Entry::default() })
-    }
-
-    fn forget_unheld(&mut self, key: &StreamKey) {
-        if self.0.get(key).is_some_and(|entry| entry.holders == 0 && entry.arriving == 0) {
-            self.0.remove(key);
-        }
-    }
-}
-
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
-        let mut random = Random::new(seed);
-        let count = 2 + random.below(3);
+        let mut rng = Rng::new(seed);
+        let count = 2 + rng.index(3);
         let core = |n: usize| Core {
             hub: Hub::new(HubSettings { core: id(n), cores: count }),
             inbox: (0..count).map(|_| VecDeque::new()).collect(),
             congested: vec![false; count],
         };
         let gop = GopSettings {
-            enabled: random.chance(80),
+            enabled: rng.percent(80),
             bytes_max: GOP_BYTES_MAX,
             frames_max: GOP_FRAMES_MAX,
             ..GopSettings::default()
         };
         Self {
-            now: Instant::from_micros(random.next() % 5_000_000_000_000),
+            now: Instant::from_micros(rng.next() % 5_000_000_000_000),
             cores: (0..count).map(core).collect(),
             directory: Directory::default(),
-            keys: (0..1 + random.below(3)).map(|n| StreamKey::new("live", &format!("s{n}"))).collect(),
+            keys: (0..1 + rng.index(3)).map(|n| StreamKey::new("live", &format!("s{n}"))).collect(),
             settings: AppSettings { gop, queue: QUEUE, ..AppSettings::default() },
             publishers: Vec::new(),
             readers: Vec::new(),
             connections: 0,
             lives: 0,
             tally: Tally::default(),
-            random,
+            sights: Sights::default(),
+            rng,
         }
     }
 
     pub(crate) fn step(&mut self) {
         self.tally.steps += 1;
-        match self.random.below(100) {
+        match self.rng.index(100) {
             0..2 => self.ask_to_publish(),
             2..3 => self.unpublish_one(),
             3..6 => self.subscribe(),
@@ -164,7 +144,7 @@ impl World {
                 None => self.unsubscribe(index),
                 Some(index) => self.unpublish(index),
             }
-            if self.random.chance(50) {
+            if self.rng.percent(50) {
                 self.deliver_some();
             }
             self.turn();
@@ -175,22 +155,23 @@ impl World {
             assert_eq!(core.hub.retained_bytes(), 0);
             self.tally.add_hub(core.hub.counters());
         }
-        assert!(self.directory.0.is_empty(), "the directory still holds {:?}", self.directory.0.keys());
+        self.directory.assert_empty();
+        self.tally.add_sights(&self.sights);
         self.tally
     }
 
     fn random_index(&mut self, len: usize) -> Option<usize> {
-        (len > 0).then(|| self.random.below(len))
+        (len > 0).then(|| self.rng.index(len))
     }
 
     fn random_core(&mut self) -> usize {
-        self.random.below(self.cores.len())
+        self.rng.index(self.cores.len())
     }
 
     // Publishers.
 
     fn ask_to_publish(&mut self) {
-        let (core, Some(key)) = (self.random_core(), self.random.pick(&self.keys).cloned()) else { return };
+        let (core, Some(key)) = (self.random_core(), self.rng.choose(&self.keys).cloned()) else { return };
         let entry = self.directory.entry(&key, core);
         if entry.home == core {
             entry.holders |= 1 << core;
@@ -216,7 +197,7 @@ impl World {
             "two publishers of {stream:?}"
         );
         self.lives += 1;
-        let encoder = Encoder::new(self.lives, &mut self.random);
+        let encoder = Encoder::new(self.lives, &mut self.rng);
         self.tally.publishes += 1;
         self.tally.streams_without_video += u64::from(!encoder.has_video);
         self.tally.streams_without_audio += u64::from(!encoder.has_audio);
@@ -241,8 +222,8 @@ impl World {
     fn send_some(&mut self) {
         let Some(index) = self.random_index(self.publishers.len()) else { return };
         let publisher = &mut self.publishers[index];
-        for _ in 0..1 + self.random.below(8) {
-            for message in publisher.encoder.next(&mut self.random) {
+        for _ in 0..1 + self.rng.index(8) {
+            for message in publisher.encoder.next(&mut self.rng) {
                 self.cores[publisher.core].hub.ingest(self.now, publisher.key, message);
             }
         }
@@ -251,7 +232,7 @@ impl World {
     // Readers.
 
     fn subscribe(&mut self) {
-        let (core, Some(stream)) = (self.random_core(), self.random.pick(&self.keys).cloned()) else {
+        let (core, Some(stream)) = (self.random_core(), self.rng.choose(&self.keys).cloned()) else {
             return;
         };
         let entry = self.directory.entry(&stream, core);
@@ -310,7 +291,7 @@ impl World {
         let Some(index) = self.random_index(self.readers.len()) else { return };
         let reader = &mut self.readers[index];
         let hub = &mut self.cores[reader.core].hub;
-        match self.random.below(3) {
+        match self.rng.index(3) {
             0 => {
                 reader.paused = !reader.paused;
                 hub.set_paused(self.now, reader.key, reader.paused);
@@ -336,12 +317,12 @@ impl World {
 
     fn read_some(&mut self) {
         for index in 0..self.readers.len() {
-            if self.readers[index].stalled || self.random.chance(40) {
+            if self.readers[index].stalled || self.rng.percent(40) {
                 continue;
             }
-            let budget = match self.random.below(6) {
+            let budget = match self.rng.index(6) {
                 0 => TakeBudget { bytes: 500, slices: 1024 },
-                1 => TakeBudget { bytes: 64 * 1024, slices: 1 + self.random.below(6) },
+                1 => TakeBudget { bytes: 64 * 1024, slices: 1 + self.rng.index(6) },
                 _ => EVERYTHING,
             };
             self.read(index, budget);
@@ -366,15 +347,15 @@ impl World {
         let totals = hub.subscriber(reader.key).expect("it is there").totals();
         let resyncs = if reader.at_home { 0 } else { hub.counters().resyncs - reader.resyncs_before };
         for queued in &taken {
-            reader.witness.see(queued, &totals, resyncs, &mut self.tally);
+            reader.witness.see(queued, &totals.dropped, resyncs, &mut self.sights);
         }
     }
 
     // Time and transport.
 
     fn pass_time(&mut self) {
-        let ms_end = if self.random.chance(10) { 1_000 } else { 80 };
-        let ms = self.random.below(ms_end);
+        let ms_end = if self.rng.percent(10) { 1_000 } else { 80 };
+        let ms = self.rng.index(ms_end);
         self.now = self.now + Duration::from_millis(ms as u64);
         self.sweep();
     }
@@ -390,7 +371,7 @@ impl World {
 
     fn change_congestion(&mut self) {
         let (from, to) = (self.random_core(), self.random_core());
-        let congested = self.random.chance(40);
+        let congested = self.rng.percent(40);
         if from != to {
             self.cores[from].congested[to] = congested;
             self.cores[from].hub.set_congested(id(to), congested);
@@ -400,7 +381,7 @@ impl World {
     fn deliver_some(&mut self) {
         for to in 0..self.cores.len() {
             for from in 0..self.cores.len() {
-                while self.random.chance(60)
+                while self.rng.percent(60)
                     && let Some(letter) = self.cores[to].inbox[from].pop_front()
                 {
                     self.deliver(from, to, letter);
@@ -478,7 +459,7 @@ impl World {
                     "hopeless after {rested:?}"
                 );
                 reader.told_hopeless = true;
-                if self.random.chance(70) {
+                if self.rng.percent(70) {
                     self.unsubscribe(index);
                 } else {
                     self.tally.hopeless_kept += 1;
@@ -487,7 +468,7 @@ impl World {
             HubEvent::StreamGone(key) => {
                 self.tally.streams_gone += 1;
                 assert!(!self.cores[at].hub.streams().any(|stream| *stream.key() == key));
-                if let Some(entry) = self.directory.0.get_mut(&key) {
+                if let Some(entry) = self.directory.get_mut(&key) {
                     entry.holders &= !(1 << at);
                     self.tally.homes_changed += u64::from(entry.home != at && entry.holders == 0);
                 }
@@ -563,7 +544,7 @@ impl World {
     fn switch_cameras_off(&mut self) {
         self.now = self.now + VIDEO_SILENT_MAX + Duration::from_millis(1);
         for publisher in self.publishers.iter_mut().filter(|publisher| publisher.encoder.has_audio) {
-            let message = publisher.encoder.audio(&mut self.random);
+            let message = publisher.encoder.audio(&mut self.rng);
             self.cores[publisher.core].hub.ingest(self.now, publisher.key, message);
         }
         self.deliver_all();
@@ -587,7 +568,7 @@ impl World {
     /// publisher have heard of the end.
     fn serve_everybody(&mut self) {
         for publisher in &mut self.publishers {
-            for message in publisher.encoder.start(&mut self.random) {
+            for message in publisher.encoder.start(&mut self.rng) {
                 self.cores[publisher.core].hub.ingest(self.now, publisher.key, message);
             }
         }

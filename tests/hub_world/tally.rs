@@ -4,16 +4,21 @@ use std::fmt;
 
 use inrush::hub::HubCounters;
 
+use crate::simulation::seeds::Sum;
+use crate::simulation::witness::Sights;
+
 macro_rules! tally {
     ($($name:ident),* $(,)?) => {
         #[derive(Clone, Debug, Default)]
         pub(crate) struct Tally { $(pub(crate) $name: u64,)* }
 
-        impl Tally {
-            pub(crate) fn add(&mut self, other: &Self) {
+        impl Sum for Tally {
+            fn add(&mut self, other: &Self) {
                 $(self.$name += other.$name;)*
             }
+        }
 
+        impl Tally {
             fn each(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name),)*]
             }
@@ -40,6 +45,14 @@ impl Tally {
         self.feed_frames_withheld += counters.feed_frames_withheld;
         self.resyncs += counters.resyncs;
         self.stale_messages += counters.mesh_messages_stale;
+    }
+
+    pub(crate) fn add_sights(&mut self, sights: &Sights) {
+        self.frames_read += sights.frames;
+        self.headers_read += sights.headers;
+        self.notices_read += sights.notices;
+        self.picture_gaps += sights.picture_gaps;
+        self.sound_gaps += sights.sound_gaps;
     }
 
     pub(crate) fn assert_all_occurred(&self) {

@@ -1,12 +1,12 @@
 //! A publisher's messages, and what can be read off a frame again: who sent it, its place among its kind, the headers it needs.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use inrush::media::{Frame, MediaKind};
+use inrush::media::MediaKind;
 use inrush::rtmp::Payload;
 use inrush::rtmp::message::type_id;
 use inrush::session::MediaMessage;
 
-use crate::random::Random;
+use super::rng::Rng;
 
 /// 640x360 H.264 Baseline: one SPS, and the head of a PPS of 11 bytes whose last eight are the label.
 const AVC_CONFIGURATION: [u8; 25] = [
@@ -16,15 +16,15 @@ const AVC_CONFIGURATION: [u8; 25] = [
 
 /// What a message says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Label {
+pub struct Label {
     /// Which publisher, counted over all.
-    pub(crate) life: u32,
+    pub life: u32,
     /// Of a header its version; of other messages their number among all of the publisher's, from 1.
-    pub(crate) number: u32,
+    pub number: u32,
     /// Number among those of its kind, from 1; 0 in headers.
-    pub(crate) of_kind: u32,
+    pub of_kind: u32,
     /// Version of its kind's newest header; 0 when there has been none. A data message stands for itself.
-    pub(crate) header: u32,
+    pub header: u32,
 }
 
 const LABEL_BYTES: usize = 16;
@@ -42,29 +42,28 @@ impl Label {
 
 /// A frame as a reader sees it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen {
-    pub(crate) kind: MediaKind,
-    pub(crate) is_header: bool,
-    pub(crate) is_key: bool,
-    pub(crate) label: Label,
+pub struct Seen {
+    pub kind: MediaKind,
+    pub is_header: bool,
+    pub is_key: bool,
+    pub label: Label,
 }
 
 impl Seen {
     /// Reads the label off the body; the label is found by the tag alone, not by what the engine says of the frame.
-    pub(crate) fn of(frame: &Frame) -> Self {
-        let body = frame.payload().to_vec();
-        let (is_header, is_key, at) = match frame.kind() {
+    pub fn of(kind: MediaKind, body: &[u8]) -> Self {
+        let (is_header, is_key, at) = match kind {
             MediaKind::Video if body[1] == 0 => (true, false, 5 + AVC_CONFIGURATION.len()),
             MediaKind::Video => (false, body[0] == 0x17, 5),
             MediaKind::Audio if body[1] == 0 => (true, false, 4),
             MediaKind::Audio => (false, false, 2),
             MediaKind::Data => (body.starts_with(b"\x02\x00\x0aonMetaData"), false, DATA_HEAD_BYTES),
         };
-        let label = match frame.kind() {
+        let label = match kind {
             MediaKind::Data => Label::read(&unhex(&body[at..at + 2 * LABEL_BYTES])),
             _ => Label::read(&body[at..at + LABEL_BYTES]),
         };
-        Self { kind: frame.kind(), is_header, is_key, label }
+        Self { kind, is_header, is_key, label }
     }
 }
 
@@ -87,10 +86,10 @@ fn unhex(text: &[u8]) -> Vec<u8> {
 }
 
 /// One publisher's habits and how far it is.
-pub(crate) struct Encoder {
-    pub(crate) life: u32,
-    pub(crate) has_video: bool,
-    pub(crate) has_audio: bool,
+pub struct Encoder {
+    pub life: u32,
+    pub has_video: bool,
+    pub has_audio: bool,
     gop_pictures: usize,
     bytes_max: usize,
     timestamp: u32,
@@ -103,15 +102,15 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    pub(crate) fn new(life: u32, random: &mut Random) -> Self {
-        let kinds = random.below(10);
+    pub fn new(life: u32, rng: &mut Rng) -> Self {
+        let kinds = rng.below(10);
         Self {
             life,
             has_video: kinds != 0,
             has_audio: kinds != 1,
-            gop_pictures: *random.pick(&[1, 5, 12, 40, 200]).expect("some"),
-            bytes_max: *random.pick(&[60, 400, 3_000]).expect("some"),
-            timestamp: *random.pick(&[0, 5_000, 0x00ff_ff00, u32::MAX - 500]).expect("some"),
+            gop_pictures: rng.pick(&[1, 5, 12, 40, 200]),
+            bytes_max: rng.pick(&[60, 400, 3_000]),
+            timestamp: rng.pick(&[0, 5_000, 0x00ff_ff00, u32::MAX - 500]),
             number: 0,
             of_kind: [0; 3],
             headers: [0; 3],
@@ -121,28 +120,28 @@ impl Encoder {
     }
 
     /// What comes next, at random.
-    pub(crate) fn next(&mut self, random: &mut Random) -> Vec<MediaMessage> {
+    pub fn next(&mut self, rng: &mut Rng) -> Vec<MediaMessage> {
         if !self.started {
-            return self.start(random);
+            return self.start(rng);
         }
-        match random.below(100) {
-            0..3 if self.has_video => vec![self.header(MediaKind::Video, random.chance(60))],
-            3..6 if self.has_audio => vec![self.header(MediaKind::Audio, random.chance(60))],
+        match rng.below(100) {
+            0..3 if self.has_video => vec![self.header(MediaKind::Video, rng.percent(60))],
+            3..6 if self.has_audio => vec![self.header(MediaKind::Audio, rng.percent(60))],
             6..8 => vec![self.header(MediaKind::Data, true)],
             8..12 => vec![self.data()],
             12..14 => {
-                let jump = *random.pick(&[20_000, 1u32.wrapping_neg() - 700, 0x8000_0000]).expect("some");
+                let jump = rng.pick(&[20_000, 1u32.wrapping_neg() - 700, 0x8000_0000]);
                 self.timestamp = self.timestamp.wrapping_add(jump);
                 Vec::new()
             }
-            14..50 if self.has_audio => vec![self.audio(random)],
-            _ if self.has_video => vec![self.picture(false, random)],
-            _ => vec![self.audio(random)],
+            14..50 if self.has_audio => vec![self.audio(rng)],
+            _ if self.has_video => vec![self.picture(false, rng)],
+            _ => vec![self.audio(rng)],
         }
     }
 
     /// The beginning of a publication, or a new one in the middle: headers, a key frame and what follows it.
-    pub(crate) fn start(&mut self, random: &mut Random) -> Vec<MediaMessage> {
+    pub fn start(&mut self, rng: &mut Rng) -> Vec<MediaMessage> {
         self.started = true;
         let mut messages = vec![self.header(MediaKind::Data, true)];
         if self.has_video {
@@ -152,19 +151,19 @@ impl Encoder {
             messages.push(self.header(MediaKind::Audio, true));
         }
         if self.has_video {
-            messages.push(self.picture(true, random));
+            messages.push(self.picture(true, rng));
         }
-        messages.push(if self.has_audio { self.audio(random) } else { self.picture(false, random) });
+        messages.push(if self.has_audio { self.audio(rng) } else { self.picture(false, rng) });
         messages
     }
 
     /// Number of the newest message that is no header.
-    pub(crate) fn newest(&self) -> u32 {
+    pub fn newest(&self) -> u32 {
         self.number
     }
 
     /// Version of the newest metadata.
-    pub(crate) fn metadata(&self) -> u32 {
+    pub fn metadata(&self) -> u32 {
         self.headers[index(MediaKind::Data)]
     }
 
@@ -180,19 +179,19 @@ impl Encoder {
         self.message(kind, body)
     }
 
-    fn picture(&mut self, key: bool, random: &mut Random) -> MediaMessage {
+    fn picture(&mut self, key: bool, rng: &mut Rng) -> MediaMessage {
         let key = key || self.pictures.is_multiple_of(self.gop_pictures);
         self.pictures = if key { 1 } else { self.pictures + 1 };
         let label = self.label(MediaKind::Video);
         let head = if key { [0x17, 1, 0, 0, 0] } else { [0x27, 1, 0, 0, 0] };
-        let padding = random.below(self.bytes_max) * if key { 3 } else { 1 };
+        let padding = rng.index(self.bytes_max) * if key { 3 } else { 1 };
         self.message(MediaKind::Video, tagged(&head, &label, padding))
     }
 
     /// The next sound.
-    pub(crate) fn audio(&mut self, random: &mut Random) -> MediaMessage {
+    pub fn audio(&mut self, rng: &mut Rng) -> MediaMessage {
         let label = self.label(MediaKind::Audio);
-        let padding = random.below(60);
+        let padding = rng.index(60);
         self.message(MediaKind::Audio, tagged(&[0xaf, 1], &label, padding))
     }
 
@@ -222,7 +221,7 @@ impl Encoder {
 }
 
 /// The place of a kind in a list.
-pub(crate) fn index(kind: MediaKind) -> usize {
+pub fn index(kind: MediaKind) -> usize {
     match kind {
         MediaKind::Audio => 0,
         MediaKind::Video => 1,

@@ -28,6 +28,16 @@ impl Rng {
         from[self.below(from.len() as u64) as usize]
     }
 
+    /// A place in a list of so many, which is not empty.
+    pub fn index(&mut self, len: usize) -> usize {
+        self.below(len as u64) as usize
+    }
+
+    /// One of a list that may be empty.
+    pub fn choose<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
+        if from.is_empty() { None } else { Some(&from[self.index(from.len())]) }
+    }
+
     pub fn pick_clone<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize].clone()
     }

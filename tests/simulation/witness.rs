@@ -1,15 +1,24 @@
 //! What one reader has seen, and whether it may see what comes next.
 
-use inrush::hub::{Queued, SubscriberTotals};
+use inrush::hub::{DropCounts, Queued};
 use inrush::media::MediaKind;
 use inrush::session::Notice;
 
-use crate::encoder::{Label, Seen, index};
-use crate::tally::Tally;
+use super::encoder::{Label, Seen, index};
+
+/// What readers have seen, in numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Sights {
+    pub frames: u64,
+    pub headers: u64,
+    pub notices: u64,
+    pub picture_gaps: u64,
+    pub sound_gaps: u64,
+}
 
 /// One reader's memory.
 #[derive(Debug, Default)]
-pub(crate) struct Witness {
+pub struct Witness {
     /// The newest frame that is no header.
     last: Option<Label>,
     /// The newest of each kind: audio, video, data.
@@ -28,50 +37,54 @@ pub(crate) struct Witness {
 
 impl Witness {
     /// The reader has just asked for something that makes a gap in these kinds.
-    pub(crate) fn asks_for_gap(&mut self, kinds: &[MediaKind]) {
+    pub fn asks_for_gap(&mut self, kinds: &[MediaKind]) {
         kinds.iter().for_each(|kind| self.own_gaps[index(*kind)] = true);
     }
 
     /// The newest frame seen that is no header.
-    pub(crate) fn last(&self) -> Option<Label> {
+    pub fn last(&self) -> Option<Label> {
         self.last
     }
 
     /// The newest metadata seen: life and version.
-    pub(crate) fn metadata(&self) -> Option<(u32, u32)> {
+    pub fn metadata(&self) -> Option<(u32, u32)> {
         self.headers[index(MediaKind::Data)]
     }
 
     /// Whether the newest that it heard of its newest publisher is the end.
-    pub(crate) fn saw_end(&self) -> bool {
+    pub fn saw_end(&self) -> bool {
         self.last.is_none_or(|last| self.ended == Some(last.life))
     }
 
     /// Takes note of what the reader has taken, and panics if it should not have been there.
     ///
-    /// `totals` are the reader's; `resyncs` counts the gaps that its core has had since it joined.
-    pub(crate) fn see(
-        &mut self,
-        queued: &Queued,
-        totals: &SubscriberTotals,
-        resyncs: u64,
-        tally: &mut Tally,
-    ) {
-        let frame = match queued {
-            Queued::Frame(frame) => frame,
-            Queued::Notice(notice) => {
-                tally.notices_read += 1;
-                if *notice == Notice::UnpublishNotify {
-                    self.ended = self.last.map(|last| last.life);
-                }
-                return;
+    /// `dropped` counts what was kept from the reader so far; `resyncs` the gaps that its core has had since it joined.
+    pub fn see(&mut self, queued: &Queued, dropped: &DropCounts, resyncs: u64, sights: &mut Sights) {
+        match queued {
+            Queued::Frame(frame) => {
+                self.see_frame(
+                    &Seen::of(frame.kind(), &frame.payload().to_bytes()),
+                    dropped,
+                    resyncs,
+                    sights,
+                );
             }
-        };
-        let seen = Seen::of(frame);
+            Queued::Notice(notice) => self.see_notice(*notice, sights),
+        }
+    }
+
+    pub fn see_notice(&mut self, notice: Notice, sights: &mut Sights) {
+        sights.notices += 1;
+        if notice == Notice::UnpublishNotify {
+            self.ended = self.last.map(|last| last.life);
+        }
+    }
+
+    pub fn see_frame(&mut self, seen: &Seen, dropped: &DropCounts, resyncs: u64, sights: &mut Sights) {
         let kind = index(seen.kind);
         let label = seen.label;
         if seen.is_header {
-            tally.headers_read += 1;
+            sights.headers += 1;
             let header = (label.life, label.number);
             assert!(
                 self.headers[kind].is_none_or(|before| before <= header),
@@ -80,7 +93,7 @@ impl Witness {
             self.headers[kind] = Some(header);
             return;
         }
-        tally.frames_read += 1;
+        sights.frames += 1;
         if let Some(last) = self.last {
             assert!(last < label, "frame twice or out of order: {seen:?} after {self:?}");
         }
@@ -92,13 +105,13 @@ impl Witness {
                 "the header it needs: {seen:?} after {self:?}"
             );
         }
-        self.check_gap(&seen, totals, resyncs, tally);
+        self.check_gap(seen, dropped, resyncs, sights);
         self.last = Some(label);
         self.last_of_kind[kind] = Some(label);
         self.own_gaps[kind] = false;
     }
 
-    fn check_gap(&mut self, seen: &Seen, totals: &SubscriberTotals, resyncs: u64, tally: &mut Tally) {
+    fn check_gap(&mut self, seen: &Seen, dropped: &DropCounts, resyncs: u64, sights: &mut Sights) {
         let kind = index(seen.kind);
         let before = self.last_of_kind[kind].filter(|before| before.life == seen.label.life);
         let is_next = before.is_some_and(|before| before.of_kind + 1 == seen.label.of_kind);
@@ -110,21 +123,21 @@ impl Witness {
         }
         let Some(before) = before else { return };
         match seen.kind {
-            MediaKind::Video => tally.picture_gaps += 1,
-            _ => tally.sound_gaps += 1,
+            MediaKind::Video => sights.picture_gaps += 1,
+            _ => sights.sound_gaps += 1,
         }
         if self.own_gaps[kind] {
             return;
         }
         // Every frame missing here was dropped, and counted, on this core; or the home left it out for want of room.
         self.missed[kind] += u64::from(seen.label.of_kind - before.of_kind - 1);
-        let dropped = [totals.dropped.audio, totals.dropped.video, totals.dropped.data][kind];
-        if self.missed[kind] > dropped {
-            self.missed[kind] = dropped;
+        let kept = [dropped.audio, dropped.video, dropped.data][kind];
+        if self.missed[kind] > kept {
+            self.missed[kind] = kept;
             self.gaps += 1;
             assert!(
                 self.gaps <= 3 * resyncs,
-                "a gap that nobody has made: {seen:?} after {self:?}, {totals:?}"
+                "a gap that nobody has made: {seen:?} after {self:?}, {dropped:?}"
             );
         }
     }

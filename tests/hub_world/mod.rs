@@ -1,0 +1,4 @@
+//! Hubs driven at random: the parts of `tests/hub_simulation.rs`.
+
+pub(crate) mod tally;
+pub(crate) mod world;
