@@ -6,7 +6,7 @@
 //! every gap is accounted for; every frame follows the header it needs; nothing after the publisher's end. For every queue: its bounds, and
 //! no reader sleeps while something is queued for it. In the end everybody is served again, and when all have left, every slab is empty.
 //!
-//! `INRUSH_SEEDS` says how many seeds to run (default 2,000), `INRUSH_SEED` runs one. A failure prints its seed.
+//! `INRUSH_SEEDS` says how many seeds to run (default 10,000), `INRUSH_SEED` runs one. A failure prints its seed.
 #![cfg(feature = "engine")]
 
 mod hub_world;
@@ -15,7 +15,7 @@ mod simulation;
 use hub_world::tally::Tally;
 use hub_world::world::World;
 
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 10_000;
 const STEPS: usize = 250;
 
 /// Below this many seeds a kind of event may fail to occur by chance.
