@@ -15,11 +15,11 @@ use inrush::session::{
     Role, ServerSession, ServerSettings, StreamKey,
 };
 
-use super::driver::is_servers_own;
 use super::script::{self, Op, Script};
 use crate::simulation::chunker::{Chunker, Habit};
 use crate::simulation::pipe::{Pipe, Weather};
 use crate::simulation::rng::Rng;
+use crate::simulation::servers_own::is_servers_own;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {

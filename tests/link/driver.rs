@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use inrush::rtmp::chunk::WireHeaders;
-use inrush::rtmp::message::type_id;
 use inrush::rtmp::{Error, MessageHeader, PeerMisbehaved};
 use inrush::session::{
     ClientCloseReason, ClientEvent, ClientOutput, CloseReason, Event, Instant, MediaMessage, Notice, Output,
@@ -270,13 +269,4 @@ fn label(reason: &CloseReason) -> String {
         }
         reason => reason.label().to_string(),
     }
-}
-
-/// Data that the server itself sends to players.
-pub fn is_servers_own(message: &MediaMessage) -> bool {
-    let (prefix, len) = message.payload.prefix::<20>();
-    message.type_id == type_id::DATA_AMF0
-        && [&b"\x02\x00\x11|RtmpSampleAccess"[..], b"\x02\x00\x08onStatus"]
-            .iter()
-            .any(|own| prefix[..len].starts_with(own))
 }

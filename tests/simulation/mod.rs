@@ -13,4 +13,5 @@ pub mod encoder;
 pub mod pipe;
 pub mod rng;
 pub mod seeds;
+pub mod servers_own;
 pub mod witness;

@@ -132,6 +132,25 @@ impl Pipe {
         }
     }
 
+    /// When the next segment arrives, or did.
+    pub fn next_at(&self) -> Option<Instant> {
+        self.segments.front().map(|(at, _)| *at)
+    }
+
+    /// Bytes on their way, arrived ones that were not taken included.
+    pub fn bytes(&self) -> usize {
+        let len = |(_, segment): &(Instant, Segment)| match segment {
+            Segment::Bytes(bytes) => bytes.len(),
+            Segment::End => 0,
+        };
+        self.segments.iter().map(len).sum()
+    }
+
+    /// Whether the sender has closed, or the link was cut.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// Segments that have arrived and were not taken.
     pub fn waiting(&self, now: Instant) -> usize {
         self.segments.iter().take_while(|(at, _)| *at <= now).count()

@@ -19,6 +19,8 @@ pub struct Sights {
 /// One reader's memory.
 #[derive(Debug, Default)]
 pub struct Witness {
+    /// Publishers' lives, in the order in which they came. None comes again.
+    lives: Vec<u32>,
     /// The newest frame that is no header.
     last: Option<Label>,
     /// The newest of each kind: audio, video, data.
@@ -83,20 +85,22 @@ impl Witness {
     pub fn see_frame(&mut self, seen: &Seen, dropped: &DropCounts, resyncs: u64, sights: &mut Sights) {
         let kind = index(seen.kind);
         let label = seen.label;
+        if self.lives.last() != Some(&label.life) {
+            assert!(!self.lives.contains(&label.life), "a publisher comes again: {seen:?} after {self:?}");
+            self.lives.push(label.life);
+        }
         if seen.is_header {
             sights.headers += 1;
             let header = (label.life, label.number);
-            assert!(
-                self.headers[kind].is_none_or(|before| before <= header),
-                "header goes back: {seen:?} after {self:?}"
-            );
+            let goes_back =
+                self.headers[kind].is_some_and(|before| before.0 == header.0 && before.1 > header.1);
+            assert!(!goes_back, "header goes back: {seen:?} after {self:?}");
             self.headers[kind] = Some(header);
             return;
         }
         sights.frames += 1;
-        if let Some(last) = self.last {
-            assert!(last < label, "frame twice or out of order: {seen:?} after {self:?}");
-        }
+        let is_next = self.last.is_none_or(|last| last.life != label.life || last < label);
+        assert!(is_next, "frame twice or out of order: {seen:?} after {self:?}");
         assert_ne!(self.ended, Some(label.life), "frame after its publisher's end: {seen:?}");
         if label.header > 0 && seen.kind != MediaKind::Data {
             assert_eq!(

@@ -1,0 +1,94 @@
+//! What holds after every step, whatever the peers do.
+
+use super::served::{CONTROL_BYTES_MAX, Served};
+use super::world::{Action, GOP_BYTES_MAX, GOP_FRAMES_MAX, QUEUE, World};
+
+/// The largest message is a key frame of three times 3,000 bytes, a header far smaller; with chunk headers.
+const FRAME_BYTES_MAX: usize = 9_200;
+const HEADERS_BYTES_MAX: usize = 3 * 200;
+
+/// What one segment brings.
+const READ_BYTES_MAX: usize = 128 * 1024;
+
+/// Messages that a core may produce for another one between two flushes, at most.
+const BATCH_BYTES_MAX: usize = 256 * 1024;
+
+impl World {
+    /// Checks the connection and the core that a step has touched.
+    pub(super) fn check_bounds(&self, action: Action) {
+        match action {
+            Action::ToServer(link) | Action::Drive(link) | Action::Write(link) | Action::ToClient(link) => {
+                if let Some(served) = &self.links[link].served {
+                    self.check_connection(served);
+                    self.check_core(served.core);
+                }
+            }
+            Action::Inbox(core) | Action::Flush(core) | Action::Sweep(core) => self.check_core(core),
+            _ => {}
+        }
+    }
+
+    fn check_connection(&self, served: &Served) {
+        let limits = &self.session_settings.limits;
+        let session = &served.session;
+        assert!(session.held_bytes() < limits.held_bytes_max + READ_BYTES_MAX, "more is held than may be");
+        assert!(
+            session.retained_bytes() <= limits.reassembly_bytes_max + limits.held_bytes_max + READ_BYTES_MAX,
+            "{} bytes retained",
+            session.retained_bytes()
+        );
+        assert!(served.control_bytes <= CONTROL_BYTES_MAX || !served.is_open(), "answers pile up");
+        assert_eq!(served.control_bytes, served.control.iter().map(|bytes| bytes.len()).sum::<usize>());
+        if let Some(write) = &served.in_flight {
+            let notices = 2 * 1024;
+            assert!(write.bytes <= self.write_bytes_max + CONTROL_BYTES_MAX.max(FRAME_BYTES_MAX) + notices);
+        }
+        let hub = &self.cores[served.core].hub;
+        for playing in served.playing() {
+            let view = hub.subscriber(playing.subscriber).expect("it is there");
+            assert_eq!((view.key(), view.stream_id()), (&playing.key, playing.stream_id));
+            assert!(
+                view.queued_bytes() <= QUEUE.bytes_max + FRAME_BYTES_MAX + HEADERS_BYTES_MAX + GOP_BYTES_MAX,
+                "{} bytes queued",
+                view.queued_bytes()
+            );
+            // A burst, a queue, and what may go over it: headers that were due, notices.
+            assert!(view.queued() <= QUEUE.frames_max + GOP_FRAMES_MAX + 8, "{} queued", view.queued());
+            assert!(!playing.paused || view.queued() <= QUEUE.frames_max);
+            // Nobody sleeps while something is queued.
+            let awake = served.in_flight.is_some() || served.write_due || !served.is_open();
+            assert!(awake || view.queued() == 0, "a writer sleeps while something is queued");
+        }
+    }
+
+    fn check_core(&self, index: usize) {
+        let core = &self.cores[index];
+        let here =
+            self.links.iter().filter_map(|link| link.served.as_ref()).filter(|served| served.core == index);
+        let (mut connections, mut players) = (0, 0);
+        for served in here {
+            connections += 1;
+            players += served.playing().len();
+        }
+        assert_eq!(
+            (core.connections, core.hub.subscribers().count()),
+            (connections, players),
+            "what is here is somebody's"
+        );
+        for stream in core.hub.streams() {
+            assert!(stream.gop_frames() <= GOP_FRAMES_MAX);
+            assert!(
+                stream.gop_bytes() <= GOP_BYTES_MAX + 2 * HEADERS_BYTES_MAX + 4_096,
+                "{}",
+                stream.gop_bytes()
+            );
+            assert!(!stream.is_home() || stream.publisher().is_some() == stream.is_live());
+        }
+        for bytes in &core.on_the_way {
+            assert!(
+                *bytes <= self.inbox_bytes_max.saturating_add(BATCH_BYTES_MAX),
+                "{bytes} bytes wait in an inbox"
+            );
+        }
+    }
+}
