@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
+/// A run over very many seeds says how far it is.
+const PROGRESS_EVERY: u64 = 50_000;
+
 /// What a run counted, to be added up.
 pub trait Sum: Default + Send {
     fn add(&mut self, other: &Self);
@@ -33,6 +36,9 @@ pub fn run<S: Sum>(test: &str, default: u64, world: fn(u64) -> S) -> (u64, S) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= seeds {
                         break;
+                    }
+                    if seed > 0 && seed % PROGRESS_EVERY == 0 {
+                        println!("{seed} seeds begun after {:.0} s", began.elapsed().as_secs_f64());
                     }
                     match catch_unwind(|| world(seed)) {
                         Ok(counted) => own.add(&counted),
