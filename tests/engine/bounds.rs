@@ -1,5 +1,7 @@
 //! What holds after every step, whatever the peers do.
 
+use std::time::Duration;
+
 use super::served::{CONTROL_BYTES_MAX, Served};
 use super::world::{Action, GOP_BYTES_MAX, GOP_FRAMES_MAX, QUEUE, World};
 
@@ -89,6 +91,24 @@ impl World {
                 *bytes <= self.inbox_bytes_max.saturating_add(BATCH_BYTES_MAX),
                 "{bytes} bytes wait in an inbox"
             );
+        }
+    }
+
+    /// After a sweep nobody is left who has taken nothing for too long.
+    pub(super) fn check_nobody_hopeless(&self, core: usize) {
+        for served in
+            self.links.iter().filter_map(|link| link.served.as_ref()).filter(|served| served.core == core)
+        {
+            for playing in served.playing().iter().filter(|playing| !playing.paused && !playing.idle) {
+                let rested = self.now - playing.alive_at;
+                let view = self.cores[core].hub.subscriber(playing.subscriber).expect("it plays");
+                let waits_ms = view.queued_ms(self.now);
+                assert!(
+                    rested <= Duration::from_millis(u64::from(QUEUE.stall_ms_max) + 1)
+                        || waits_ms < QUEUE.ms_max / 2,
+                    "hopeless for {rested:?}, and nobody said so"
+                );
+            }
         }
     }
 }

@@ -169,7 +169,8 @@ impl World {
             return;
         }
         match link.down.receive(self.now) {
-            None => return,
+            // What it was to wait for is gone, and the end of the link comes later.
+            None => return self.arm_down(index),
             Some(Segment::Bytes(_)) if link.client_done => {
                 // Nobody takes it any more, and the kernel says so.
                 if !link.reset && self.rng.percent(50) {

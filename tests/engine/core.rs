@@ -175,6 +175,7 @@ impl World {
         for link in std::mem::take(&mut self.cores[core].hopeless) {
             self.close(link, CloseReason::Hopeless);
         }
+        self.check_nobody_hopeless(core);
         if core == 0 {
             self.end_drain();
         }

@@ -22,6 +22,8 @@ pub(super) struct Publishing {
     eager: bool,
     /// Has unpublished: what it sends belongs to nobody.
     pub(super) stopped: bool,
+    /// Sends sound alone for now.
+    camera_off: bool,
     /// Has sent what all its players must have got in the end.
     pub(super) served: bool,
 }
@@ -31,7 +33,16 @@ impl Publishing {
         let habit = rng.pick(&[Habit::Repeat, Habit::Omit]);
         let chunker = rng.percent(50).then(|| Chunker::new(habit, rng.percent(70), chunk_size as usize));
         let eager = chunker.is_some() && rng.percent(30);
-        Self { encoder: Encoder::new(ledger.begin(name), rng), chunker, eager, stopped: false, served: false }
+        let encoder = Encoder::new(ledger.begin(name), rng);
+        Self { encoder, chunker, eager, stopped: false, camera_off: false, served: false }
+    }
+
+    /// Switches the camera off or on, if there are both a camera and a microphone.
+    pub(super) fn switch_camera(&mut self, off: bool) {
+        if self.encoder.has_audio && (self.encoder.has_video || self.camera_off) {
+            self.camera_off = off;
+            self.encoder.has_video = !off;
+        }
     }
 
     pub(super) fn life(&self) -> u32 {
@@ -117,6 +128,18 @@ impl World {
             9 if self.rng.percent(30) => {
                 self.say(index, &write::play(stream_id + 1, 7.0, NAMES[0], -2.0, -1.0, true))
             }
+            10 => {
+                // What has piled up while it could not send.
+                for _ in 0..self.rng.below(60) {
+                    self.send_media(index);
+                }
+                self.tally.bursts += 1;
+            }
+            11 | 12 => {
+                let off = self.rng.percent(70);
+                publishing.switch_camera(off);
+                self.tally.cameras_off += u64::from(publishing.camera_off);
+            }
             _ if publishing.stopped => {
                 let name = link.name;
                 // What it sent meanwhile is lost, so this is one that begins again.
@@ -140,7 +163,7 @@ impl World {
         link.name = name;
         let publishing = link.publishing.as_mut().expect("it publishes");
         publishing.encoder = Encoder::new(life, &mut self.rng);
-        publishing.stopped = false;
+        (publishing.stopped, publishing.camera_off) = (false, false);
     }
 
     /// What the encoder makes next.

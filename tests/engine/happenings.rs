@@ -10,6 +10,9 @@ use super::world::{Action, NAMES, World};
 /// How long somebody comes or something breaks, milliseconds.
 const BUSY_MS: u64 = 5_000;
 
+/// The same in some runs: long enough for a camera to have been off for so long that nobody waits for its pictures.
+const BUSY_LONG_MS: u64 = 15_000;
+
 /// What a client sends of the handshake: C0, C1 and C2.
 const HANDSHAKE_BYTES: usize = 1 + 2 * PACKET_BYTES;
 
@@ -27,16 +30,17 @@ impl World {
             self.come(Role::Play);
         }
         self.schedule_in_ms(100, Action::Happen);
+        let busy_ms = if self.rng.percent(10) { BUSY_LONG_MS } else { BUSY_MS };
         if self.rng.percent(20) {
             // The server goes down in the middle of everything.
-            let ms = 1_000 + self.rng.below(BUSY_MS);
+            let ms = 1_000 + self.rng.below(busy_ms);
             self.schedule_in_ms(ms, Action::Drain);
         }
-        self.schedule_in_ms(BUSY_MS, Action::Calm);
-        self.schedule_in_ms(BUSY_MS + 2_000, Action::Serve);
-        self.schedule_in_ms(BUSY_MS + 4_000, Action::CheckServed);
-        self.schedule_in_ms(BUSY_MS + 4_000, Action::Leave);
-        self.schedule_in_ms(BUSY_MS + 12_000, Action::CutAll);
+        self.schedule_in_ms(busy_ms, Action::Calm);
+        self.schedule_in_ms(busy_ms + 2_000, Action::Serve);
+        self.schedule_in_ms(busy_ms + 4_000, Action::CheckServed);
+        self.schedule_in_ms(busy_ms + 4_000, Action::Leave);
+        self.schedule_in_ms(busy_ms + 12_000, Action::CutAll);
     }
 
     fn come(&mut self, role: Role) -> usize {

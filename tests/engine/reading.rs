@@ -28,7 +28,7 @@ impl World {
         if served.phase == Phase::Open && !served.session.wants_bytes() {
             return;
         }
-        let Some(segment) = link.up.receive(now) else { return };
+        let Some(segment) = link.up.receive(now) else { return self.resume_reading(index) };
         match (segment, served.phase) {
             (Segment::Bytes(bytes), Phase::Open) => {
                 served.session.handle_bytes(now, bytes);

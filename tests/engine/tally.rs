@@ -40,8 +40,8 @@ macro_rules! tally {
 
 tally! {
     steps, connections, connections_refused, publishers_moved, publishers_moved_while_cut, publishes, publishes_refused,
-    takeovers_refused, ghosts_refused, republishes, publishes_repeated, unpublishes, eager_publishers, publishes_while_playing,
-    plays_while_publishing, plays, plays_before_publish, plays_of_replicas, second_plays, plays_again, plays_closed, streams_deleted,
+    takeovers_refused, ghosts_refused, republishes, publishes_repeated, unpublishes, eager_publishers, bursts, cameras_off,
+    publishes_while_playing,    plays_while_publishing, plays, plays_before_publish, plays_of_replicas, second_plays, plays_again, plays_closed, streams_deleted,
     pauses, unpauses, seeks, receive_audio, receive_video, messages_sent, messages_ingested, frames_received, headers_received, notices_received, picture_gaps,
     sound_gaps, metadata_set, metadata_cleared, data_in_amf3, chunk_size_changes, links_cut, links_reset, links_frozen, links_silent,
     readers_stalled, cores_stalled, kicked, drains, stops, budgets_used_up, inputs_moved, writes_waited, sends_failed, lingered,

@@ -24,7 +24,7 @@ pub(super) const GOP_BYTES_MAX: usize = 60_000;
 pub(super) const GOP_FRAMES_MAX: usize = 60;
 
 /// More steps than any run needs.
-const STEPS_MAX: u64 = 200_000;
+const STEPS_MAX: u64 = 2_000_000;
 
 /// What is published and played.
 pub(super) const NAMES: &[&str] = &["one", "two", "three"];

@@ -37,7 +37,7 @@ pub fn run<S: Sum>(test: &str, default: u64, world: fn(u64) -> S) -> (u64, S) {
                     if seed >= seeds {
                         break;
                     }
-                    if seed > 0 && seed % PROGRESS_EVERY == 0 {
+                    if seed > 0 && seed.is_multiple_of(PROGRESS_EVERY) {
                         println!("{seed} seeds begun after {:.0} s", began.elapsed().as_secs_f64());
                     }
                     match catch_unwind(|| world(seed)) {

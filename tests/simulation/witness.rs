@@ -21,6 +21,8 @@ pub struct Sights {
 pub struct Witness {
     /// Publishers' lives, in the order in which they came. None comes again.
     lives: Vec<u32>,
+    /// A notice came since the last life's first frame.
+    told: bool,
     /// The newest frame that is no header.
     last: Option<Label>,
     /// The newest of each kind: audio, video, data.
@@ -77,6 +79,7 @@ impl Witness {
 
     pub fn see_notice(&mut self, notice: Notice, sights: &mut Sights) {
         sights.notices += 1;
+        self.told = true;
         if notice == Notice::UnpublishNotify {
             self.ended = self.last.map(|last| last.life);
         }
@@ -87,6 +90,10 @@ impl Witness {
         let label = seen.label;
         if self.lives.last() != Some(&label.life) {
             assert!(!self.lives.contains(&label.life), "a publisher comes again: {seen:?} after {self:?}");
+            // Its own beginning or the end of the one before it, whichever is the newest; or both.
+            let is_told = self.lives.is_empty() || self.told;
+            assert!(is_told, "a publisher that nobody told of: {seen:?} after {self:?}");
+            self.told = false;
             self.lives.push(label.life);
         }
         if seen.is_header {
