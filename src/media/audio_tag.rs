@@ -40,8 +40,9 @@ pub enum AudioPacket {
     Unknown(u8),
 }
 
-const EX_HEADER: u8 = 9;
-const MULTITRACK: u8 = 5;
+/// `SoundFormat.ExHeader`.
+pub(super) const EX_HEADER: u8 = 9;
+pub(super) const MULTITRACK: u8 = 5;
 
 impl AudioTag {
     /// Reads the header from the first bytes of the message's body.
@@ -60,6 +61,19 @@ impl AudioTag {
             AudioPacket::CodedFrames => FrameRole::Audio,
             AudioPacket::MultichannelConfig => FrameRole::TrackInfo,
             AudioPacket::SequenceEnd | AudioPacket::Unknown(_) => FrameRole::Other,
+        }
+    }
+}
+
+impl AudioPacket {
+    /// `AudioPacketType` of an enhanced header.
+    pub fn ex_type(self) -> u8 {
+        match self {
+            Self::SequenceStart => 0,
+            Self::CodedFrames => 1,
+            Self::SequenceEnd => 2,
+            Self::MultichannelConfig => 4,
+            Self::Unknown(other) => other & 0x0f,
         }
     }
 }

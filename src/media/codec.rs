@@ -64,6 +64,20 @@ impl VideoCodec {
         }
     }
 
+    /// Its E-RTMP v2 `VideoFourCc`; `None` for codecs that only legacy ids name.
+    pub fn fourcc(self) -> Option<FourCc> {
+        Some(match self {
+            Self::Avc => FourCc(*b"avc1"),
+            Self::Hevc => FourCc(*b"hvc1"),
+            Self::Av1 => FourCc(*b"av01"),
+            Self::Vp8 => FourCc(*b"vp08"),
+            Self::Vp9 => FourCc(*b"vp09"),
+            Self::Vvc => FourCc(*b"vvc1"),
+            Self::UnknownFourCc(fourcc) => fourcc,
+            _ => return None,
+        })
+    }
+
     /// Whether E-RTMP's `CodedFrames` of this codec start with a composition time (E-RTMP v2 "ExVideoTagBody").
     pub fn has_composition_time(self) -> bool {
         matches!(self, Self::Avc | Self::Hevc | Self::Vvc)
@@ -137,6 +151,20 @@ impl AudioCodec {
             _ => Self::UnknownFourCc(fourcc),
         }
     }
+
+    /// Its E-RTMP v2 `AudioFourCc`; `None` for codecs that only legacy ids name.
+    pub fn fourcc(self) -> Option<FourCc> {
+        Some(match self {
+            Self::Aac => FourCc(*b"mp4a"),
+            Self::Opus => FourCc(*b"Opus"),
+            Self::Mp3 => FourCc(*b".mp3"),
+            Self::Flac => FourCc(*b"fLaC"),
+            Self::Ac3 => FourCc(*b"ac-3"),
+            Self::Eac3 => FourCc(*b"ec-3"),
+            Self::UnknownFourCc(fourcc) => fourcc,
+            _ => return None,
+        })
+    }
 }
 
 /// What a track is coded in.
@@ -205,12 +233,17 @@ mod tests {
     /// Every FourCC of the specification names a codec, and legacy and enhanced names of one codec meet.
     #[test]
     fn legacy_ids_and_fourccs_meet_in_one_codec() {
-        for fourcc in [b"avc1", b"hvc1", b"av01", b"vp08", b"vp09", b"vvc1"] {
-            assert!(!Codec::Video(VideoCodec::from_fourcc(FourCc(*fourcc))).is_unknown());
+        for fourcc in [b"avc1", b"hvc1", b"av01", b"vp08", b"vp09", b"vvc1"].map(|name| FourCc(*name)) {
+            let codec = VideoCodec::from_fourcc(fourcc);
+            assert!(!Codec::Video(codec).is_unknown());
+            assert_eq!(codec.fourcc(), Some(fourcc));
         }
-        for fourcc in [b"mp4a", b"Opus", b".mp3", b"fLaC", b"ac-3", b"ec-3"] {
-            assert!(!Codec::Audio(AudioCodec::from_fourcc(FourCc(*fourcc))).is_unknown());
+        for fourcc in [b"mp4a", b"Opus", b".mp3", b"fLaC", b"ac-3", b"ec-3"].map(|name| FourCc(*name)) {
+            let codec = AudioCodec::from_fourcc(fourcc);
+            assert!(!Codec::Audio(codec).is_unknown());
+            assert_eq!(codec.fourcc(), Some(fourcc));
         }
+        assert_eq!((VideoCodec::from_id(4).fourcc(), AudioCodec::from_id(11).fourcc()), (None, None));
         assert_eq!(VideoCodec::from_id(7), VideoCodec::from_fourcc(FourCc(*b"avc1")));
         assert_eq!(VideoCodec::from_id(12), VideoCodec::from_fourcc(FourCc(*b"hvc1")));
         assert_eq!(AudioCodec::from_id(10), AudioCodec::from_fourcc(FourCc(*b"mp4a")));

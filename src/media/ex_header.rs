@@ -3,7 +3,7 @@
 //!
 //! The two headers differ only in their packet types, which `audio_tag` and `video_tag` read.
 //! # Bounds
-//! At most [`MOD_EX_MAX`] prefixes are skipped; a list of tracks is walked as far as its taker asks.
+//! At most [`MOD_EX_MAX`] prefixes are skipped, and [`BODIES_MAX`] tracks of one message are looked at.
 //! # Errors
 //! Only a header that ends early. Unknown packet types, layouts and FourCCs are values, not errors.
 
@@ -16,8 +16,15 @@ use crate::rtmp::Payload;
 /// than one of each of its sixteen is not meant seriously.
 pub const MOD_EX_MAX: usize = 16;
 
+/// Tracks of one message that are looked at: there are no more ids. A track's part may be 4 bytes long, so without a bound a message of
+/// 16 MB could hold four million.
+pub const BODIES_MAX: usize = 256;
+
 /// `AudioPacketType.ModEx` and `VideoPacketType.ModEx`.
-const MOD_EX: u8 = 7;
+pub(super) const MOD_EX: u8 = 7;
+
+/// `AudioPacketModExType.TimestampOffsetNano` and `VideoPacketModExType.TimestampOffsetNano`.
+pub(super) const TIMESTAMP_OFFSET_NANO: u8 = 0;
 
 /// How the tracks lie in a message (E-RTMP v2 `AvMultitrackType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +41,28 @@ pub enum TrackLayout {
     Unknown(u8),
 }
 
+impl TrackLayout {
+    /// `AvMultitrackType`; `None` without a multitrack header.
+    pub(super) fn bits(self) -> Option<u8> {
+        match self {
+            Self::Single => None,
+            Self::OneTrack => Some(0),
+            Self::ManyTracks => Some(1),
+            Self::ManyTracksManyCodecs => Some(2),
+            Self::Unknown(bits) => Some(bits),
+        }
+    }
+
+    fn from_bits(bits: u8) -> Self {
+        match bits {
+            0 => Self::OneTrack,
+            1 => Self::ManyTracks,
+            2 => Self::ManyTracksManyCodecs,
+            bits => Self::Unknown(bits),
+        }
+    }
+}
+
 /// Where a message's bodies are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bodies {
@@ -43,6 +72,19 @@ pub struct Bodies {
     pub fourcc: Option<FourCc>,
     /// Where the body starts or, in a multitrack message, the list of tracks.
     pub start: usize,
+}
+
+/// Where one track's part of a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodySpan {
+    /// Its FourCC; `None` behind a legacy header.
+    pub fourcc: Option<FourCc>,
+    /// Its track.
+    pub track: TrackId,
+    /// Where it starts, bytes from the start of the message.
+    pub start: usize,
+    /// Its bytes.
+    pub len: usize,
 }
 
 /// One track's part of a message.
@@ -62,32 +104,51 @@ impl Bodies {
         Self { layout: TrackLayout::Single, fourcc: None, start }
     }
 
-    /// The body of each track, in order; ends early where the list of tracks does not add up.
-    pub fn iter<'a>(&self, payload: &'a Payload) -> impl Iterator<Item = TrackBody> + use<'a> {
+    /// Whether the header is a multitrack one that may have more than one track.
+    pub fn may_be_several(&self) -> bool {
+        matches!(self.layout, TrackLayout::ManyTracks | TrackLayout::ManyTracksManyCodecs)
+    }
+
+    /// Where the body of each track is, in order; ends early where the list of tracks does not add up.
+    pub fn spans<'a>(&self, payload: &'a Payload) -> impl Iterator<Item = BodySpan> + use<'a> {
         let mut next = Some(*self);
         core::iter::from_fn(move || {
-            let (body, rest) = next.take()?.first(payload)?;
+            let (span, rest) = next.take()?.first(payload)?;
             next = rest;
-            Some(body)
+            Some(span)
         })
+        .take(BODIES_MAX)
+    }
+
+    /// The body of each track, as [`Self::spans`] finds them.
+    pub fn iter<'a>(&self, payload: &'a Payload) -> impl Iterator<Item = TrackBody> + use<'a> {
+        self.spans(payload).map(|span| span.body(payload))
     }
 
     /// The first body and what follows it.
-    fn first(self, payload: &Payload) -> Option<(TrackBody, Option<Self>)> {
+    fn first(self, payload: &Payload) -> Option<(BodySpan, Option<Self>)> {
         let mut reader = TagReader::at(payload, self.start);
         let head = read_track_head(&mut reader, self.layout, self.fourcc).ok()?;
         let start = reader.position();
-        let body = payload.skip(start);
-        let (payload, rest) = match head.len {
-            None => (body, None),
-            Some(len) if len > body.len() => return None,
-            Some(len) => {
-                let end = start + len;
-                let rest = (end < payload.len()).then_some(Self { start: end, ..self });
-                (body.take(len), rest)
-            }
-        };
-        Some((TrackBody { fourcc: head.fourcc, track: head.track, payload }, rest))
+        let left = payload.len().saturating_sub(start);
+        let len = head.len.unwrap_or(left);
+        if len > left {
+            return None;
+        }
+        let rest = (len < left).then_some(Self { start: start + len, ..self });
+        Some((BodySpan { fourcc: head.fourcc, track: head.track, start, len }, rest))
+    }
+}
+
+impl BodySpan {
+    /// The bytes, shared with the message.
+    pub fn payload(&self, message: &Payload) -> Payload {
+        message.skip(self.start).take(self.len)
+    }
+
+    /// With its bytes.
+    pub fn body(&self, message: &Payload) -> TrackBody {
+        TrackBody { fourcc: self.fourcc, track: self.track, payload: self.payload(message) }
     }
 }
 
@@ -107,7 +168,6 @@ pub(super) struct ExHeader {
 /// Skips ModEx prefixes; gives the packet type behind them and the time, in nanoseconds, that the last
 /// `TimestampOffsetNano` among them adds to the timestamp.
 pub(super) fn read_mod_ex(reader: &mut TagReader<'_>, mut packet_type: u8) -> Result<(u8, u32), TagError> {
-    const TIMESTAMP_OFFSET_NANO: u8 = 0;
     let mut offset_ns = 0;
     let mut prefixes = 0;
     while packet_type == MOD_EX {
@@ -145,12 +205,7 @@ pub(super) fn read_tracks(
     if packet_type == multitrack {
         let (kind, inner) = reader.nibbles()?;
         packet_type = inner;
-        layout = match kind {
-            0 => TrackLayout::OneTrack,
-            1 => TrackLayout::ManyTracks,
-            2 => TrackLayout::ManyTracksManyCodecs,
-            kind => TrackLayout::Unknown(kind),
-        };
+        layout = TrackLayout::from_bits(kind);
     }
     let fourcc = match layout {
         TrackLayout::Single | TrackLayout::OneTrack | TrackLayout::ManyTracks => Some(reader.fourcc()?),

@@ -25,8 +25,10 @@ pub mod ingest;
 pub mod ingest_counters;
 pub mod metadata;
 pub mod tag;
+pub mod tag_writer;
 pub mod timestamps;
 pub mod track;
+pub mod track_set;
 pub mod video_tag;
 
 pub use frame::{
@@ -38,3 +40,4 @@ pub use ingest_counters::IngestCounters;
 pub use metadata::MetadataHints;
 pub use timestamps::TimestampPolicy;
 pub use track::{Track, Tracks};
+pub use track_set::TrackSet;

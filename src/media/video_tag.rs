@@ -50,20 +50,35 @@ pub enum VideoPacket {
     SequenceStart,
     /// Pictures.
     CodedFrames,
+    /// Pictures without a composition time: shown when they are decoded.
+    CodedFramesX,
     /// Nothing more follows of this sequence.
     SequenceEnd,
     /// AMF metadata of the track, such as HDR.
     Metadata,
     /// The codec's configuration as an MPEG-2 TS descriptor.
     Mpeg2TsSequenceStart,
-    /// A command to the player, in its own byte (`VideoCommand`).
+    /// A command to the player ([`VideoTag::command`]).
     Command,
     /// A type that we do not know.
     Unknown(u8),
 }
 
+/// What a command tells the player (`VideoCommand`): it is seeking, and what comes in between is not to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VideoCommand {
+    /// A sequence of frames begins that are for a client-side seek.
+    StartSeek,
+    /// It ends.
+    EndSeek,
+    /// 2 and more.
+    Reserved(u8),
+}
+
+/// The bit of the first byte that says that the header is an enhanced one (`isExVideoHeader`).
+pub(super) const EX_HEADER: u8 = 0x80;
 const METADATA: u8 = 4;
-const MULTITRACK: u8 = 6;
+pub(super) const MULTITRACK: u8 = 6;
 
 impl VideoTag {
     /// Reads the header from the first bytes of the message's body.
@@ -78,12 +93,56 @@ impl VideoTag {
     pub fn role(&self) -> FrameRole {
         match self.packet {
             VideoPacket::SequenceStart | VideoPacket::Mpeg2TsSequenceStart => FrameRole::SequenceHeader,
-            VideoPacket::CodedFrames => match self.frame_type {
+            VideoPacket::CodedFrames | VideoPacket::CodedFramesX => match self.frame_type {
                 VideoFrameType::Key | VideoFrameType::GeneratedKey => FrameRole::Key,
                 _ => FrameRole::Inter,
             },
             VideoPacket::Metadata => FrameRole::TrackInfo,
             VideoPacket::SequenceEnd | VideoPacket::Command | VideoPacket::Unknown(_) => FrameRole::Other,
+        }
+    }
+
+    /// The command in a message that is one; `None` when it is none, or ends before it.
+    pub fn command(&self, payload: &Payload) -> Option<VideoCommand> {
+        match self.packet {
+            VideoPacket::Command => payload.byte(self.bodies.start).map(VideoCommand::from_byte),
+            _ => None,
+        }
+    }
+}
+
+impl VideoPacket {
+    /// `VideoPacketType` of an enhanced header; `None` for a command, which has none.
+    pub fn ex_type(self) -> Option<u8> {
+        Some(match self {
+            Self::SequenceStart => 0,
+            Self::CodedFrames => 1,
+            Self::SequenceEnd => 2,
+            Self::CodedFramesX => 3,
+            Self::Metadata => METADATA,
+            Self::Mpeg2TsSequenceStart => 5,
+            Self::Unknown(other) => other & 0x0f,
+            Self::Command => return None,
+        })
+    }
+}
+
+impl VideoCommand {
+    /// From its byte.
+    pub fn from_byte(byte: u8) -> Self {
+        match byte {
+            0 => Self::StartSeek,
+            1 => Self::EndSeek,
+            other => Self::Reserved(other),
+        }
+    }
+
+    /// Its byte.
+    pub fn byte(self) -> u8 {
+        match self {
+            Self::StartSeek => 0,
+            Self::EndSeek => 1,
+            Self::Reserved(other) => other,
         }
     }
 }
@@ -97,6 +156,18 @@ impl VideoFrameType {
             4 => Self::GeneratedKey,
             5 => Self::Command,
             bits => Self::Reserved(bits),
+        }
+    }
+
+    /// The three bits that say it.
+    pub fn bits(self) -> u8 {
+        match self {
+            Self::Key => 1,
+            Self::Inter => 2,
+            Self::DisposableInter => 3,
+            Self::GeneratedKey => 4,
+            Self::Command => 5,
+            Self::Reserved(bits) => bits & 7,
         }
     }
 }
@@ -154,7 +225,7 @@ fn enhanced(mut reader: TagReader<'_>, frame_type: VideoFrameType, packet: u8) -
         0 => (VideoPacket::SequenceStart, false),
         1 => (VideoPacket::CodedFrames, codec.is_some_and(VideoCodec::has_composition_time)),
         2 => (VideoPacket::SequenceEnd, false),
-        3 => (VideoPacket::CodedFrames, false), // CodedFramesX
+        3 => (VideoPacket::CodedFramesX, false),
         METADATA => (VideoPacket::Metadata, false),
         5 => (VideoPacket::Mpeg2TsSequenceStart, false),
         other => (VideoPacket::Unknown(other), false),
