@@ -8,8 +8,10 @@ use std::{hint::black_box, time::Duration};
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use inrush::hub::{
-    AppSettings, ConnectionRef, CoreId, Hub, HubSettings, PublisherKey, Queued, SubscriberKey, TakeBudget,
+    AppSettings, ConnectionRef, CoreId, Hub, HubSettings, PublisherKey, Queued, Reader, SubscriberKey,
+    TakeBudget,
 };
+use inrush::media::Form;
 use inrush::rtmp::Payload;
 use inrush::session::{Instant, MediaKind, MediaMessage, StreamKey};
 
@@ -36,7 +38,15 @@ impl Stream {
         let mut hub = Hub::new(HubSettings { core, cores: 1 });
         let now = Instant::default();
         let publisher = hub.publish(now, &key, ConnectionRef(0), &settings).expect("nobody else publishes");
-        let mut subscribe = |n| hub.subscribe(now, &key, core, ConnectionRef(n), 1, &settings);
+        let mut subscribe = |n| {
+            hub.subscribe(
+                now,
+                &key,
+                core,
+                Reader { connection: ConnectionRef(n), stream_id: 1, form: Form::Full },
+                &settings,
+            )
+        };
         let readers = (1..=readers as u64).map(&mut subscribe).collect();
         let body = [0x17, 0x27].map(|tag| Bytes::from([&[tag, 1, 0, 0, 0][..], &[0x55; 1500]].concat()));
         Self { hub, publisher, readers, body, frames: 0, taken: Vec::new() }

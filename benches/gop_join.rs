@@ -7,7 +7,8 @@ use std::{hint::black_box, time::Duration};
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use inrush::hub::{AppSettings, ConnectionRef, CoreId, Hub, HubSettings, Queued, TakeBudget};
+use inrush::hub::{AppSettings, ConnectionRef, CoreId, Hub, HubSettings, Queued, Reader, TakeBudget};
+use inrush::media::Form;
 use inrush::rtmp::Payload;
 use inrush::session::{Instant, MediaKind, MediaMessage, StreamKey};
 
@@ -48,7 +49,13 @@ fn gop_join(criterion: &mut Criterion) {
             let mut hub = live(&key, &settings, pictures);
             let mut taken: Vec<Queued> = Vec::new();
             let mut join = |takes: bool| {
-                let reader = hub.subscribe(now, &key, CoreId(0), ConnectionRef(1), 1, &settings);
+                let reader = hub.subscribe(
+                    now,
+                    &key,
+                    CoreId(0),
+                    Reader { connection: ConnectionRef(1), stream_id: 1, form: Form::Full },
+                    &settings,
+                );
                 black_box(hub.poll_event());
                 let mut frames = 0;
                 while takes && hub.take(now, reader, BUDGET, &mut taken) > 0 {

@@ -8,8 +8,10 @@ use std::{hint::black_box, time::Duration};
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use inrush::hub::{
-    AppSettings, ConnectionRef, CoreId, Hub, HubSettings, PublisherKey, Queued, SubscriberKey, TakeBudget,
+    AppSettings, ConnectionRef, CoreId, Hub, HubSettings, PublisherKey, Queued, Reader, SubscriberKey,
+    TakeBudget,
 };
+use inrush::media::Form;
 use inrush::rtmp::Payload;
 use inrush::session::{Instant, MediaKind, MediaMessage, StreamKey};
 
@@ -39,7 +41,13 @@ impl Pair {
         let (key, settings, now) = (StreamKey::new("live", "s"), AppSettings::default(), Instant::default());
         let [mut home, mut away] = [HOME, AWAY].map(|core| Hub::new(HubSettings { core, cores: 2 }));
         let publisher = home.publish(now, &key, ConnectionRef(0), &settings).expect("nobody else publishes");
-        let reader = away.subscribe(now, &key, HOME, ConnectionRef(1), 1, &settings);
+        let reader = away.subscribe(
+            now,
+            &key,
+            HOME,
+            Reader { connection: ConnectionRef(1), stream_id: 1, form: Form::Full },
+            &settings,
+        );
         let body = [0x17, 0x27].map(|tag| Bytes::from([&[tag, 1, 0, 0, 0][..], &[0x55; 1500]].concat()));
         for message in away.take_outgoing(HOME) {
             home.handle_mesh(now, AWAY, message);

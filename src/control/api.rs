@@ -6,11 +6,16 @@
 //! `GET /api/v1/streams`, sorted by app and name:
 //! ```json
 //! {"streams": [{"app": "live", "name": "test", "name_hash": "9f86d081", "core": 0, "publisher": "17",
-//!   "subscribers": 2, "codecs": ["avc1.64001f", "mp4a.40.2"], "resolution": {"width": 1280, "height": 720},
-//!   "audio": {"sample_rate_hz": 48000, "channels": 2},
+//!   "subscribers": 2, "codecs": ["avc1.64001f", "mp4a.40.2"], "tracks": [
+//!     {"id": 0, "kind": "video", "codec": "avc1", "codec_string": "avc1.64001f",
+//!      "resolution": {"width": 1280, "height": 720}, "sample_rate_hz": null, "channels": null},
+//!     {"id": 0, "kind": "audio", "codec": "mp4a", "codec_string": "mp4a.40.2", "resolution": null, "sample_rate_hz": 48000,
+//!      "channels": 2}],
+//!   "resolution": {"width": 1280, "height": 720}, "audio": {"sample_rate_hz": 48000, "channels": 2},
 //!   "announced_tracks": [{"id": 1, "kind": "video", "codec": "av01", "kbps": 2000, "resolution": {"width": 1024, "height": 768},
 //!     "frame_rate": 30.0, "sample_rate_hz": null, "channels": null}],
-//!   "bits_in_per_second": 3012000, "bytes_in": 9412345, "messages_in": 4711, "gop_bytes": 512000, "gop_frames": 96, "timestamp_steps_back": 0, "timestamp_jumps": 0,
+//!   "bits_in_per_second": 3012000, "bytes_in": 9412345, "messages_in": 4711, "gop_bytes": 512000, "gop_frames": 96,
+//!   "timestamp_steps_back": 0, "timestamp_jumps": 0,
 //!   "ingest": {"frames": 4711, "codecs_unknown": 0, "packets_unknown": 0, …}, "uptime_seconds": 25.1}], "stalled_cores": []}
 //! ```
 //! `announced_tracks` is what the encoder's `onMetaData` says of tracks beside the default ones, whether they come or not.
@@ -54,7 +59,7 @@ use super::router::Control;
 use crate::media::metadata::TrackHints;
 use crate::media::{IngestCounters, MediaKind};
 use crate::rtmp::command::Capabilities;
-use crate::runtime::observe::{ConnectionId, ConnectionInfo, StreamInfo};
+use crate::runtime::observe::{ConnectionId, ConnectionInfo, StreamInfo, TrackInfo};
 
 /// How long a core may take to answer.
 pub const QUERY_MAX: Duration = Duration::from_secs(1);
@@ -155,6 +160,7 @@ struct Stream {
     publisher: Option<String>,
     subscribers: u64,
     codecs: Vec<String>,
+    tracks: Vec<Track>,
     resolution: Option<Resolution>,
     audio: Option<Audio>,
     announced_tracks: Vec<AnnouncedTrack>,
@@ -193,6 +199,18 @@ struct Connection {
     uptime_seconds: f64,
     codecs: String,
     resolution: Option<Resolution>,
+}
+
+/// [`TrackInfo`] as JSON.
+#[derive(Serialize)]
+struct Track {
+    id: u8,
+    kind: &'static str,
+    codec: String,
+    codec_string: String,
+    resolution: Option<Resolution>,
+    sample_rate_hz: Option<u32>,
+    channels: Option<u8>,
 }
 
 /// [`TrackHints`] as JSON.
@@ -237,6 +255,7 @@ impl From<StreamInfo> for Stream {
             publisher: info.publisher.map(|id| id.0.to_string()),
             subscribers: info.subscribers,
             codecs: info.codecs,
+            tracks: info.tracks.into_iter().map(Track::from).collect(),
             resolution: resolution(info.resolution),
             audio: info.audio.map(|(sample_rate_hz, channels)| Audio { sample_rate_hz, channels }),
             announced_tracks: info.announced_tracks.into_iter().map(AnnouncedTrack::from).collect(),
@@ -249,6 +268,20 @@ impl From<StreamInfo> for Stream {
             timestamp_jumps: info.timestamp_jumps,
             ingest: counters(&info.ingest),
             uptime_seconds: info.uptime_seconds,
+        }
+    }
+}
+
+impl From<TrackInfo> for Track {
+    fn from(info: TrackInfo) -> Self {
+        Self {
+            id: info.id,
+            kind: if info.is_video { "video" } else { "audio" },
+            codec: info.codec,
+            codec_string: info.codec_string,
+            resolution: resolution(info.resolution),
+            sample_rate_hz: info.sample_rate_hz,
+            channels: info.channels,
         }
     }
 }

@@ -14,7 +14,9 @@ use crate::media::metadata::TrackHints;
 use crate::media::{IngestCounters, MediaKind, TrackId};
 use crate::rtmp::command::{Capabilities, CapsEx};
 use crate::runtime::histogram::Histograms;
-use crate::runtime::observe::{ConnectionId, ConnectionInfo, Counts, PublishedCounts, Role, StreamInfo};
+use crate::runtime::observe::{
+    ConnectionId, ConnectionInfo, Counts, PublishedCounts, Role, StreamInfo, TrackInfo,
+};
 
 /// Two cores with whatever a test puts on them.
 #[derive(Default)]
@@ -100,6 +102,26 @@ fn stream(core: u16, app: &str, name: &str) -> StreamInfo {
         publisher: Some(ConnectionId(17)),
         subscribers: 3,
         codecs: vec!["avc1.64001f".into(), "mp4a.40.2".into()],
+        tracks: vec![
+            TrackInfo {
+                id: 0,
+                is_video: true,
+                codec: "avc1".into(),
+                codec_string: "avc1.64001f".into(),
+                resolution: Some((1280, 720)),
+                sample_rate_hz: None,
+                channels: None,
+            },
+            TrackInfo {
+                id: 3,
+                is_video: false,
+                codec: "mp4a".into(),
+                codec_string: "mp4a.40.2".into(),
+                resolution: None,
+                sample_rate_hz: Some(48_000),
+                channels: Some(2),
+            },
+        ],
         resolution: Some((1280, 720)),
         audio: Some((48_000, 2)),
         announced_tracks: vec![TrackHints {
@@ -246,7 +268,13 @@ fn streams_of_all_cores_come_sorted_and_in_the_documented_shape() {
         body["streams"][1],
         json!({
             "app": "live", "name": "a", "name_hash": "0badcafe", "core": 0, "publisher": "17",
-            "subscribers": 3, "codecs": ["avc1.64001f", "mp4a.40.2"], "resolution": {"width": 1280, "height": 720},
+            "subscribers": 3, "codecs": ["avc1.64001f", "mp4a.40.2"], "tracks": [
+                {"id": 0, "kind": "video", "codec": "avc1", "codec_string": "avc1.64001f",
+                 "resolution": {"width": 1280, "height": 720}, "sample_rate_hz": null, "channels": null},
+                {"id": 3, "kind": "audio", "codec": "mp4a", "codec_string": "mp4a.40.2", "resolution": null,
+                 "sample_rate_hz": 48000, "channels": 2},
+            ],
+            "resolution": {"width": 1280, "height": 720},
             "audio": {"sample_rate_hz": 48000, "channels": 2}, "announced_tracks": [{
                 "id": 1, "kind": "video", "codec": "av01", "kbps": 2000, "resolution": {"width": 1024, "height": 768},
                 "frame_rate": null, "sample_rate_hz": null, "channels": null

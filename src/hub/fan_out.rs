@@ -7,17 +7,17 @@ use super::queue::Stamp;
 use super::stream::Role;
 use super::subscriber::{Offer, Tally};
 use super::{Hub, HubEvent, LocalFrame, MeshMessage, StreamId};
-use crate::media::Frame;
+use crate::media::{Form, Frame, GopCache, plain};
 use crate::session::{Instant, Notice};
 
 impl Hub {
     /// Hands a frame to the stream's cache, to the cores it feeds and to this core's readers.
     ///
     /// One `Rc` a frame, made only when somebody reads here; a reader costs one reference count and one push: 30 to 40 ns, its `Ready`
-    /// event included (`benches/fan_out.rs`, 300 and 3,000 readers).
+    /// event included (`benches/fan_out.rs`, 300 and 3,000 readers). What a frame has nothing of for a reader's form is not offered to it.
     pub(super) fn fan_out(&mut self, now: Instant, stream: StreamId, frame: Arc<Frame>) {
         let Some(stream) = self.streams.get_mut(stream) else { return };
-        stream.record(&frame);
+        let has_new_default = stream.record(&frame);
         let resumes = stream.resumes_at(now, &frame);
         if let Role::Home { feeds, .. } = &mut stream.role {
             for feed in feeds {
@@ -25,7 +25,7 @@ impl Hub {
                 if feed.flowing {
                     self.outgoing.push(feed.core, MeshMessage::Frame { replica, frame: Arc::clone(&frame) });
                 } else if resumes && !self.outgoing.is_congested(feed.core) {
-                    let mut frames = stream.gop.headers(frame.timestamp());
+                    let mut frames = stream.gop.headers(Form::Full, frame.timestamp());
                     frames.push(Arc::clone(&frame));
                     self.outgoing.push(feed.core, MeshMessage::Snapshot { replica, frames });
                     feed.flowing = true;
@@ -38,14 +38,30 @@ impl Hub {
             return;
         }
         let frame: LocalFrame = Rc::new(frame);
-        let offer = Offer::new(&frame);
+        let plain_header = plain_header(&frame, &stream.gop);
+        let full = Offer::new(&frame, Form::Full);
+        let plain = match &plain_header {
+            Some(header) => Some(Offer::new(header, Form::Plain)),
+            None if frame.role().is_header() => None,
+            None => frame.plain_track().map(|_| Offer::new(&frame, Form::Plain)),
+        };
         let now = Stamp::from(now);
         let mut tally = Tally::default();
         for &key in &stream.subscribers {
-            if let Some(subscriber) = self.subscribers.get_mut(key)
-                && subscriber.offer(now, &offer, &stream.gop, &mut tally)
-            {
-                self.events.push_back(HubEvent::Ready { subscriber: key, connection: subscriber.connection });
+            let Some(subscriber) = self.subscribers.get_mut(key) else { continue };
+            let offer = match subscriber.form() {
+                Form::Full => &full,
+                Form::Plain => {
+                    let Some(plain) = &plain else { continue };
+                    if has_new_default {
+                        subscriber.owe_headers(frame.kind());
+                    }
+                    plain
+                }
+            };
+            if subscriber.offer(now, offer, &stream.gop, &mut tally) {
+                let connection = subscriber.reader.connection;
+                self.events.push_back(HubEvent::Ready { subscriber: key, connection });
             }
         }
         self.counters.add(&tally);
@@ -59,7 +75,8 @@ impl Hub {
             if let Some(subscriber) = self.subscribers.get_mut(key)
                 && subscriber.notify(now.into(), notice, &mut tally)
             {
-                self.events.push_back(HubEvent::Ready { subscriber: key, connection: subscriber.connection });
+                let connection = subscriber.reader.connection;
+                self.events.push_back(HubEvent::Ready { subscriber: key, connection });
             }
         }
         self.counters.add(&tally);
@@ -68,12 +85,26 @@ impl Hub {
     /// Gives this core's readers their start.
     pub(super) fn start_subscribers(&mut self, now: Instant, stream: StreamId, frames: &[Arc<Frame>]) {
         let Some(stream) = self.streams.get(stream) else { return };
+        let mut plain = None;
         for &key in &stream.subscribers {
-            if let Some(subscriber) = self.subscribers.get_mut(key)
-                && subscriber.join(now.into(), frames)
-            {
-                self.events.push_back(HubEvent::Ready { subscriber: key, connection: subscriber.connection });
+            let Some(subscriber) = self.subscribers.get_mut(key) else { continue };
+            let frames = match subscriber.form() {
+                Form::Full => frames,
+                Form::Plain => plain.get_or_insert_with(|| plain::run(frames, stream.gop.defaults())),
+            };
+            if subscriber.join(now.into(), frames) {
+                let connection = subscriber.reader.connection;
+                self.events.push_back(HubEvent::Ready { subscriber: key, connection });
             }
         }
     }
+}
+
+/// The header that plain readers get of this one, if it is one and says something of the track that they are given.
+fn plain_header(frame: &LocalFrame, gop: &GopCache) -> Option<LocalFrame> {
+    if !frame.role().is_header() {
+        return None;
+    }
+    let header = plain::header(frame, gop.defaults().of(frame.kind()))?;
+    Some(if Arc::ptr_eq(&header, frame) { Rc::clone(frame) } else { Rc::new(header) })
 }

@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use super::stream::{Feed, Role, Stream};
 use super::{CoreId, Hub, StreamId};
-use crate::media::{Frame, FrameRole, GopSettings};
+use crate::media::{Form, Frame, FrameRole, GopSettings};
 use crate::session::{Instant, Notice, StreamKey};
 
 /// What one core's hub says to another's.
@@ -197,7 +197,7 @@ impl Hub {
         let flowing = !self.outgoing.is_congested(from);
         feeds.push(Feed { core: from, replica, flowing, audience: 0 });
         if live && flowing {
-            self.outgoing.push(from, MeshMessage::Snapshot { replica, frames: stream.late_join() });
+            self.outgoing.push(from, MeshMessage::Snapshot { replica, frames: stream.late_join(Form::Full) });
         }
     }
 
@@ -240,7 +240,9 @@ impl Hub {
         if stream.set_live(true) {
             self.skip_to(now, replica, frames);
         } else {
-            frames.iter().for_each(|frame| stream.record(frame));
+            for frame in &frames {
+                stream.record(frame);
+            }
             self.start_subscribers(now, replica, &frames);
         }
     }

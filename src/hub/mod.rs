@@ -39,7 +39,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use thiserror::Error;
 
-use crate::media::{Frame, GopCache, GopSettings, Ingest, MediaKind};
+use crate::media::{Form, Frame, GopCache, GopSettings, Ingest, MediaKind};
 use crate::session::{Instant, MediaMessage, Notice, StreamKey};
 pub use event::HubEvent;
 use keys::Arena;
@@ -55,6 +55,17 @@ use subscriber::{Subscriber, Tally};
 
 /// A frame on one core: its readers count the `Rc`, so that the count that all cores share is touched once a core.
 pub type LocalFrame = Rc<Arc<Frame>>;
+
+/// Who reads, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reader {
+    /// Whose subscription it is.
+    pub connection: ConnectionRef,
+    /// The message stream that it plays on, kept for whoever writes to it.
+    pub stream_id: u32,
+    /// The form in which it understands frames: fixed for its life, as what it negotiated is.
+    pub form: Form,
+}
 
 /// Why a publish is not possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -156,27 +167,24 @@ impl Hub {
 
     /// Adds a reader of a stream that lives on `home`, as the directory says. It gets the current headers and the GOP at once, or
     /// waits: for the next key frame, for the home's snapshot, for a publisher.
-    ///
-    /// `stream_id` is the message stream that it plays on, kept for whoever writes to it.
     pub fn subscribe(
         &mut self,
         now: Instant,
         key: &StreamKey,
         home: CoreId,
-        connection: ConnectionRef,
-        stream_id: u32,
+        reader: Reader,
         settings: &AppSettings,
     ) -> SubscriberKey {
         let id = self.find_or_insert(key, home, &settings.gop);
-        let mut subscriber = Subscriber::new(id, connection, stream_id, settings.queue);
+        let mut subscriber = Subscriber::new(id, reader, settings.queue);
         // Safe whatever a peer sends: the id was looked up or made two lines before.
         let Some(stream) = self.streams.get_mut(id) else { unreachable!("found or inserted") };
-        let is_ready = stream.is_live() && subscriber.join(now.into(), &stream.late_join());
+        let is_ready = stream.is_live() && subscriber.join(now.into(), &stream.late_join(reader.form));
         let key = self.subscribers.insert(subscriber);
         stream.subscribers.push(key);
         self.counters.subscribes += 1;
         if is_ready {
-            self.events.push_back(HubEvent::Ready { subscriber: key, connection });
+            self.events.push_back(HubEvent::Ready { subscriber: key, connection: reader.connection });
         }
         key
     }
@@ -200,9 +208,9 @@ impl Hub {
             reader.pause(stream.frames);
         } else if reader.unpause(now.into(), stream.gop_started)
             && stream.is_live()
-            && reader.join(now.into(), &stream.late_join())
+            && reader.join(now.into(), &stream.late_join(reader.form()))
         {
-            self.events.push_back(HubEvent::Ready { subscriber, connection: reader.connection });
+            self.events.push_back(HubEvent::Ready { subscriber, connection: reader.reader.connection });
         }
     }
 
@@ -246,8 +254,8 @@ impl Hub {
         for (key, subscriber) in self.subscribers.iter_mut() {
             if subscriber.has_become_hopeless(now.into()) {
                 self.counters.hopeless += 1;
-                self.events
-                    .push_back(HubEvent::Hopeless { subscriber: key, connection: subscriber.connection });
+                let connection = subscriber.reader.connection;
+                self.events.push_back(HubEvent::Hopeless { subscriber: key, connection });
             }
             subscriber.expire(now.into(), &mut tally);
         }

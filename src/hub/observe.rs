@@ -3,7 +3,7 @@
 use super::stream::{Publisher, Role, Stream};
 use super::subscriber::{DropCounts, Subscriber, SubscriberTotals, Tally};
 use super::{ConnectionRef, CoreId, Hub, PublisherKey, SubscriberKey};
-use crate::media::Ingest;
+use crate::media::{Form, Ingest};
 use crate::session::{Instant, StreamKey};
 
 /// What a hub has done since it began. Plain integers that only grow.
@@ -159,12 +159,17 @@ impl<'a> SubscriberView<'a> {
 
     /// Whose it is.
     pub fn connection(&self) -> ConnectionRef {
-        self.subscriber.connection
+        self.subscriber.reader.connection
     }
 
     /// The message stream that it plays on.
     pub fn stream_id(&self) -> u32 {
-        self.subscriber.stream_id
+        self.subscriber.reader.stream_id
+    }
+
+    /// The form in which it gets frames.
+    pub fn form(&self) -> Form {
+        self.subscriber.form()
     }
 
     /// Whether it is paused.

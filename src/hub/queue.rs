@@ -17,7 +17,7 @@ use std::mem::size_of;
 
 use super::kinds::Kinds;
 use super::{LocalFrame, QueueSettings};
-use crate::media::{Frame, MediaKind};
+use crate::media::{Form, Frame, MediaKind};
 use crate::session::{Instant, Notice};
 
 /// Entries that an idle queue keeps room for after a burst (4 kB): more than a steady reader ever has queued.
@@ -120,26 +120,31 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, frame: &Frame, burst: bool) {
+    fn add(&mut self, frame: &Frame, bytes: usize, burst: bool) {
         self.videos += usize::from(frame.kind() == MediaKind::Video);
         if burst {
-            self.burst_bytes += frame.wire().wire_len();
+            self.burst_bytes += bytes;
             self.burst_frames += 1;
         } else {
-            self.bytes += frame.wire().wire_len();
+            self.bytes += bytes;
         }
     }
 
     /// Takes out what [`Sums::add`] has put in.
-    fn subtract(&mut self, frame: &Frame, burst: bool) {
+    fn subtract(&mut self, frame: &Frame, bytes: usize, burst: bool) {
         self.videos -= usize::from(frame.kind() == MediaKind::Video);
         if burst {
-            self.burst_bytes -= frame.wire().wire_len();
+            self.burst_bytes -= bytes;
             self.burst_frames -= 1;
         } else {
-            self.bytes -= frame.wire().wire_len();
+            self.bytes -= bytes;
         }
     }
+}
+
+/// Bytes of a frame as its reader gets it.
+fn wire_len(frame: &Frame, form: Form) -> usize {
+    frame.in_form(form).1.wire_len()
 }
 
 /// See the module.
@@ -150,11 +155,17 @@ pub(super) struct Queue {
     overtaken: Option<(Stamp, Notice)>,
     sums: Sums,
     settings: QueueSettings,
+    /// The form in which its frames go on the wire.
+    form: Form,
 }
 
 impl Queue {
-    pub(super) fn new(settings: QueueSettings) -> Self {
-        Self { entries: VecDeque::new(), overtaken: None, sums: Sums::default(), settings }
+    pub(super) fn new(settings: QueueSettings, form: Form) -> Self {
+        Self { entries: VecDeque::new(), overtaken: None, sums: Sums::default(), settings, form }
+    }
+
+    pub(super) fn form(&self) -> Form {
+        self.form
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -197,7 +208,7 @@ impl Queue {
 
     /// Appends a frame. One of a burst does not count against the bounds: it comes from the GOP cache, which has its own.
     pub(super) fn push(&mut self, now: Stamp, frame: LocalFrame, burst: bool) {
-        self.sums.add(&frame, burst);
+        self.sums.add(&frame, wire_len(&frame, self.form), burst);
         self.entries.push_back(Entry::Frame { frame, at: now, burst });
     }
 
@@ -228,11 +239,11 @@ impl Queue {
     /// Removes all frames of these kinds.
     pub(super) fn remove(&mut self, kinds: Kinds) -> Dropped {
         let mut dropped = Dropped::NOTHING;
-        let Self { entries, sums, .. } = self;
+        let Self { entries, sums, form, .. } = self;
         entries.retain(|entry| match entry {
             Entry::Frame { frame, burst, .. } if kinds.meets(frame.kind().into()) => {
                 dropped.count(frame);
-                sums.subtract(frame, *burst);
+                sums.subtract(frame, wire_len(frame, *form), *burst);
                 false
             }
             _ => true,
@@ -250,7 +261,8 @@ impl Queue {
         while let Some(next) = self.entries.front() {
             let (frames, bytes, slices) = match next {
                 Entry::Frame { frame, .. } => {
-                    (1, frame.wire().wire_len(), frame.wire().slice_count(frame.payload()))
+                    let (payload, wire) = frame.in_form(self.form);
+                    (1, wire.wire_len(), wire.slice_count(payload))
                 }
                 Entry::Notice { .. } => (0, 0, 1),
             };
@@ -274,7 +286,7 @@ impl Queue {
             Entry::Notice { notice, at } => return Some((at, Queued::Notice(notice))),
             Entry::Frame { frame, at, burst } => (at, frame, burst),
         };
-        self.sums.subtract(&frame, burst);
+        self.sums.subtract(&frame, wire_len(&frame, self.form), burst);
         Some((at, Queued::Frame(frame)))
     }
 }

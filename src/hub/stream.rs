@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{ConnectionRef, CoreId, PublisherKey, StreamId, SubscriberKey};
-use crate::media::{Frame, FrameRole, GopCache, GopSettings, Ingest};
+use crate::media::{Form, Frame, FrameRole, GopCache, GopSettings, Ingest};
 use crate::session::{Instant, StreamKey};
 
 /// A stream as one core holds it. It lives while somebody publishes it, reads it or, at home, is fed with it.
@@ -99,21 +99,22 @@ impl Stream {
         self.subscribers.len() as u64 + elsewhere
     }
 
-    /// Puts a frame into the cache.
-    pub(super) fn record(&mut self, frame: &Arc<Frame>) {
-        self.gop.push(frame);
+    /// Puts a frame into the cache. Gives whether its kind has another default track from here on ([`GopCache::push`]).
+    pub(super) fn record(&mut self, frame: &Arc<Frame>) -> bool {
+        let has_new_default = self.gop.push(frame);
         self.frames += 1;
         self.timestamp = frame.timestamp();
         if frame.starts_gop() {
             self.gop_started = self.frames;
         }
+        has_new_default
     }
 
     /// What somebody needs who has seen nothing yet: metadata, current sequence headers and the GOP, or the headers alone without one.
-    pub(super) fn late_join(&self) -> Vec<Arc<Frame>> {
+    pub(super) fn late_join(&self, form: Form) -> Vec<Arc<Frame>> {
         match self.gop.frames() {
-            0 => self.gop.headers(self.timestamp),
-            _ => self.gop.late_join().into_iter().collect(),
+            0 => self.gop.headers(form, self.timestamp),
+            _ => self.gop.late_join(form),
         }
     }
 

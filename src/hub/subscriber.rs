@@ -1,18 +1,19 @@
 //! One reader of a stream: what it wants, what it may be shown now, and what is queued for it.
 //!
 //! # Invariant
-//! What a subscriber gets of a video track between two gaps is a gapless run from a key frame on ([`Gate`]); what it gets of audio and
+//! What a subscriber gets of a video track between two gaps is a gapless run from a key frame on, of its own or of a track that comes in
+//! the same messages ([`Gate`]); what it gets of audio and
 //! data is a gapless run. No frame comes twice or out of order. Before the first frame that needs them come the current sequence headers
 //! and metadata, with that frame's timestamp: headers that were withheld or dropped are *due*, and go out before the next frame.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::gate::{Gate, TrackBit};
+use super::gate::{Gate, TrackBits};
 use super::kinds::Kinds;
 use super::queue::{Dropped, Queue, Queued, Stamp, TakeBudget};
-use super::{ConnectionRef, LocalFrame, QueueSettings, StreamId};
-use crate::media::{Frame, FrameRole, GopCache, MediaKind};
+use super::{LocalFrame, QueueSettings, Reader, StreamId};
+use crate::media::{Form, Frame, FrameRole, GopCache, MediaKind};
 use crate::session::{Instant, Notice};
 
 /// A reader is not hopeless before what it should take has been there for this long, milliseconds: when the drop policy has emptied a
@@ -32,31 +33,32 @@ enum Passage {
     Gated,
 }
 
-/// A frame as it is offered to subscribers: what each of them would otherwise have to find out anew.
+/// A frame as it is offered to subscribers of one form: what each of them would otherwise have to find out anew.
 #[derive(Debug)]
 pub(super) struct Offer<'a> {
     frame: &'a LocalFrame,
     bytes: usize,
     kind: Kinds,
     passage: Passage,
-    track: TrackBit,
+    tracks: TrackBits,
 }
 
 impl<'a> Offer<'a> {
-    pub(super) fn new(frame: &'a LocalFrame) -> Self {
+    /// Of a frame that has something for readers of this form. A header for plain ones is the one that is made for them.
+    pub(super) fn new(frame: &'a LocalFrame, form: Form) -> Self {
         let passage = match frame.role() {
             FrameRole::Key => Passage::Key,
             role if role.is_header() => Passage::Header,
             _ if frame.kind() == MediaKind::Video => Passage::Gated,
             _ => Passage::Free,
         };
-        Self {
-            frame,
-            bytes: frame.wire().wire_len(),
-            kind: frame.kind().into(),
-            passage,
-            track: frame.track().into(),
-        }
+        let tracks = match (form, frame.several_tracks()) {
+            (Form::Full, Some(tracks)) => tracks.into(),
+            (Form::Full, None) => frame.track().into(),
+            (Form::Plain, _) => frame.plain_track().unwrap_or(frame.track()).into(),
+        };
+        let bytes = frame.in_form(form).1.wire_len();
+        Self { frame, bytes, kind: frame.kind().into(), passage, tracks }
     }
 }
 
@@ -120,21 +122,15 @@ pub(super) struct Subscriber {
     waiting_since: Option<Stamp>,
     /// Frames of its stream when it was paused.
     frames_seen: u64,
-    pub(super) connection: ConnectionRef,
+    pub(super) reader: Reader,
     pub(super) stream: StreamId,
-    pub(super) stream_id: u32,
     pub(super) totals: SubscriberTotals,
 }
 
 impl Subscriber {
-    pub(super) fn new(
-        stream: StreamId,
-        connection: ConnectionRef,
-        stream_id: u32,
-        queue: QueueSettings,
-    ) -> Self {
+    pub(super) fn new(stream: StreamId, reader: Reader, queue: QueueSettings) -> Self {
         Self {
-            queue: Queue::new(queue),
+            queue: Queue::new(queue, reader.form),
             gate: Gate::default(),
             wants: Kinds::ALL,
             due: Kinds::NONE,
@@ -143,15 +139,24 @@ impl Subscriber {
             hopeless: false,
             waiting_since: None,
             frames_seen: 0,
-            connection,
+            reader,
             stream,
-            stream_id,
             totals: SubscriberTotals::default(),
         }
     }
 
     pub(super) fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// The form in which it gets frames.
+    pub(super) fn form(&self) -> Form {
+        self.queue.form()
+    }
+
+    /// The headers of this kind go out before the next frame.
+    pub(super) fn owe_headers(&mut self, kind: MediaKind) {
+        self.due = self.due.with(kind.into());
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -172,7 +177,7 @@ impl Subscriber {
             }
         }
         if offer.passage == Passage::Key {
-            self.gate.open(offer.track);
+            self.gate.open(offer.tracks);
         }
         let was_empty = self.queue.is_empty();
         if self.due.meets(self.wants) && offer.passage != Passage::Header {
@@ -184,7 +189,7 @@ impl Subscriber {
         was_empty
     }
 
-    /// Starts a reader that has seen nothing of these frames: headers, then a GOP. Headers alone wait for the first frame, whose
+    /// Starts a reader that has seen nothing of these frames, which are in its form: headers, then a GOP. Headers alone wait for the first frame, whose
     /// timestamp they are to carry. True when the queue was empty before and is not now.
     pub(super) fn join(&mut self, now: Stamp, frames: &[Arc<Frame>]) -> bool {
         self.gate.close();
@@ -193,15 +198,15 @@ impl Subscriber {
         let was_empty = self.queue.is_empty();
         for frame in frames {
             let frame: LocalFrame = Rc::new(Arc::clone(frame));
-            let offer = Offer::new(&frame);
+            let offer = Offer::new(&frame, self.form());
             let is_wanted = self.wants.meets(offer.kind);
             match offer.passage {
                 Passage::Header if headers_only || !is_wanted => self.due = self.due.with(offer.kind),
-                Passage::Gated if !self.gate.is_open(offer.track) => {}
+                Passage::Gated if !self.gate.is_open(offer.tracks) => {}
                 _ if !is_wanted => {}
                 passage => {
                     if passage == Passage::Key {
-                        self.gate.open(offer.track);
+                        self.gate.open(offer.tracks);
                     }
                     self.queue.push(now, frame, true);
                 }
@@ -314,8 +319,8 @@ impl Subscriber {
             return true;
         }
         match offer.passage {
-            Passage::Gated if !self.gate.is_open(offer.track) => {
-                let lost = u64::from(self.gate.is_lost(offer.track));
+            Passage::Gated if !self.gate.is_open(offer.tracks) => {
+                let lost = u64::from(self.gate.is_lost(offer.tracks));
                 self.totals.dropped.video += lost;
                 tally.dropped.video += lost;
                 true
@@ -330,7 +335,7 @@ impl Subscriber {
     #[cold]
     fn push_due_headers(&mut self, now: Stamp, timestamp: u32, gop: &GopCache) {
         let due = self.due.common(self.wants);
-        for header in gop.headers(timestamp) {
+        for header in gop.headers(self.form(), timestamp) {
             if due.meets(header.kind().into()) {
                 self.queue.push(now, Rc::new(header), false);
             }

@@ -186,6 +186,14 @@ impl Codec {
         )
     }
 
+    /// Its E-RTMP v2 FourCC; `None` for codecs that only legacy ids name.
+    pub fn fourcc(self) -> Option<FourCc> {
+        match self {
+            Self::Video(codec) => codec.fourcc(),
+            Self::Audio(codec) => codec.fourcc(),
+        }
+    }
+
     /// The short name that stands for the codec while its configuration is not known: where RFC 6381 has a
     /// string for the codec as such, that one.
     pub fn name(self) -> Cow<'static, str> {

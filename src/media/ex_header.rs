@@ -104,6 +104,16 @@ impl Bodies {
         Self { layout: TrackLayout::Single, fourcc: None, start }
     }
 
+    /// Whether they are behind a legacy header, or in a command.
+    pub fn is_legacy(&self) -> bool {
+        self.layout == TrackLayout::Single && self.fourcc.is_none()
+    }
+
+    /// Whether the enhanced header is nothing but a packet type and a FourCC: neither ModEx nor tracks.
+    pub fn is_bare(&self) -> bool {
+        self.layout == TrackLayout::Single && self.fourcc.is_some() && self.start == 1 + size_of::<FourCc>()
+    }
+
     /// Whether the header is a multitrack one that may have more than one track.
     pub fn may_be_several(&self) -> bool {
         matches!(self.layout, TrackLayout::ManyTracks | TrackLayout::ManyTracksManyCodecs)

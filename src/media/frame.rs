@@ -2,10 +2,19 @@
 //!
 //! A frame is made once, by [`super::Ingest`], and then shared behind one `Arc` by every subscriber on every core;
 //! nothing in it changes. What every RTMP subscriber would otherwise make anew, the chunk headers, is made with it.
+//!
+//! It goes out in one of at most two wire forms ([`Form`]), each shared by all who get it. The second, the plain one, is made with the
+//! frame too, though nobody may want it: a frame stays plain data without cells that fill later, and only a message that needs one pays
+//! (several tracks, ModEx, AVC or AAC behind an enhanced header), one allocation.
 //! # Bounds
 //! [`Frame::retained_bytes`] is what a queue or a cache that holds the frame has to account for. [`FRAME_SLICES_MAX`] bounds the
 //! slices of a body, so that the wire form of any frame fits one write.
 
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use super::plain::Plain;
+use super::track_set::TrackSet;
 use crate::rtmp::Payload;
 use crate::rtmp::chunk::WireHeaders;
 use crate::rtmp::message::{MessageHeader, type_id};
@@ -34,6 +43,16 @@ pub struct TrackId(pub u8);
 impl TrackId {
     /// The track that legacy messages belong to and that players take when nobody tells them otherwise.
     pub const DEFAULT: Self = Self(0);
+}
+
+/// Which of a frame's wire forms a reader gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// The message as it came, with all its tracks: for readers that negotiated multitrack.
+    #[default]
+    Full,
+    /// The default track alone, in the oldest header that can say it ([`super::plain`]): for all others.
+    Plain,
 }
 
 /// What a frame is to those who hand it on, hold it back or drop it.
@@ -95,31 +114,93 @@ pub struct Frame {
     payload: Payload,
     pinned_bytes: usize,
     wire: WireHeaders,
+    in_plain: InPlain,
+    enhanced: Option<Box<Enhanced>>,
+}
+
+/// What a plain reader gets of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InPlain {
+    /// The frame as it is.
+    Same,
+    /// Nothing.
+    Nothing,
+    /// The form that `enhanced` has.
+    Made,
+}
+
+/// What only frames have that are of several tracks, or whose plain form is another one.
+#[derive(Clone, Debug)]
+struct Enhanced {
+    /// Tracks that the message has a part for.
+    tracks: TrackSet,
+    /// The track of the plain form.
+    plain_track: TrackId,
+    payload: Payload,
+    wire: WireHeaders,
+}
+
+/// Headers of this body in the frame's wire form.
+fn wire_headers(info: &FrameInfo, payload: &Payload) -> WireHeaders {
+    let type_id = match info.kind {
+        MediaKind::Audio => type_id::AUDIO,
+        MediaKind::Video => type_id::VIDEO,
+        // AMF3 data messages have become AMF0 ones by now (see `Ingest`).
+        MediaKind::Data => type_id::DATA_AMF0,
+    };
+    let header = MessageHeader { timestamp: info.timestamp, type_id, stream_id: FRAME_STREAM_ID };
+    WireHeaders::new(&header, payload.len(), FRAME_CHUNK_SIZE)
+}
+
+/// The body in so few slices that it can be written at once.
+fn within_slices_max(payload: Payload) -> Payload {
+    match payload.slices().len() {
+        ..=FRAME_SLICES_MAX => payload,
+        _ => payload.to_bytes().into(),
+    }
 }
 
 impl Frame {
     /// A frame of a message's body. `pinned_bytes` is how much memory the body's slices keep alive, in bytes; it
     /// is never taken as less than the body itself.
     pub fn new(info: FrameInfo, payload: Payload, pinned_bytes: usize) -> Self {
-        let payload = match payload.slices().len() {
-            ..=FRAME_SLICES_MAX => payload,
-            _ => payload.to_bytes().into(),
+        let payload = within_slices_max(payload);
+        let wire = wire_headers(&info, &payload);
+        let pinned_bytes = pinned_bytes.max(payload.len());
+        Self { info, pinned_bytes, payload, wire, in_plain: InPlain::Same, enhanced: None }
+    }
+
+    /// Says what it is to plain readers, who get `default` of its kind, and which tracks it has a part for when that is not just its
+    /// own. Allocates unless it has one track and nothing is made for them.
+    pub(super) fn with_plain(mut self, several: Option<TrackSet>, default: TrackId, plain: Plain) -> Self {
+        let (in_plain, payload) = match plain {
+            Plain::Same => (InPlain::Same, Payload::new()),
+            Plain::Nothing => (InPlain::Nothing, Payload::new()),
+            Plain::Made(payload) => (InPlain::Made, within_slices_max(payload)),
         };
-        let type_id = match info.kind {
-            MediaKind::Audio => type_id::AUDIO,
-            MediaKind::Video => type_id::VIDEO,
-            // AMF3 data messages have become AMF0 ones by now (see `Ingest`).
-            MediaKind::Data => type_id::DATA_AMF0,
-        };
-        let header = MessageHeader { timestamp: info.timestamp, type_id, stream_id: FRAME_STREAM_ID };
-        let wire = WireHeaders::new(&header, payload.len(), FRAME_CHUNK_SIZE);
-        Self { info, pinned_bytes: pinned_bytes.max(payload.len()), payload, wire }
+        self.in_plain = in_plain;
+        if several.is_some() || in_plain == InPlain::Made {
+            let tracks = several.unwrap_or_else(|| self.info.track.into());
+            let wire = wire_headers(&self.info, &payload);
+            self.enhanced = Some(Box::new(Enhanced { tracks, plain_track: default, payload, wire }));
+        }
+        self
+    }
+
+    /// A frame of one track's part of this one.
+    pub(super) fn reduced(&self, track: TrackId, payload: Payload) -> Self {
+        Self::new(FrameInfo { track, ..self.info }, payload, 0)
     }
 
     /// The same frame at another time, sharing the bytes: late joiners get headers with the timestamp of the
     /// first frame that follows them.
     pub fn at(&self, timestamp: u32) -> Self {
-        Self::new(FrameInfo { timestamp, ..self.info }, self.payload.clone(), self.pinned_bytes)
+        let info = FrameInfo { timestamp, ..self.info };
+        let mut frame = Self { info, wire: wire_headers(&info, &self.payload), ..self.clone() };
+        if let Some(enhanced) = &mut frame.enhanced {
+            enhanced.wire = wire_headers(&info, &enhanced.payload);
+        }
+        frame
     }
 
     /// Audio, video or data.
@@ -135,6 +216,25 @@ impl Frame {
     /// Its track; of a message with several tracks the first.
     pub fn track(&self) -> TrackId {
         self.info.track
+    }
+
+    /// The tracks that it has a part for, when it may be more than [`track`](Self::track).
+    pub fn several_tracks(&self) -> Option<&TrackSet> {
+        self.enhanced.as_ref().map(|enhanced| &enhanced.tracks)
+    }
+
+    /// Whether it has a part for that track.
+    pub fn has_track(&self, track: TrackId) -> bool {
+        self.several_tracks().map_or(self.info.track == track, |tracks| tracks.contains(track))
+    }
+
+    /// The track that its plain form is of; `None` when it has none. Of a header, use [`super::plain::header`].
+    pub fn plain_track(&self) -> Option<TrackId> {
+        match (self.in_plain, &self.enhanced) {
+            (InPlain::Same, _) => Some(self.info.track),
+            (InPlain::Made, Some(enhanced)) => Some(enhanced.plain_track),
+            _ => None,
+        }
     }
 
     /// Milliseconds, wrapping at 2^32.
@@ -153,22 +253,42 @@ impl Frame {
         self.info.starts_gop
     }
 
-    /// The message's body: an FLV tag body, or AMF0 data without `@setDataFrame`.
+    /// The message's body in its full form: an FLV tag body, or AMF0 data without `@setDataFrame`.
     pub fn payload(&self) -> &Payload {
         &self.payload
     }
 
     /// Memory that the frame keeps alive, bytes: itself, its list of slices, and the input that they pin.
     pub fn retained_bytes(&self) -> usize {
-        let slices = self.payload.slices();
-        let list = if slices.len() > INLINE_SLICES { size_of_val(slices) } else { 0 };
-        size_of::<Self>() + list + self.pinned_bytes
+        let list = |payload: &Payload| match payload.slices() {
+            slices if slices.len() > INLINE_SLICES => size_of_val(slices),
+            _ => 0,
+        };
+        let enhanced = self.enhanced.as_ref().map_or(0, |enhanced| {
+            let head = enhanced.payload.slices().first().map_or(0, |head| head.len());
+            size_of::<Enhanced>() + list(&enhanced.payload) + head
+        });
+        size_of::<Self>() + list(&self.payload) + enhanced + self.pinned_bytes
     }
 
-    /// The chunk headers for [`FRAME_STREAM_ID`] and [`FRAME_CHUNK_SIZE`], shared by every subscriber.
+    /// Body and chunk headers in one of its forms. A frame without a plain form is not given to plain readers; asked for it all the same,
+    /// it gives the full one.
+    pub fn in_form(&self, form: Form) -> (&Payload, &WireHeaders) {
+        match (form, self.in_plain, &self.enhanced) {
+            (Form::Plain, InPlain::Made, Some(enhanced)) => (&enhanced.payload, &enhanced.wire),
+            _ => (&self.payload, &self.wire),
+        }
+    }
+
+    /// The chunk headers of the full form for [`FRAME_STREAM_ID`] and [`FRAME_CHUNK_SIZE`], shared by every subscriber.
     pub fn wire(&self) -> &WireHeaders {
         &self.wire
     }
+}
+
+/// The frame with this timestamp, made anew only if it has another.
+pub(super) fn at(frame: &Arc<Frame>, timestamp: u32) -> Arc<Frame> {
+    if frame.timestamp() == timestamp { frame.clone() } else { Arc::new(frame.at(timestamp)) }
 }
 
 #[cfg(test)]
@@ -198,6 +318,12 @@ mod tests {
                 (12 + 60_000 + 1 + 1, 0xc0 | first, 5)
             );
         }
+    }
+
+    /// An ordinary frame is no larger for what the others have: with the counts of its `Arc` it fills a block of 192 bytes.
+    #[test]
+    fn a_frame_fits_its_block() {
+        assert!(size_of::<Frame>() + 2 * size_of::<usize>() <= 192);
     }
 
     /// A frame at another time shares its bytes and differs in nothing else.

@@ -11,8 +11,12 @@
 //! - Nothing comes of an empty message, one that ends within its tag header, and `@clearDataFrame`. An empty audio
 //!   message means silence (E-RTMP v2 "ExAudioTagHeader"): the timestamps of what follows say the same.
 //! - Timestamps are handed on as [`TimestampPolicy`] says.
+//!
+//! Which track is the default one, for readers that get no other ([`super::plain`]), is settled here: of video the one whose key frames
+//! start GOPs, of audio in the same way the lowest that sounds. A lower track takes over with its next key frame or sound, a higher one
+//! when nothing has come of the default one for half a minute.
 //! # Bounds
-//! [`TRACKS_MAX`] tracks a kind, each with a sequence header of at most [`HEADER_BYTES_MAX`]; the same for
+//! [`TRACKS_MAX`](super::track::TRACKS_MAX) tracks a kind, each with a sequence header of at most [`HEADER_BYTES_MAX`]; the same for
 //! `onMetaData`. That is 33 * 32 KiB, about 1 MiB, and the GOP cache shares those bytes; track info, which only
 //! the cache keeps, is as much again.
 //! # Errors
@@ -26,12 +30,14 @@ use super::audio_tag::{AudioPacket, AudioTag};
 use super::codec::{AudioCodec, Codec, VideoCodec};
 use super::config::{ConfigError, describe};
 use super::data_message::DataMessage;
-use super::ex_header::Bodies;
+use super::ex_header::{Bodies, BodySpan, TrackLayout};
 use super::frame::{Frame, FrameInfo, FrameRole, TrackId};
 use super::ingest_counters::IngestCounters;
 use super::metadata::MetadataHints;
+use super::plain::{self, Plain};
 use super::timestamps::{TimestampCounters, TimestampPolicy, Timestamps};
-use super::track::{TRACKS_MAX, Track, Tracks};
+use super::track::{Track, Tracks};
+use super::track_set::TrackSet;
 use super::video_tag::{VideoPacket, VideoTag};
 use crate::rtmp::Payload;
 use crate::rtmp::limits::AmfLimits;
@@ -41,7 +47,7 @@ use crate::session::{Instant, MediaKind, MediaMessage};
 /// forwarded like any other message. The longest met in the field is HEVC's with x265's settings in it, 2.5 kB.
 pub const HEADER_BYTES_MAX: usize = 32 * 1024;
 
-/// How long the leading video track may go without a key frame before another one leads: as long as the longest
+/// How long the leading track may go without a key frame, or sound, before another one leads: as long as the longest
 /// GOP that the cache holds by default.
 const LEAD_SILENT: Duration = Duration::from_secs(30);
 
@@ -62,7 +68,8 @@ pub struct Ingest {
     timestamps: Timestamps,
     /// Track and codec of the last frame of each kind, video first: nearly every frame is of the same, and its track is not looked up.
     last_of_kind: [Option<(TrackId, Codec)>; 2],
-    lead: Option<Lead>,
+    /// The default track of each kind, video first.
+    leads: [Option<Lead>; 2],
     metadata: Option<Metadata>,
     /// `@clearDataFrame` has come, and nobody has asked yet.
     metadata_cleared: bool,
@@ -72,12 +79,12 @@ pub struct Ingest {
     counters: IngestCounters,
 }
 
-/// The video track whose key frames start GOPs.
+/// The default track of a kind: of video, its key frames start GOPs.
 #[derive(Clone, Copy, Debug)]
 struct Lead {
     track: TrackId,
-    /// When its last key frame came.
-    key_at: Instant,
+    /// When its last key frame, or sound, came.
+    at: Instant,
 }
 
 #[derive(Clone, Debug)]
@@ -90,11 +97,33 @@ struct Metadata {
 /// What a tag header says, audio or video.
 struct Tagged {
     role: FrameRole,
+    /// The first track.
     track: TrackId,
+    /// All tracks, when there may be more than that.
+    several: Option<TrackSet>,
     codec: Option<Codec>,
     bodies: Bodies,
     /// Whether the bodies of a sequence header are configuration records that we may know.
     has_records: bool,
+}
+
+impl Tagged {
+    fn lowest_track(&self) -> TrackId {
+        self.several.as_ref().and_then(TrackSet::lowest).unwrap_or(self.track)
+    }
+
+    fn has_track(&self, track: TrackId) -> bool {
+        self.several.map_or(self.track == track, |several| several.contains(track))
+    }
+}
+
+/// The codec of one track's part of a message whose first track has `codec`.
+fn codec_of(kind: MediaKind, span: &BodySpan, codec: Option<Codec>) -> Option<Codec> {
+    match (kind, span.fourcc) {
+        (_, None) => codec,
+        (MediaKind::Video, Some(fourcc)) => Some(Codec::Video(VideoCodec::from_fourcc(fourcc))),
+        (_, Some(fourcc)) => Some(Codec::Audio(AudioCodec::from_fourcc(fourcc))),
+    }
 }
 
 impl Ingest {
@@ -105,7 +134,7 @@ impl Ingest {
             settings,
             tracks: Tracks::default(),
             last_of_kind: [None; 2],
-            lead: None,
+            leads: [None; 2],
             metadata: None,
             metadata_cleared: false,
             unclaimed_bytes: 0,
@@ -161,17 +190,27 @@ impl Ingest {
             return None;
         };
         self.counters.packets_unknown += u64::from(matches!(tag.packet, VideoPacket::Unknown(_)));
-        let tagged = Tagged {
-            role: tag.role(),
+        let kind = MediaKind::Video;
+        let mut tagged = Tagged {
+            role: self.role(tag.role(), &message.payload),
             track: tag.track,
+            several: None,
             codec: tag.codec.map(Codec::Video),
             bodies: tag.bodies,
             has_records: tag.packet == VideoPacket::SequenceStart,
         };
-        if self.is_news(MediaKind::Video, &tagged) {
-            self.track_of(MediaKind::Video, &tagged);
-        }
-        Some(self.tagged(now, message, tagged))
+        self.note_tracks(kind, &mut tagged, &message.payload);
+        let default = self.default_track(now, kind, &tagged);
+        let plain = if tagged.role.is_header() {
+            Plain::Same // made for whoever gets it
+        } else {
+            let codec = || match self.tracks.find(kind, default)?.codec {
+                Codec::Video(codec) => Some(codec),
+                Codec::Audio(_) => None,
+            };
+            plain::of_video(&tag, tagged.track, &message.payload, default, codec)
+        };
+        Some(self.tagged(now, message, tagged, default, plain))
     }
 
     fn audio(&mut self, now: Instant, message: MediaMessage) -> Option<Frame> {
@@ -180,27 +219,79 @@ impl Ingest {
             return None;
         };
         self.counters.packets_unknown += u64::from(matches!(tag.packet, AudioPacket::Unknown(_)));
-        let tagged = Tagged {
-            role: tag.role(),
+        let kind = MediaKind::Audio;
+        let mut tagged = Tagged {
+            role: self.role(tag.role(), &message.payload),
             track: tag.track,
+            several: None,
             codec: tag.codec.map(Codec::Audio),
             bodies: tag.bodies,
             has_records: tag.packet == AudioPacket::SequenceStart,
         };
-        let describes = tag.sample_rate.is_some() || tag.packet == AudioPacket::MultichannelConfig;
-        if (self.is_news(MediaKind::Audio, &tagged) || describes)
-            && let Some(track) = self.track_of(MediaKind::Audio, &tagged)
-        {
-            if tag.sample_rate.is_some() {
-                (track.sample_rate, track.channels) = (tag.sample_rate, tag.channels);
+        self.note_tracks(kind, &mut tagged, &message.payload);
+        if let (Some(_), Some(track)) = (tag.sample_rate, self.tracks.find_mut(kind, tagged.track)) {
+            (track.sample_rate, track.channels) = (tag.sample_rate, tag.channels);
+        }
+        if tag.packet == AudioPacket::MultichannelConfig {
+            self.note_channels(&tagged, &message.payload);
+        }
+        let default = self.default_track(now, kind, &tagged);
+        let plain = if tagged.role.is_header() {
+            Plain::Same // made for whoever gets it
+        } else {
+            plain::of_audio(&tag, tagged.track, &message.payload, default)
+        };
+        Some(self.tagged(now, message, tagged, default, plain))
+    }
+
+    /// The role that a message can have: one too long to be kept is no header.
+    fn role(&mut self, role: FrameRole, payload: &Payload) -> FrameRole {
+        if !role.is_header() || payload.len() <= HEADER_BYTES_MAX {
+            return role;
+        }
+        self.counters.headers_oversized += 1;
+        FrameRole::Other
+    }
+
+    /// Takes note of the tracks that a message is of, and says which those are.
+    fn note_tracks(&mut self, kind: MediaKind, tagged: &mut Tagged, payload: &Payload) {
+        if tagged.bodies.may_be_several() {
+            let mut several = TrackSet::EMPTY;
+            for span in tagged.bodies.spans(payload) {
+                several.insert(span.track);
+                let codec = codec_of(kind, &span, tagged.codec);
+                self.track_of(kind, span.track, codec);
             }
-            // `audioChannelOrder`, then the count: for codecs whose configuration does not tell.
-            if tag.packet == AudioPacket::MultichannelConfig && track.channels.is_none() {
-                let count = tag.bodies.iter(&message.payload).next().and_then(|body| body.payload.byte(1));
+            tagged.several = Some(several);
+        } else if tagged.role == FrameRole::TrackInfo {
+            // It describes a track that is known by its configuration or its pictures, and has no say in what that is coded in. ffmpeg 9
+            // sends the colours of every track as if they were the default one's; the FourCC tells whose they are.
+            let own = self.tracks.find(kind, tagged.track).map(|track| track.codec);
+            if own.is_none() {
+                self.track_of(kind, tagged.track, tagged.codec);
+            } else if own != tagged.codec && tagged.bodies.layout == TrackLayout::Single {
+                let mut others = self.tracks.iter().filter(|track| track.kind == kind);
+                if let Some(other) = others.find(|track| Some(track.codec) == tagged.codec) {
+                    tagged.track = other.id;
+                }
+            }
+        } else if self.is_news(kind, tagged) {
+            self.track_of(kind, tagged.track, tagged.codec);
+        }
+    }
+
+    /// `audioChannelOrder`, then the count: for codecs whose configuration does not tell.
+    fn note_channels(&mut self, tagged: &Tagged, payload: &Payload) {
+        let is_single = tagged.bodies.layout == TrackLayout::Single;
+        for span in tagged.bodies.spans(payload) {
+            let id = if is_single { tagged.track } else { span.track };
+            let count = (span.len > 1).then(|| payload.byte(span.start + 1)).flatten();
+            if let Some(track) = self.tracks.find_mut(MediaKind::Audio, id)
+                && track.channels.is_none()
+            {
                 track.channels = count.filter(|count| *count > 0);
             }
         }
-        Some(self.tagged(now, message, tagged))
     }
 
     /// Whether a frame is of another track or codec than the last one of its kind. What is counted of unknown codecs and of too many tracks
@@ -217,72 +308,76 @@ impl Ingest {
     }
 
     /// The track's entry, if the message says which it is and there are not too many. Allocates for a new track only.
-    fn track_of(&mut self, kind: MediaKind, tagged: &Tagged) -> Option<&mut Track> {
-        let codec = tagged.codec?;
+    fn track_of(&mut self, kind: MediaKind, track: TrackId, codec: Option<Codec>) -> Option<&mut Track> {
+        let codec = codec?;
         self.counters.codecs_unknown += u64::from(codec.is_unknown());
-        let track = self.tracks.entry(kind, tagged.track, codec);
+        let track = self.tracks.entry(kind, track, codec);
         self.counters.tracks_too_many += u64::from(track.is_none());
         track
     }
 
-    fn tagged(&mut self, now: Instant, message: MediaMessage, tagged: Tagged) -> Frame {
+    fn tagged(
+        &mut self,
+        now: Instant,
+        message: MediaMessage,
+        tagged: Tagged,
+        default: TrackId,
+        plain: Plain,
+    ) -> Frame {
         let MediaMessage { kind, timestamp, payload, .. } = message;
-        let Tagged { mut role, track, .. } = tagged;
-        if role.is_header() && payload.len() > HEADER_BYTES_MAX {
-            self.counters.headers_oversized += 1;
-            role = FrameRole::Other;
-        }
+        let Tagged { role, track, .. } = tagged;
         let timestamp = if role.is_coded() {
             self.timestamps.of_frame(now, kind, track, timestamp)
         } else {
             self.timestamps.of_header(kind, track, timestamp)
         };
-        let starts_gop = role == FrameRole::Key && self.leads(now, track);
+        let starts_gop = role == FrameRole::Key && tagged.has_track(default);
         let (payload, pinned_bytes) = match role {
             FrameRole::SequenceHeader => (self.sequence_header(kind, &tagged, &payload), 0),
             FrameRole::TrackInfo => (own(&payload).into(), 0),
             _ => (payload, self.claim_bytes()),
         };
-        Frame::new(
-            FrameInfo { kind, role, track, timestamp, arrived: now, starts_gop },
-            payload,
-            pinned_bytes,
-        )
+        let info = FrameInfo { kind, role, track, timestamp, arrived: now, starts_gop };
+        Frame::new(info, payload, pinned_bytes).with_plain(tagged.several, default, plain)
     }
 
-    /// Whether this track's key frames start GOPs: those of the lowest track, unless it has fallen silent.
-    fn leads(&mut self, now: Instant, track: TrackId) -> bool {
-        let leads = self.lead.is_none_or(|lead| track <= lead.track || now - lead.key_at > LEAD_SILENT);
-        if leads {
-            self.lead = Some(Lead { track, key_at: now });
+    /// The default track as it is with this message: its own, unless another one leads.
+    fn default_track(&mut self, now: Instant, kind: MediaKind, tagged: &Tagged) -> TrackId {
+        let lead = &mut self.leads[usize::from(kind == MediaKind::Audio)];
+        let track = tagged.lowest_track();
+        let may_lead = matches!(tagged.role, FrameRole::Key | FrameRole::Audio);
+        match lead {
+            Some(lead) if !may_lead || track > lead.track && now - lead.at <= LEAD_SILENT => lead.track,
+            None if !may_lead => track,
+            _ => {
+                *lead = Some(Lead { track, at: now });
+                track
+            }
         }
-        leads
     }
 
     /// Takes note of a sequence header; gives its bytes in memory of their own, those of the last one if it is the same.
     fn sequence_header(&mut self, kind: MediaKind, tagged: &Tagged, payload: &Payload) -> Payload {
         self.counters.sequence_headers += 1;
-        let last = self.tracks.find(kind, tagged.track).and_then(Track::header);
-        if let Some(last) = last.cloned().map(Payload::from).filter(|last| last == payload) {
+        let last = self.tracks.find(kind, tagged.track).and_then(Track::header).cloned();
+        let is_last_of_all = |last: &Bytes| {
+            let of_track = |id| self.tracks.find(kind, id).is_none_or(|track| track.header() == Some(last));
+            tagged.several.is_none_or(|several| several.iter().all(of_track))
+        };
+        if let Some(last) =
+            last.filter(|last| Payload::from(last.clone()) == *payload && is_last_of_all(last))
+        {
             self.counters.sequence_headers_repeated += 1;
-            return last;
+            return last.into();
         }
         let message = own(payload);
         let payload = Payload::from(message.clone());
-        if tagged.has_records {
-            for body in tagged.bodies.iter(&payload).take(TRACKS_MAX) {
-                let codec = match (kind, body.fourcc) {
-                    (_, None) => tagged.codec,
-                    (MediaKind::Video, Some(fourcc)) => Some(Codec::Video(VideoCodec::from_fourcc(fourcc))),
-                    (_, Some(fourcc)) => Some(Codec::Audio(AudioCodec::from_fourcc(fourcc))),
-                };
-                if let Some(track) = codec.and_then(|codec| self.tracks.entry(kind, body.track, codec)) {
-                    configure(track, &body.payload.to_bytes(), &mut self.counters);
-                }
+        for span in tagged.bodies.spans(&payload) {
+            let Some(track) = self.tracks.find_mut(kind, span.track) else { continue };
+            if tagged.has_records {
+                configure(track, &span.payload(&payload).to_bytes(), &mut self.counters);
             }
-        }
-        if let Some(track) = tagged.codec.and_then(|codec| self.tracks.entry(kind, tagged.track, codec)) {
-            track.set_header(message);
+            track.set_header(message.clone());
         }
         payload
     }

@@ -24,15 +24,19 @@ pub mod gop;
 pub mod ingest;
 pub mod ingest_counters;
 pub mod metadata;
+pub mod plain;
 pub mod tag;
 pub mod tag_writer;
 pub mod timestamps;
 pub mod track;
 pub mod track_set;
+#[cfg(test)]
+mod vectors;
 pub mod video_tag;
 
 pub use frame::{
-    FRAME_CHUNK_SIZE, FRAME_SLICES_MAX, FRAME_STREAM_ID, Frame, FrameInfo, FrameRole, MediaKind, TrackId,
+    FRAME_CHUNK_SIZE, FRAME_SLICES_MAX, FRAME_STREAM_ID, Form, Frame, FrameInfo, FrameRole, MediaKind,
+    TrackId,
 };
 pub use gop::{GopCache, GopSettings, VIDEO_SILENT_MAX};
 pub use ingest::{Ingest, IngestSettings};

@@ -100,6 +100,10 @@ impl Tracks {
         self.tracks.iter().find(|track| track.kind == kind && track.id == id)
     }
 
+    pub(super) fn find_mut(&mut self, kind: MediaKind, id: TrackId) -> Option<&mut Track> {
+        self.tracks.iter_mut().find(|track| track.kind == kind && track.id == id)
+    }
+
     /// The video track that a player shows when nobody tells it otherwise: the one with the lowest number.
     pub fn default_video(&self) -> Option<&Track> {
         self.iter().find(|track| track.kind == MediaKind::Video)

@@ -22,6 +22,11 @@ impl TrackSet {
         self.0[word] & bit != 0
     }
 
+    /// The tracks of both sets.
+    pub fn with(&self, other: &Self) -> Self {
+        Self(core::array::from_fn(|word| self.0[word] | other.0[word]))
+    }
+
     /// Whether every track of the other set is in this one.
     pub fn covers(&self, other: &Self) -> bool {
         self.0.iter().zip(other.0).all(|(own, other)| other & !own == 0)
@@ -80,6 +85,7 @@ mod tests {
             prop_assert_eq!(a.lowest().map(|track| track.0), own.first().copied());
             prop_assert_eq!(a.covers(&b), own.is_superset(&other));
             prop_assert_eq!(a.meets(&b), !own.is_disjoint(&other));
+            prop_assert!(a.with(&b).iter().map(|track| track.0).eq(own.union(&other).copied()));
             prop_assert!(other.iter().all(|id| b.contains(TrackId(*id))));
             prop_assert_eq!(TrackSet::from(TrackId(9)).iter().count(), 1);
         }

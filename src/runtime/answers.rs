@@ -3,9 +3,9 @@
 use super::connection::{Activity, Connection};
 use super::core::Core;
 use super::inbox::Ask;
-use super::observe::{ConnectionId, ConnectionInfo, Role, StreamInfo};
+use super::observe::{ConnectionId, ConnectionInfo, Role, StreamInfo, TrackInfo};
 use crate::hub::StreamView;
-use crate::media::Tracks;
+use crate::media::{MediaKind, Track, Tracks};
 use crate::session::{CloseReason, Encoder, Instant};
 
 impl Core {
@@ -49,6 +49,7 @@ impl Core {
         StreamInfo {
             publisher: connection.map(|connection| connection.id),
             codecs: ingest.tracks().iter().map(|track| track.codec_string.clone()).collect(),
+            tracks: ingest.tracks().iter().map(TrackInfo::from).collect(),
             resolution: resolution(ingest.tracks()),
             audio: audio_format(ingest.tracks()),
             announced_tracks: ingest.metadata().map(|hints| hints.tracks.clone()).unwrap_or_default(),
@@ -128,6 +129,20 @@ impl Core {
             _ => None,
         };
         Encoder::of(&info.flash_ver, metadata, connection.session.behaviour())
+    }
+}
+
+impl From<&Track> for TrackInfo {
+    fn from(track: &Track) -> Self {
+        Self {
+            id: track.id.0,
+            is_video: track.kind == MediaKind::Video,
+            codec: track.codec.fourcc().map_or_else(|| track.codec.name().into_owned(), |it| it.to_string()),
+            codec_string: track.codec_string.clone(),
+            resolution: track.size.map(|size| (size.width, size.height)),
+            sample_rate_hz: track.sample_rate,
+            channels: track.channels,
+        }
     }
 }
 

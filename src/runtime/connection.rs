@@ -29,7 +29,7 @@ use super::rate::Rate;
 use super::settings::PENDING_CONNECTION_BYTES;
 use super::signal::Signal;
 use super::socket;
-use crate::hub::{ConnectionRef, PublisherKey, SubscriberKey};
+use crate::hub::{ConnectionRef, PublisherKey, Reader, SubscriberKey};
 use crate::rtmp::{Error, PeerMisbehaved};
 use crate::session::{CloseReason, Encoder, Instant, PublishRequest, ServerSession, StreamKey};
 
@@ -94,7 +94,7 @@ pub(crate) enum Activity {
 #[derive(Debug)]
 pub(crate) struct Playing {
     pub(crate) since: Instant,
-    pub(crate) stream_id: u32,
+    pub(crate) reader: Reader,
     pub(crate) subscriber: SubscriberKey,
     pub(crate) key: StreamKey,
 }

@@ -503,7 +503,7 @@ impl Core {
     ) {
         let Some(connection) = self.connection(key) else { return };
         if let Activity::Playing(playing) = &connection.activity
-            && let Some(one) = playing.iter().find(|playing| playing.stream_id == stream_id)
+            && let Some(one) = playing.iter().find(|playing| playing.reader.stream_id == stream_id)
         {
             let subscriber = one.subscriber;
             f(&mut self.hub, subscriber);

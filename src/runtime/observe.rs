@@ -81,6 +81,25 @@ pub struct ConnectionInfo {
     pub resolution: Option<(u32, u32)>,
 }
 
+/// One track of a stream, as the API shows it.
+#[derive(Clone, Debug)]
+pub struct TrackInfo {
+    /// Its number among those of its kind (E-RTMP v2 `videoTrackId`, `audioTrackId`).
+    pub id: u8,
+    /// Audio or video.
+    pub is_video: bool,
+    /// FourCC of the codec; for one that has none, its legacy name.
+    pub codec: String,
+    /// RFC 6381 codec string, or again the name while there is no readable configuration.
+    pub codec_string: String,
+    /// Width and height.
+    pub resolution: Option<(u32, u32)>,
+    /// Samples a second, Hz.
+    pub sample_rate_hz: Option<u32>,
+    /// Channels.
+    pub channels: Option<u8>,
+}
+
 /// One live key on its home core, as the API shows it.
 #[derive(Clone, Debug, Default)]
 pub struct StreamInfo {
@@ -98,6 +117,8 @@ pub struct StreamInfo {
     pub subscribers: u64,
     /// Codec strings of the tracks.
     pub codecs: Vec<String>,
+    /// What is known of each track: video before audio, by id.
+    pub tracks: Vec<TrackInfo>,
     /// Width and height of the default video track.
     pub resolution: Option<(u32, u32)>,
     /// Sample rate (Hz) and channels of the default audio track.

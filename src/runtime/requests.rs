@@ -13,7 +13,8 @@ use super::connection::{Activity, Connection, ConnectionKey, MOVE_TIME_MAX, Phas
 use super::core::Core;
 use super::observe::Role;
 use super::socket;
-use crate::hub::{AppSettings, PublishRefused};
+use crate::hub::{AppSettings, PublishRefused, Reader};
+use crate::media::Form;
 use crate::session::status::code;
 use crate::session::{Encoder, Instant, PlayRequest, PublishRequest, Rejection, StreamKey};
 
@@ -101,9 +102,13 @@ impl Core {
             };
             return connection.session.reject(now, request.request, rejection);
         }
+        let takes_tracks =
+            connection.session.connect_info().is_some_and(|info| info.capabilities.multitrack());
+        let form = if takes_tracks { Form::Full } else { Form::Plain };
         let settings = self.app_settings(stream.app());
         let home = shared.directory.hold(&stream, core);
-        let subscriber = self.hub.subscribe(now, &stream, home, key.into(), request.stream_id, &settings);
+        let reader = Reader { connection: key.into(), stream_id: request.stream_id, form };
+        let subscriber = self.hub.subscribe(now, &stream, home, reader, &settings);
         self.counts.plays += 1;
         let Some(connection) = self.connection(key) else { return };
         let user_timeout =
@@ -124,7 +129,7 @@ impl Core {
         connection.role = Role::Player;
         connection.place.set_pending(false);
         connection.stream = Some(stream.clone());
-        let playing = Playing { since: now, stream_id: request.stream_id, subscriber, key: stream };
+        let playing = Playing { since: now, reader, subscriber, key: stream };
         match &mut connection.activity {
             Activity::Playing(all) => all.push(playing),
             activity => *activity = Activity::Playing(smallvec::smallvec![playing]),
@@ -156,7 +161,7 @@ impl Core {
             Activity::Playing(mut all) => {
                 let mut stay = smallvec::SmallVec::new();
                 for playing in all.drain(..) {
-                    if stream_id.is_some_and(|id| id != playing.stream_id) {
+                    if stream_id.is_some_and(|id| id != playing.reader.stream_id) {
                         stay.push(playing);
                     } else {
                         let totals = self.hub.unsubscribe(playing.subscriber).unwrap_or_default();

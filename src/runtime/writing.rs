@@ -15,7 +15,7 @@ use super::op::send::SLICES_MAX;
 use super::op::{self, SendBatch, Sending};
 use super::signal::Signal;
 use super::socket;
-use crate::hub::{Queued, SubscriberKey, TakeBudget};
+use crate::hub::{Queued, Reader, SubscriberKey, TakeBudget};
 use crate::session::Instant;
 
 /// Bytes of one write.
@@ -116,7 +116,7 @@ impl Core {
     fn gather_frames(&mut self, key: ConnectionKey, now: Instant, batch: &mut SendBatch, mut slices: usize) {
         let mut queued = std::mem::take(&mut self.queued);
         let mut nth = 0;
-        while let Some((subscriber, stream_id, since)) = self.nth_playing(key, nth) {
+        while let Some((subscriber, reader, since)) = self.nth_playing(key, nth) {
             nth += 1;
             let budget = TakeBudget {
                 bytes: WRITE_BYTES_MAX.saturating_sub(batch.bytes()),
@@ -139,14 +139,14 @@ impl Core {
                             batch.note_live(frame.arrived());
                         }
                         if is_over {
-                            batch.push_gathered(&frame, stream_id);
+                            batch.push_gathered(&frame, reader.form, reader.stream_id);
                         } else {
-                            batch.push_frame(frame, stream_id);
+                            batch.push_frame(frame, reader.form, reader.stream_id);
                         }
                     }
                     Queued::Notice(notice) => {
                         if let Some(connection) = self.connection(key) {
-                            connection.session.notify(now, stream_id, notice);
+                            connection.session.notify(now, reader.stream_id, notice);
                             connection
                                 .session
                                 .poll_send()
@@ -164,9 +164,9 @@ impl Core {
         self.queued = queued;
     }
 
-    fn nth_playing(&self, key: ConnectionKey, nth: usize) -> Option<(SubscriberKey, u32, Instant)> {
+    fn nth_playing(&self, key: ConnectionKey, nth: usize) -> Option<(SubscriberKey, Reader, Instant)> {
         let Activity::Playing(playing) = &self.connection_ref(key)?.activity else { return None };
-        playing.get(nth).map(|one| (one.subscriber, one.stream_id, one.since))
+        playing.get(nth).map(|one| (one.subscriber, one.reader, one.since))
     }
 
     /// A send has come back, from the writer or from the fan-out.

@@ -7,7 +7,7 @@ use inrush::hub::{
     AppSettings, ConnectionRef, CoreId, Hub, HubEvent, HubSettings, MeshMessage, PublisherKey, QueueSettings,
     Queued, SubscriberKey, TakeBudget,
 };
-use inrush::media::{GopSettings, MediaKind, VIDEO_SILENT_MAX};
+use inrush::media::{Form, GopSettings, MediaKind, VIDEO_SILENT_MAX};
 use inrush::session::{Instant, StreamKey};
 
 use super::tally::Tally;
@@ -241,7 +241,13 @@ impl World {
         self.connections += 1;
         let connection = ConnectionRef(self.connections);
         let hub = &mut self.cores[core].hub;
-        let key = hub.subscribe(self.now, &stream, id(home), connection, 1, &self.settings);
+        let key = hub.subscribe(
+            self.now,
+            &stream,
+            id(home),
+            inrush::hub::Reader { connection, stream_id: 1, form: Form::Full },
+            &self.settings,
+        );
         let is_live =
             hub.streams().any(|view| view.key() == &stream && view.home() == id(home) && view.is_live());
         self.tally.joins_at_home += u64::from(home == core);

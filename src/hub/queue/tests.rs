@@ -8,7 +8,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::media::{FrameInfo, FrameRole, TrackId};
+use crate::media::{Form, FrameInfo, FrameRole, TrackId};
 use crate::rtmp::Payload;
 
 const ROLES: [(MediaKind, FrameRole); 7] = [
@@ -86,7 +86,7 @@ proptest! {
         bytes_max in 500usize..3_000, frames_max in 1usize..20, ms_max in 100u32..900,
     ) {
         let settings = QueueSettings { bytes_max, frames_max, ms_max, ..QueueSettings::default() };
-        let mut queue = Queue::new(settings);
+        let mut queue = Queue::new(settings, Form::Full);
         let mut now = Instant::from_micros(u64::from(u32::MAX) * 1_000 - 5_000_000);
         let (mut newest_notice, mut heard) = (None, Vec::new());
         for (number, operation) in operations.into_iter().enumerate() {
@@ -133,7 +133,7 @@ proptest! {
             let mut sums = Sums::default();
             for entry in &queue.entries {
                 if let Entry::Frame { frame, burst, .. } = entry {
-                    sums.add(frame, *burst);
+                    sums.add(frame, wire_len(frame, Form::Full), *burst);
                 }
             }
             prop_assert_eq!(queue.sums, sums);
@@ -186,7 +186,7 @@ fn check_make_room(queue: &mut Queue, now: Stamp, bytes: usize) -> Result<(), Te
 #[test]
 fn a_burst_stands_beside_the_bounds() {
     let settings = QueueSettings { bytes_max: 1_000, frames_max: 3, ms_max: 500, ..QueueSettings::default() };
-    let mut queue = Queue::new(settings);
+    let mut queue = Queue::new(settings, Form::Full);
     let start = Instant::from_micros(0);
     for number in 0..20 {
         queue.push(start.into(), frame(1, number, 300), true);
@@ -209,7 +209,7 @@ fn a_burst_stands_beside_the_bounds() {
 /// An emptied queue gives back the room that a burst took.
 #[test]
 fn an_idle_queue_is_small() {
-    let mut queue = Queue::new(QueueSettings::default());
+    let mut queue = Queue::new(QueueSettings::default(), Form::Full);
     for number in 0..4_000 {
         queue.push(Instant::default().into(), frame(1, number, 10), true);
     }

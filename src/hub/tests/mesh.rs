@@ -218,7 +218,13 @@ fn a_changed_home_does_not_mix_streams() {
     let (now, settings) = (rig.now, rig.settings.clone());
     let there = rig.subscribe(ELSEWHERE);
     let publisher = rig.hub(ELSEWHERE).publish(now, &key(), ConnectionRef(1), &settings).unwrap();
-    let local = rig.hub(ELSEWHERE).subscribe(now, &key(), ELSEWHERE, ConnectionRef(3), 1, &settings);
+    let local = rig.hub(ELSEWHERE).subscribe(
+        now,
+        &key(),
+        ELSEWHERE,
+        Reader { connection: ConnectionRef(3), stream_id: 1, form: Form::Full },
+        &settings,
+    );
     let message = rig.encoder.next("k");
     rig.hub(ELSEWHERE).ingest(now, publisher, message);
     assert_eq!((rig.take(ELSEWHERE, local), rig.take(ELSEWHERE, there)), ("k1".into(), String::new()));

@@ -3,8 +3,14 @@
 //!
 //! `M1` metadata, `C` its end (`@clearDataFrame`; nobody gets to see it), `V1` and `A1` sequence headers (version 1), `k7` key frame, `i8` inter frame, `a9` audio, `d10` data (number 7 to 10 of
 //! the publisher's messages), `+` publish notice, `-` unpublish notice.
+//!
+//! Of a second video track, HEVC behind multitrack headers: `H1` sequence header, `I1` colours, `q7` key frame, `p8` inter frame. Of both in
+//! one message, AVC: `B1` sequence headers, `m7` key frames, `n8` inter frames. What has been made for readers without multitrack has a `'`.
+//!
+//! Readers are such ones unless a test says otherwise.
 
 mod drop_policy;
+mod forms;
 mod late_join;
 mod lifecycle;
 mod mesh;
@@ -80,6 +86,21 @@ impl Encoder {
             // HEVC, one track a message, coded frames without composition time (E-RTMP v2 "ExVideoTagHeader").
             "q" => self.numbered(type_id::VIDEO, b"\x96\x03hvc1\x01"),
             "p" => self.numbered(type_id::VIDEO, b"\xa6\x03hvc1\x01"),
+            "H" => self.message(type_id::VIDEO, &[&b"\x96\x00hvc1\x01"[..], &[version]].concat()),
+            "I" => self.message(type_id::VIDEO, &[&b"\x96\x04hvc1\x01"[..], &[version]].concat()),
+            "B" => {
+                let tracks = [0, 0, 0, 1, version, 1, 0, 0, 1, version];
+                self.message(type_id::VIDEO, &[&b"\x96\x10avc1"[..], &tracks].concat())
+            }
+            "m" | "n" => {
+                let (first, padding) = (if word == "m" { 0x96 } else { 0xa6 }, self.padding);
+                let len = u8::try_from(4 + padding).unwrap();
+                // Track 1 has nothing, and then comes track 0.
+                self.numbered(
+                    type_id::VIDEO,
+                    &[&[first, 0x13], &b"avc1\x01\0\0\0\0\0\0"[..], &[len]].concat(),
+                )
+            }
             "a" => self.numbered(type_id::AUDIO, &[0xaf, 1]),
             "d" => self.numbered(type_id::DATA_AMF0, b"\x02\x00\x06onText\x00\0\0\0\0"),
             other => panic!("no message {other}"),
@@ -87,14 +108,28 @@ impl Encoder {
     }
 }
 
-/// The word for a frame.
-fn word(frame: &Frame) -> String {
-    let body = frame.payload().to_vec();
+/// The word for a frame as a reader of this form gets it.
+fn word(frame: &Frame, form: Form) -> String {
+    let body = frame.in_form(form).0.to_vec();
     let number = |at: usize| u32::from_be_bytes(body[at..at + 4].try_into().unwrap());
+    let last = body[body.len() - 1];
     match (frame.kind(), body[0], body[1]) {
-        (MediaKind::Video, _, 0) => format!("V{}", body[body.len() - 1]),
+        (MediaKind::Video, 0x96, 0x00) => format!("H{last}"),
+        (MediaKind::Video, 0x96, 0x04) => format!("I{last}"),
+        (MediaKind::Video, 0x96, 0x10) => format!("B{last}"),
+        (MediaKind::Video, 0x96, 0x13) => format!("m{}", number(14)),
+        (MediaKind::Video, 0xa6, 0x13) => format!("n{}", number(14)),
         (MediaKind::Video, 0x96, _) => format!("q{}", number(7)),
         (MediaKind::Video, 0xa6, _) => format!("p{}", number(7)),
+        (MediaKind::Video, 0x90, _) => format!("H{last}'"),
+        (MediaKind::Video, 0x94, _) => format!("I{last}'"),
+        (MediaKind::Video, 0x93, _) => format!("q{}'", number(5)),
+        (MediaKind::Video, 0xa3, _) => format!("p{}'", number(5)),
+        (MediaKind::Video, 0x17, 0) if body.len() == 6 => format!("B{last}'"),
+        (MediaKind::Video, ..) if frame.several_tracks().is_some() => {
+            format!("{}{}'", if body[0] == 0x17 { "m" } else { "n" }, number(5))
+        }
+        (MediaKind::Video, _, 0) => format!("V{}", body[body.len() - 1]),
         (MediaKind::Video, 0x17, _) => format!("k{}", number(5)),
         (MediaKind::Video, ..) => format!("i{}", number(5)),
         (MediaKind::Audio, _, 0) => format!("A{}", body[body.len() - 1]),
@@ -112,6 +147,8 @@ struct Rig {
     now: Instant,
     settings: AppSettings,
     encoder: Encoder,
+    /// The form of readers that subscribe from now on.
+    form: Form,
 }
 
 const CORE: CoreId = CoreId(0);
@@ -134,6 +171,7 @@ impl Rig {
             now: Instant::from_micros(1_000_000),
             settings: AppSettings { queue, ..AppSettings::default() },
             encoder: Encoder::new(),
+            form: Form::Plain,
         }
     }
 
@@ -160,8 +198,14 @@ impl Rig {
     }
 
     fn subscribe(&mut self, core: CoreId) -> SubscriberKey {
-        let (now, settings) = (self.now, self.settings.clone());
-        self.hub(core).subscribe(now, &key(), CORE, ConnectionRef(2), 1, &settings)
+        let (now, settings, form) = (self.now, self.settings.clone(), self.form);
+        self.hub(core).subscribe(
+            now,
+            &key(),
+            CORE,
+            Reader { connection: ConnectionRef(2), stream_id: 1, form },
+            &settings,
+        )
     }
 
     /// Lets the publisher send what the words stand for.
@@ -187,12 +231,13 @@ impl Rig {
     fn take_some(&mut self, core: CoreId, subscriber: SubscriberKey, budget: TakeBudget) -> String {
         let mut out = Vec::new();
         let now = self.now;
+        let form = self.hub(core).subscriber(subscriber).map(|view| view.form()).unwrap_or_default();
         let slices = self.hub(core).take(now, subscriber, budget, &mut out);
         assert_eq!(slices == 0, out.is_empty());
         let mut words = String::new();
         for queued in out {
             let word = match queued {
-                Queued::Frame(frame) => word(&frame),
+                Queued::Frame(frame) => word(&frame, form),
                 Queued::Notice(Notice::PublishNotify) => "+".into(),
                 Queued::Notice(Notice::UnpublishNotify) => "-".into(),
             };

@@ -4,9 +4,10 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
-use crate::media::TimestampPolicy;
 use crate::media::codec::FourCc;
 use crate::media::config::{Size, hex};
+use crate::media::track::TRACKS_MAX;
+use crate::media::{Form, TimestampPolicy};
 use crate::rtmp::amf::{Value, amf0};
 use crate::rtmp::message::type_id;
 
@@ -291,6 +292,132 @@ fn several_tracks() {
     assert!(stream.video(0, &key(0)).starts_gop());
 }
 
+/// What plain readers get of a frame, as hex; `None` for nothing.
+fn plain(frame: &Frame) -> Option<String> {
+    frame.plain_track()?;
+    let (payload, wire) = frame.in_form(Form::Plain);
+    assert_eq!(wire.header().timestamp, frame.timestamp());
+    assert_eq!(wire.wire_len(), payload.len() + 12);
+    Some(payload.to_vec().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Plain readers get track 0 of OBS, which comes in legacy headers, and nothing of the others; the frames that they get are made once.
+#[test]
+fn the_default_track_comes_as_it_is() {
+    let mut stream = Fixture::new();
+    stream.video(0, AVC_HEADER);
+    let key = stream.video(0, AVC_KEY);
+    assert_eq!((key.plain_track(), key.several_tracks()), (Some(TrackId::DEFAULT), None));
+    assert_eq!(key.in_form(Form::Plain).0.slices()[0].as_ptr(), key.payload().slices()[0].as_ptr());
+    let other = stream.video(0, "9603 61766331 01 aa");
+    assert_eq!((other.role(), plain(&other), other.starts_gop()), (FrameRole::Key, None, false));
+    let sound = stream.audio(0, AAC_FRAME);
+    assert_eq!(plain(&sound), Some("af0121111111".into()));
+    assert_eq!(plain(&stream.audio(0, "9501 4f707573 01 fc")), None);
+    assert_eq!(plain(&stream.video(0, "d0 00")), Some("5700".into()), "a command, for a player of AVC");
+    assert_eq!(plain(&stream.video(0, "9602 61766331 01")), None, "the end of another track");
+}
+
+/// Without track 0 the lowest is the default; a lower one takes over at its key frame, not at its header or a picture.
+#[test]
+fn a_lower_track_takes_over_at_its_key_frame() {
+    let mut stream = Fixture::new();
+    let key = |track| format!("9603 68766331 {track:02x} aa");
+    let inter = |track| format!("a603 68766331 {track:02x} bb");
+    assert_eq!(plain(&stream.video(0, &key(2))), Some("9368766331aa".into()));
+    assert_eq!(plain(&stream.video(0, &key(3))), None);
+    stream.video(0, "9600 68766331 01 0101");
+    assert_eq!(plain(&stream.video(0, &inter(1))), None);
+    assert_eq!(plain(&stream.video(0, &inter(2))), Some("a368766331bb".into()));
+    let taken_over = stream.video(0, &key(1));
+    assert_eq!(
+        (plain(&taken_over), taken_over.plain_track()),
+        (Some("9368766331aa".into()), Some(TrackId(1)))
+    );
+    assert!(taken_over.starts_gop());
+    assert_eq!(plain(&stream.video(0, &inter(2))), None);
+    assert_eq!(plain(&stream.video(0, &key(2))), None);
+
+    // Sound has no key frames: a lower track takes over at once, and a higher one when that has been silent for long.
+    assert_eq!(plain(&stream.audio(0, "9501 4f707573 04 fc")), Some("914f707573fc".into()));
+    assert_eq!(plain(&stream.audio(0, "914f707573 fd")), Some("914f707573fd".into()));
+    assert_eq!(plain(&stream.audio(0, "9501 4f707573 04 fc")), None);
+    stream.now = Instant::from_micros(30_000_001);
+    assert_eq!(plain(&stream.audio(0, "9501 4f707573 04 fc")), Some("914f707573fc".into()));
+}
+
+/// Messages of several tracks: every track is known, the lowest leads wherever it stands, and plain readers get its part.
+#[test]
+fn messages_of_several_tracks() {
+    let mut stream = Fixture::new();
+    let many = |first: &str| format!("{first}3 61766331 05 000001 aa 01 000002 bbcc 03 000000");
+    let frame = stream.video(0, &many("961"));
+    assert_eq!((frame.track(), frame.role(), frame.starts_gop()), (TrackId(5), FrameRole::Key, true));
+    let several: Vec<u8> = frame.several_tracks().unwrap().iter().map(|track| track.0).collect();
+    assert_eq!(several, [1, 3, 5]);
+    assert!(frame.has_track(TrackId(3)) && !frame.has_track(TrackId(0)));
+    assert_eq!(plain(&frame), Some("1701000000bbcc".into()));
+    assert_eq!(plain(&stream.video(0, &many("a61"))), Some("2701000000bbcc".into()));
+    assert!(
+        frame.retained_bytes() >= size_of::<Frame>() + frame.payload().len() + 100,
+        "what is made counts"
+    );
+    let alone = stream.video(0, "9603 61766331 03 aa");
+    assert!(!alone.starts_gop() && plain(&alone).is_none());
+    assert_eq!(stream.codecs(), ["avc1"; 3]);
+
+    stream.audio(0, "9524 4f707573 02 000006 01060000003f 664c6143 04 000002 0008");
+    let audio = |id| stream.ingest.tracks().find(MediaKind::Audio, TrackId(id)).unwrap();
+    assert_eq!((audio(2).codec_string.as_str(), audio(2).channels), ("opus", Some(6)));
+    assert_eq!((audio(4).codec_string.as_str(), audio(4).channels), ("flac", Some(8)));
+}
+
+/// A header of several tracks is a repeated one only while it is the newest of each of them.
+#[test]
+fn headers_of_several_tracks_are_told_apart_by_track() {
+    let mut stream = Fixture::new();
+    let both = "9520 4f707573 00 000013 4f707573486561640102380180bb0000000000 6d703461 01 000002 1190";
+    let rates = |stream: &Fixture| -> Vec<_> {
+        stream.ingest.tracks().iter().map(|track| (track.id.0, track.sample_rate)).collect()
+    };
+    stream.audio(0, both);
+    assert_eq!(rates(&stream), [(0, Some(48_000)), (1, Some(48_000))]);
+    stream.audio(0, "9500 6d703461 01 1210");
+    assert_eq!(rates(&stream), [(0, Some(48_000)), (1, Some(44_100))]);
+    stream.audio(0, both);
+    assert_eq!(rates(&stream), [(0, Some(48_000)), (1, Some(48_000))]);
+    assert_eq!(stream.counters().sequence_headers_repeated, 0);
+    stream.audio(0, both);
+    assert_eq!(stream.counters().sequence_headers_repeated, 1);
+}
+
+/// ffmpeg 9 sends the colours of a second track as if it were the first, in that track's FourCC: the first one keeps its codec, and the
+/// colours belong to the second.
+#[test]
+fn colours_belong_to_the_track_of_their_codec() {
+    let mut stream = Fixture::new();
+    stream.video(0, AVC_HEADER);
+    stream.video(0, "9600 68766331 01 01");
+    let colours = stream.video(0, "d4 68766331 020009636f6c6f72496e666f 03000009");
+    assert_eq!((colours.role(), colours.track()), (FrameRole::TrackInfo, TrackId(1)));
+    assert_eq!(stream.codecs(), ["avc1.42c028", "hvc1"]);
+    let of_nobody = stream.video(0, "d4 76703039 020009636f6c6f72496e666f 03000009");
+    assert_eq!((of_nobody.role(), of_nobody.track()), (FrameRole::TrackInfo, TrackId(0)));
+    assert_eq!(stream.codecs(), ["avc1.42c028", "hvc1"]);
+}
+
+/// What is too long to be a header is reduced like any other message.
+#[test]
+fn an_oversized_header_has_a_plain_form() {
+    let mut stream = Fixture::new();
+    let long = "00".repeat(HEADER_BYTES_MAX);
+    stream.video(0, "9368766331 aa");
+    let frame = stream.video(0, &format!("9600 68766331 00 {long}"));
+    assert_eq!(frame.role(), FrameRole::Other);
+    assert!(plain(&frame) == Some(format!("9068766331{long}")));
+    assert!(plain(&stream.video(0, &format!("9600 68766331 01 {long}"))).is_none());
+}
+
 /// Tracks beyond the bound are forwarded and counted.
 #[test]
 fn tracks_beyond_the_bound() {
@@ -362,6 +489,8 @@ fn any_message() -> impl Strategy<Value = MediaMessage> {
         Just(hex(AAC_HEADER)),
         Just(hex(OPUS_CHANNELS)),
         Just(hex("9620 68766331 02 000004 01016000 61766331 00")),
+        Just(hex("9611 61766331 02 000004 00000001 00 000005 0000100000")),
+        Just(hex("9701 000000 51 6d703461 2111")),
         Just(metadata(&["@setDataFrame".into(), "onMetaData".into()])),
         Just(Vec::new()),
     ];
@@ -403,6 +532,8 @@ proptest! {
             prop_assert!(frame.retained_bytes() >= frame.payload().len());
             prop_assert!(!frame.starts_gop() || frame.role() == FrameRole::Key);
             prop_assert!(stream.ingest.tracks().iter().count() <= 2 * TRACKS_MAX);
+            let (plain, wire) = frame.in_form(Form::Plain);
+            prop_assert!(plain.len() <= frame.payload().len() && wire.header() == frame.wire().header());
         }
     }
 }

@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_send_of_frames_allocates_nothing() {
         use super::counting::allocations_so_far;
-        use crate::media::{Frame, FrameInfo, FrameRole, MediaKind, TrackId};
+        use crate::media::{Form, Frame, FrameInfo, FrameRole, MediaKind, TrackId};
         use crate::session::Instant;
 
         tokio_uring::start(async {
@@ -176,8 +176,8 @@ mod tests {
                     before = allocations_so_far();
                 }
                 // A picture and a sound of one turn, say.
-                batch.push_frame(frame.clone(), 1);
-                batch.push_frame(frame.clone(), 1);
+                batch.push_frame(frame.clone(), Form::Full, 1);
+                batch.push_frame(frame.clone(), Form::Full, 1);
                 let (result, sent) = send(near.clone(), batch).await;
                 written += result.unwrap();
                 batch = sent;

@@ -16,6 +16,7 @@ use tokio_uring::{InFlightOneshot, OneshotOutputTransform, UnsubmittedOneshot};
 
 use super::InFlight;
 use crate::hub::LocalFrame;
+use crate::media::Form;
 use crate::rtmp::chunk::WireHeaders;
 use crate::session::Instant;
 
@@ -40,9 +41,9 @@ pub(crate) struct SendBatch {
 
 enum Item {
     Bytes(Bytes),
-    Frame(LocalFrame),
+    Frame(LocalFrame, Form),
     /// A frame for a message stream other than the shared form's: its headers made anew.
-    Readdressed(WireHeaders, LocalFrame),
+    Readdressed(WireHeaders, LocalFrame, Form),
 }
 
 impl SendBatch {
@@ -96,20 +97,22 @@ impl SendBatch {
         self.items.push(Item::Bytes(bytes));
     }
 
-    /// Appends a frame in its wire form for this message stream.
-    pub(crate) fn push_frame(&mut self, frame: LocalFrame, stream_id: u32) {
-        self.bytes += frame.wire().wire_len();
+    /// Appends a frame in this wire form, for this message stream.
+    pub(crate) fn push_frame(&mut self, frame: LocalFrame, form: Form, stream_id: u32) {
+        let (_, wire) = frame.in_form(form);
+        self.bytes += wire.wire_len();
         self.items.push(if stream_id == SHARED_STREAM_ID {
-            Item::Frame(frame)
+            Item::Frame(frame, form)
         } else {
-            Item::Readdressed(frame.wire().with_stream_id(stream_id), frame)
+            Item::Readdressed(wire.with_stream_id(stream_id), frame, form)
         });
     }
 
     /// Appends a frame as one slice, copied: for one that alone has more slices than a message may have.
-    pub(crate) fn push_gathered(&mut self, frame: &LocalFrame, stream_id: u32) {
+    pub(crate) fn push_gathered(&mut self, frame: &LocalFrame, form: Form, stream_id: u32) {
         let mut bytes = BytesMut::new();
-        frame.wire().with_stream_id(stream_id).write_to(frame.payload(), &mut bytes);
+        let (payload, wire) = frame.in_form(form);
+        wire.with_stream_id(stream_id).write_to(payload, &mut bytes);
         self.push_bytes(bytes.freeze());
     }
 
@@ -134,8 +137,13 @@ impl SendBatch {
         for item in &self.items {
             match item {
                 Item::Bytes(bytes) => push(bytes),
-                Item::Frame(frame) => frame.wire().for_each_slice(frame.payload(), &mut push),
-                Item::Readdressed(headers, frame) => headers.for_each_slice(frame.payload(), &mut push),
+                Item::Frame(frame, form) => {
+                    let (payload, wire) = frame.in_form(*form);
+                    wire.for_each_slice(payload, &mut push);
+                }
+                Item::Readdressed(wire, frame, form) => {
+                    wire.for_each_slice(frame.in_form(*form).0, &mut push);
+                }
             }
         }
         debug_assert!(self.slices.len() <= SLICES_MAX, "more slices than IOV_MAX");
