@@ -51,6 +51,58 @@ pub const AV1_AAC: Recipe = Recipe {
            -b:v 600k -pix_fmt yuv420p -c:a aac -b:a 96k",
 };
 
+/// HEVC and Opus, both with Enhanced tag headers.
+pub const HEVC_OPUS: Recipe = Recipe {
+    name: "hevc-opus",
+    generation: Generation::Nine,
+    args: "-f lavfi -i testsrc2=s=320x180:r=25 -f lavfi -i sine=440:r=48000 -t 5 -c:v libx265 -preset ultrafast \
+           -x265-params keyint=25:min-keyint=25:bframes=2:log-level=none -b:v 300k -pix_fmt yuv420p -c:a libopus -b:a 64k",
+};
+
+/// AV1 and FLAC.
+pub const AV1_FLAC: Recipe = Recipe {
+    name: "av1-flac",
+    generation: Generation::Nine,
+    args: "-f lavfi -i testsrc2=s=320x180:r=25 -f lavfi -i sine=440:r=48000 -t 5 -c:v libsvtav1 -preset 12 -g 25 \
+           -b:v 300k -pix_fmt yuv420p -c:a flac",
+};
+
+/// VP9 and AC-3.
+pub const VP9_AC3: Recipe = Recipe {
+    name: "vp9-ac3",
+    generation: Generation::Nine,
+    args: "-f lavfi -i testsrc2=s=320x180:r=25 -f lavfi -i sine=440:r=48000 -t 5 -c:v libvpx-vp9 -deadline realtime \
+           -cpu-used 8 -g 25 -b:v 300k -pix_fmt yuv420p -c:a ac3 -b:a 96k",
+};
+
+/// VVC and E-AC-3.
+pub const VVC_EAC3: Recipe = Recipe {
+    name: "vvc-eac3",
+    generation: Generation::Nine,
+    args: "-f lavfi -i testsrc2=s=160x90:r=25 -f lavfi -i sine=440:r=48000 -t 5 -c:v libvvenc -preset faster -g 25 \
+           -b:v 100k -pix_fmt yuv420p10le -c:a eac3 -b:a 96k",
+};
+
+/// Two tracks of H.264 and two of AAC: those after the first with multitrack headers.
+pub const TWO_TRACKS: Recipe = Recipe {
+    name: "two-tracks",
+    generation: Generation::Nine,
+    args: "-f lavfi -i testsrc2=s=320x180:r=25 -f lavfi -i testsrc=s=160x90:r=25 -f lavfi -i sine=440:r=48000 \
+           -f lavfi -i sine=880:r=48000 -t 5 -map 0 -map 1 -map 2 -map 3 -c:v libx264 -preset veryfast -g 25 -bf 2 \
+           -b:v 200k -pix_fmt yuv420p -c:a aac -b:a 64k",
+};
+
+/// H.264 with HEVC and AV1 beside it, AAC with Opus beside it.
+pub const TRACKS_OF_SEVERAL_CODECS: Recipe = Recipe {
+    name: "tracks-of-several-codecs",
+    generation: Generation::Nine,
+    args: "-f lavfi -i testsrc2=s=320x180:r=25 -f lavfi -i testsrc=s=160x90:r=25 -f lavfi -i testsrc=s=192x108:r=25 \
+           -f lavfi -i sine=440:r=48000 -f lavfi -i sine=880:r=48000 -t 5 -map 0 -map 1 -map 2 -map 3 -map 4 \
+           -pix_fmt yuv420p -b:v 150k -g 25 -c:v:0 libx264 -preset:v:0 veryfast -bf:v:0 2 -c:v:1 libx265 -preset:v:1 ultrafast \
+           -x265-params keyint=25:min-keyint=25:bframes=0:log-level=none -c:v:2 libsvtav1 -preset:v:2 12 \
+           -c:a:0 aac -c:a:1 libopus -b:a 64k",
+};
+
 /// AAC alone.
 pub const AUDIO_ONLY: Recipe = Recipe {
     name: "audio-only",
