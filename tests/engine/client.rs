@@ -200,7 +200,10 @@ impl World {
         let link = &mut self.links[index];
         assert!(!link.client_done, "{event:?} after Closed");
         match event {
-            ClientEvent::Connected | ClientEvent::Ready | ClientEvent::Ended => {}
+            ClientEvent::Connected { .. }
+            | ClientEvent::Reconnect { .. }
+            | ClientEvent::Ready
+            | ClientEvent::Ended => {}
             ClientEvent::Status(status) => self.on_status(index, &status.code),
             ClientEvent::Media(message) => self.on_media(index, &message),
             ClientEvent::Closed { reason } => {

@@ -1,6 +1,7 @@
 //! What sessions ask for, and how they end. The model of `runtime/requests.rs`, and of the closing part of `runtime/core.rs`.
 
-use inrush::hub::ConnectionRef;
+use inrush::hub::{ConnectionRef, Reader};
+use inrush::media::Form;
 use inrush::rtmp::{Error, PeerMisbehaved};
 use inrush::session::{CloseReason, PlayRequest, PublishRequest, Rejection, StreamKey, status::code};
 
@@ -92,18 +93,20 @@ impl World {
             let rejection = Rejection { code: code::PLAY_FAILED, description, close: false };
             return served.session.reject(now, request.request, rejection);
         }
+        let takes_tracks = served.session.connect_info().is_some_and(|info| info.capabilities.multitrack());
         let key = request.address.key.clone();
         let home = self.home(&key, core);
         self.directory.entry(&key, home).holders |= 1 << core;
-        let (connection, stream_id) = (ConnectionRef(link as u64), request.stream_id);
+        let form = if takes_tracks { Form::Full } else { Form::Plain };
+        let reader = Reader { connection: ConnectionRef(link as u64), stream_id: request.stream_id, form };
         let hub = &mut self.cores[core].hub;
-        let subscriber = hub.subscribe(now, &key, id(home), connection, stream_id, &self.settings);
+        let subscriber = hub.subscribe(now, &key, id(home), reader, &self.settings);
         let is_live = hub.streams().any(|one| *one.key() == key && one.home() == id(home) && one.is_live());
         let (resyncs_before, is_queued) = (hub.counters().resyncs, hub.has_queued(subscriber));
         let Some(served) = &mut self.links[link].served else { return };
         served.plays += 1;
         let playing = Playing {
-            stream_id,
+            stream_id: request.stream_id,
             subscriber,
             name: NAMES.iter().find(|name| **name == key.name()).expect("a known name"),
             key,
