@@ -1,4 +1,4 @@
-//! Holds the tables of conformance in the docs of `src/`: every section of RTMP 1.0 is in one, what a row names as the place is a module,
+//! Holds the tables of conformance in the docs of `src/`: every section of the specifications is in one, what a row names as the place is a module,
 //! and what it names as shown by is a test.
 //!
 //! Reads the sources: a row is `| section | what | where | shown by |`, places are paths of modules, tests either `module::path::name` or
@@ -71,6 +71,32 @@ const COMMAND_HEADINGS: &[&str] = &[
     "Protocol Versioning",
 ];
 
+/// The sections of FLV 10.1 and of Enhanced RTMP v2 that are about media.
+const MEDIA_HEADINGS: &[&str] = &[
+    "FLV §E.4.2.1",
+    "FLV §E.4.2.2",
+    "FLV §E.4.3.1",
+    "FLV §E.4.3.2",
+    "FLV §E.4.4",
+    "FLV §E.5",
+    "Enhanced Audio: `AudioPacketType`",
+    "Enhanced Audio: silence",
+    "Enhanced Audio: `AudioFourCc`",
+    "Enhanced Audio: ModEx",
+    "Enhanced Audio: MultichannelConfig",
+    "Enhanced Video: `VideoPacketType`",
+    "Enhanced Video: `VideoFourCc`",
+    "Enhanced Video: composition time",
+    "Enhanced Video: `VideoCommand`",
+    "Enhanced Video: ModEx",
+    "Enhanced Audio, Enhanced Video: unknown elements",
+    "Enhanced Audio, Enhanced Video: `AvMultitrackType`",
+    "Metadata Frame",
+    "Multitrack Media Message Guidelines",
+    "Multitrack Media Message Guidelines: Track Ordering",
+    "SCRIPTDATA Multitrack Parameter Handling",
+];
+
 const HEADER: &str = "| section | what | where | shown by |";
 
 /// One row of a table.
@@ -82,13 +108,15 @@ struct Row {
 
 #[test]
 fn every_section_has_a_row() {
-    let rows = rows_of(&fs::read_to_string(root().join("src/rtmp/mod.rs")).unwrap());
-    let sections: Vec<&str> = rows.iter().map(|row| row.section.as_str()).collect();
-    let expected: Vec<&str> = RTMP_SECTIONS.iter().chain(COMMAND_HEADINGS).copied().collect();
-    for section in &expected {
-        assert_eq!(sections.iter().filter(|found| *found == section).count(), 1, "{section}");
+    let commands: Vec<&str> = RTMP_SECTIONS.iter().chain(COMMAND_HEADINGS).copied().collect();
+    for (file, expected) in [("src/rtmp/mod.rs", &commands[..]), ("src/media/mod.rs", MEDIA_HEADINGS)] {
+        let rows = rows_of(&fs::read_to_string(root().join(file)).unwrap());
+        let sections: Vec<&str> = rows.iter().map(|row| row.section.as_str()).collect();
+        for section in expected {
+            assert_eq!(sections.iter().filter(|found| *found == section).count(), 1, "{section}");
+        }
+        assert_eq!(sections.len(), expected.len(), "{sections:?}");
     }
-    assert_eq!(sections.len(), expected.len(), "{sections:?}");
 }
 
 #[test]
@@ -107,7 +135,7 @@ fn what_the_rows_name_is_there() {
             seen += 1;
         }
     }
-    assert!(seen >= RTMP_SECTIONS.len() + COMMAND_HEADINGS.len(), "{seen}");
+    assert!(seen >= RTMP_SECTIONS.len() + COMMAND_HEADINGS.len() + MEDIA_HEADINGS.len(), "{seen}");
 }
 
 /// What is named wrongly is found out.
