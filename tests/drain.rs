@@ -164,6 +164,27 @@ fn everybody_else_is_closed_at_a_key_frame() {
     server.wait_for_end();
 }
 
+/// A player that is behind when everything stops still gets what is queued for it: it begins to read when the stop has begun.
+#[test]
+fn a_player_that_is_behind_gets_the_last_frames() {
+    let pattern = Pattern { frame_ms: 40, gop_frames: 25, video_bytes: 20_000, audio_bytes: 200 };
+    let server = Inrush::new().config("[engine]\ndrain_seconds = 3600\n").start();
+    let mut player = Client::open_narrow(server.rtmp()).connect("live").play("last");
+    server.wait_for_players("live", "last", 1);
+    let mut publisher = Client::open(server.rtmp()).connect("live").publish("last");
+    server.process().signal(libc::SIGTERM);
+    sequence_headers(&THIN.media()).iter().for_each(|header| publisher.send_tag(header));
+    let numbers = 0..2 * pattern.gop_frames; // half a megabyte: more than sockets hold for a reader that does not read
+    numbers.clone().for_each(|number| publisher.send_tag(&pattern.tag(number)));
+    publisher.unpublish();
+    wait_until("the server stops", PATIENCE, || server.log().contains("drained: stops").then_some(()));
+    let tags = player.record();
+    let received = tags.iter().filter_map(|tag| stamp(tag.kind, &tag.body)).map(|stamp| stamp.number);
+    assert!(received.eq(numbers), "{} messages", tags.len());
+    drop(player);
+    server.wait_for_end();
+}
+
 /// Without video there is no key frame to wait for: such a publisher is closed when the last quarter begins. One whose key frame does not
 /// come is closed when the drain ends.
 #[test]

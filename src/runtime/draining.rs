@@ -37,7 +37,7 @@ pub(super) const DRAIN_OVERTIME: Duration = Duration::from_secs(1);
 const SETTLING_TIME: Duration = Duration::from_millis(100);
 
 /// How long a player may take for what is still queued for it when everything stops.
-const LAST_FRAMES_MAX: Duration = Duration::from_secs(1);
+const LAST_FRAMES_MAX: Duration = Duration::from_secs(2);
 
 /// How far one core is with the drain and the stop.
 #[derive(Debug, Default)]
