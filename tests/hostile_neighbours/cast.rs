@@ -24,8 +24,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const DRIP: Duration = Duration::from_millis(100);
 /// What a flooder writes at once.
 const BLOCK_BYTES: usize = 64 * 1024;
-/// What a hog would have unfinished: a session is ended beyond 16 MiB.
-const HOG_BYTES: usize = 45 << 20;
+/// What a hog has unfinished at most: beyond 16 MiB a session is ended, and read buffers count whole.
+const HOG_BYTES: usize = 15 << 20;
 /// Messages that a hog begins, of 8 MB each as the longest may be.
 const HOG_CHUNK_STREAMS: u32 = 50;
 
@@ -54,12 +54,14 @@ pub enum Part {
     SlowCommand,
     /// Plays what honest publishers send, and never reads.
     NeverReads,
+    /// Has as much of unfinished messages as it may, before it has published.
+    MemoryHog,
     /// Publishes, and has more of unfinished messages than it may.
     ReassemblyHog,
 }
 
 /// Every part, and how many play it.
-pub const PARTS: [(Part, usize); 12] = [
+pub const PARTS: [(Part, usize); 13] = [
     (Part::Garbage, 4),
     (Part::OneByteChunks, 2),
     (Part::HeadersAlone, 2),
@@ -71,6 +73,7 @@ pub const PARTS: [(Part, usize); 12] = [
     (Part::SlowHandshake, 25),
     (Part::SlowCommand, 25),
     (Part::NeverReads, 25),
+    (Part::MemoryHog, 60),
     (Part::ReassemblyHog, 1),
 ];
 
@@ -201,9 +204,14 @@ impl Actor {
                     socket.write_all(&writer.write(&acknowledgement)).await?;
                 }
             }
+            Part::MemoryHog => {
+                self.be_connected(&mut socket).await?;
+                self.hog(&mut socket, HOG_BYTES).await?;
+                until_closed(&mut socket).await
+            }
             Part::ReassemblyHog => {
                 self.publish(&mut socket).await?;
-                self.hog(&mut socket, HOG_BYTES).await?;
+                self.hog(&mut socket, 3 * HOG_BYTES).await?;
                 until_closed(&mut socket).await
             }
         }
