@@ -18,6 +18,9 @@ use super::world::{Action, NAMES, World};
 use crate::simulation::pipe::{Pipe, Segment, Weather};
 use crate::simulation::rng::Rng;
 
+/// The most that arrives at once, bytes.
+pub(super) const SEGMENT_BYTES_MAX: u64 = 16 * 1024;
+
 pub(super) struct Link {
     pub(super) index: usize,
     pub(super) client: ClientSession,
@@ -59,7 +62,7 @@ impl World {
         let index = self.links.len();
         let rng = &mut self.rng;
         let weather = |rng: &mut Rng| Weather {
-            segment_bytes_max: rng.pick(&[150, 1448, 1448, 1448, 1 << 20]),
+            segment_bytes_max: rng.pick(&[150, 1448, 1448, 1448, SEGMENT_BYTES_MAX]),
             latency: Duration::from_millis(rng.below(50)),
             jitter_us: rng.pick(&[1, 5_000, 20_000]),
         };

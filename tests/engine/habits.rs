@@ -128,16 +128,15 @@ impl World {
             9 if self.rng.percent(30) => {
                 self.say(index, &write::play(stream_id + 1, 7.0, NAMES[0], -2.0, -1.0, true))
             }
-            10 => {
+            10 if self.rng.percent(50) => {
                 // What has piled up while it could not send.
-                for _ in 0..self.rng.below(60) {
+                for _ in 0..20 + self.rng.below(120) {
                     self.send_media(index);
                 }
                 self.tally.bursts += 1;
             }
-            11 | 12 => {
-                let off = self.rng.percent(70);
-                publishing.switch_camera(off);
+            11..17 if self.is_long && (!publishing.camera_off || self.rng.percent(50)) => {
+                publishing.switch_camera(!publishing.camera_off);
                 self.tally.cameras_off += u64::from(publishing.camera_off);
             }
             _ if publishing.stopped => {

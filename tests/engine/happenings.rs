@@ -10,7 +10,7 @@ use super::world::{Action, NAMES, World};
 /// How long somebody comes or something breaks, milliseconds.
 const BUSY_MS: u64 = 5_000;
 
-/// The same in some runs: long enough for a camera to have been off for so long that nobody waits for its pictures.
+/// The same in a long run: long enough for a camera to have been off for so long that nobody waits for its pictures.
 const BUSY_LONG_MS: u64 = 15_000;
 
 /// What a client sends of the handshake: C0, C1 and C2.
@@ -30,7 +30,7 @@ impl World {
             self.come(Role::Play);
         }
         self.schedule_in_ms(100, Action::Happen);
-        let busy_ms = if self.rng.percent(10) { BUSY_LONG_MS } else { BUSY_MS };
+        let busy_ms = if self.is_long { BUSY_LONG_MS } else { BUSY_MS };
         if self.rng.percent(20) {
             // The server goes down in the middle of everything.
             let ms = 1_000 + self.rng.below(busy_ms);

@@ -85,6 +85,8 @@ pub(crate) struct World {
     /// Bytes that one core's inbox holds for one other core.
     pub(super) inbox_bytes_max: usize,
     pub(super) write_bytes_max: usize,
+    /// A run that goes on for longer than most, in which cameras go off.
+    pub(super) is_long: bool,
     pub(super) is_calm: bool,
     pub(super) draining: bool,
     pub(super) drain_ends_at: Instant,
@@ -159,6 +161,7 @@ impl World {
             session_settings: Arc::new(session_settings),
             inbox_bytes_max: rng.pick(&[3_000, 10_000, 100_000]),
             write_bytes_max: rng.pick(&[1_000, 8_000, 64 * 1024]),
+            is_long: rng.percent(10),
             is_calm: false,
             draining: false,
             drain_ends_at: Instant::FAR_FUTURE,
