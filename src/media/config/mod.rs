@@ -12,8 +12,10 @@ pub mod aac;
 pub mod av1;
 pub mod avc;
 mod bits;
+pub mod flac;
 pub mod hevc;
 pub mod opus;
+pub mod vpx;
 
 use alloc::string::String;
 
@@ -90,6 +92,11 @@ pub fn describe(codec: Codec, record: &[u8]) -> Option<Result<Description, Confi
         Codec::Video(VideoCodec::Hevc) => hevc::HevcConfig::parse(record).map(|config| config.describe()),
         Codec::Video(VideoCodec::Av1) => av1::Av1Config::parse(record).map(|config| config.describe()),
         Codec::Audio(AudioCodec::Aac) => aac::AacConfig::parse(record).map(|config| config.describe()),
+        Codec::Audio(AudioCodec::Flac) => flac::FlacConfig::parse(record).map(|config| config.describe()),
+        Codec::Video(VideoCodec::Vp8 | VideoCodec::Vp9) => {
+            let fourcc = codec.fourcc()?;
+            vpx::VpxConfig::parse(record).map(|config| config.describe(fourcc))
+        }
         Codec::Audio(AudioCodec::Opus) => opus::OpusConfig::parse(record).map(|config| config.describe()),
         _ => return None,
     })
@@ -108,12 +115,14 @@ mod tests {
 
     use super::*;
 
-    const DESCRIBED: [Codec; 5] = [
+    const DESCRIBED: [Codec; 7] = [
         Codec::Video(VideoCodec::Avc),
         Codec::Video(VideoCodec::Hevc),
         Codec::Video(VideoCodec::Av1),
         Codec::Audio(AudioCodec::Aac),
         Codec::Audio(AudioCodec::Opus),
+        Codec::Audio(AudioCodec::Flac),
+        Codec::Video(VideoCodec::Vp9),
     ];
 
     /// Records made by ffmpeg 9, as the seeds of mutations.
@@ -125,13 +134,15 @@ mod tests {
             (DESCRIBED[2], hex(av1::tests::MAIN_720P)),
             (DESCRIBED[3], hex("1190 56e500")),
             (DESCRIBED[4], hex(opus::tests::SURROUND)),
+            (DESCRIBED[5], hex(flac::tests::MONO)),
+            (DESCRIBED[6], hex(vpx::tests::PROFILE_0)),
         ]
     }
 
     /// Codecs without a record of ours are said to have none, not to be faulty.
     #[test]
     fn other_codecs_have_no_description() {
-        assert_eq!(describe(Codec::Video(VideoCodec::Vp9), &[1, 2, 3]), None);
+        assert_eq!(describe(Codec::Video(VideoCodec::Vvc), &[1, 2, 3]), None);
         assert_eq!(describe(Codec::Audio(AudioCodec::Mp3), &[]), None);
     }
 
@@ -155,7 +166,7 @@ mod tests {
         /// Real records with some bytes changed and an end cut off get deep into the parsers.
         #[test]
         fn mutated_records_give_an_error_or_a_sane_description(
-            which in 0usize..6,
+            which in 0usize..8,
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
             cut in any::<prop::sample::Index>(),
         ) {
