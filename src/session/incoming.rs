@@ -37,6 +37,10 @@ impl Incoming {
         self.reader.push(bytes);
     }
 
+    pub(super) fn push_gap(&mut self, bytes: usize) {
+        self.reader.push_gap(bytes);
+    }
+
     /// The next message, never an aggregate; `None` when more bytes are needed.
     ///
     /// # Errors

@@ -288,6 +288,14 @@ impl ServerSession {
         }
     }
 
+    /// Says that so many bytes lie in memory between what was handed over last and what comes next, and are not the session's: a layer
+    /// below (TLS) used them up in the same buffer. What is kept of their neighbours keeps them alive, so they count with it.
+    pub fn handle_gap(&mut self, bytes: usize) {
+        if matches!(self.phase, Phase::Open) {
+            self.incoming.push_gap(bytes);
+        }
+    }
+
     /// Time has come to `now`: looks at deadlines and pings.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;

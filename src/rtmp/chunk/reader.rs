@@ -191,6 +191,17 @@ impl ChunkReader {
         }
     }
 
+    /// Says that so many bytes lie in memory behind what was pushed last and before what comes next, and are not for this reader: a layer
+    /// below used them up in the same buffer. They are kept alive by what is around them, so they count as held with it, and as
+    /// `wire_bytes` of the next message.
+    pub fn push_gap(&mut self, bytes: usize) {
+        if self.failed.is_none() {
+            self.unclaimed_bytes =
+                self.unclaimed_bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+            self.input.retained.on_gap(bytes);
+        }
+    }
+
     /// Parses on until a message is whole, or all input is parsed.
     ///
     /// Set Chunk Size and Abort have taken effect when they are returned, whatever chunk stream they came on,

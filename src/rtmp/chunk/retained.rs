@@ -6,7 +6,8 @@
 //! or belongs to an unfinished message, and once however many messages share it.
 //!
 //! A driver that splits what it read off a larger allocation pushes parts that lie end to end in memory. Such
-//! parts are one *run* and count together, since each of them keeps the allocation alive.
+//! parts are one *run* and count together, since each of them keeps the allocation alive. What lies between two of
+//! them and is nobody's (TLS's own bytes, of which records are made) counts with the run as well.
 //! # Invariant
 //! A run is in the table exactly while `unparsed + messages > 0`. `retained_bytes` is the sum over all runs,
 //! `unfinished_bytes` the sum over those that only unfinished messages keep (`unparsed == 0`).
@@ -66,6 +67,18 @@ impl Retained {
         run.bytes += buffer.len();
         self.retained_bytes += buffer.len();
         key
+    }
+
+    /// Bytes behind what was pushed last are not for us, and are kept alive by it all the same.
+    pub(super) fn on_gap(&mut self, bytes: usize) {
+        let Some((key, end)) = self.last else { return };
+        self.last = Some((key, end + bytes));
+        let run = &mut self.runs[key.0 as usize];
+        run.bytes += bytes;
+        self.retained_bytes += bytes;
+        if run.unparsed == 0 {
+            self.unfinished_bytes += bytes;
+        }
     }
 
     /// The input is through with a buffer.
@@ -161,6 +174,32 @@ mod tests {
         assert_eq!((retained.retained_bytes(), retained.unfinished_bytes()), (300, 300));
         retained.release(keys[0].0);
         assert_eq!((retained.retained_bytes(), retained.unfinished_bytes()), (0, 0));
+    }
+
+    /// Plain text that lies in a buffer with gaps keeps the gaps alive too; without anything held there is nothing to count.
+    #[test]
+    fn gaps_count_with_the_parts_around_them() {
+        let mut allocation = BytesMut::zeroed(300);
+        let mut retained = Retained::default();
+        retained.on_gap(5);
+        let _head = allocation.split_to(5);
+        let first = allocation.split_to(100).freeze();
+        let key = retained.on_pushed(&first);
+        retained.hold(key);
+        retained.on_gap(20);
+        assert_eq!((retained.retained_bytes(), retained.unfinished_bytes()), (120, 0));
+        retained.on_parsed(key);
+        retained.on_gap(10);
+        assert_eq!((retained.retained_bytes(), retained.unfinished_bytes()), (130, 130));
+        let _gap = allocation.split_to(30);
+        let second = allocation.split_to(50).freeze();
+        assert_eq!(retained.on_pushed(&second), key, "the gap does not end the run");
+        retained.on_parsed(key);
+        assert_eq!((retained.retained_bytes(), retained.unfinished_bytes()), (180, 180));
+        retained.release(key);
+        assert_eq!((retained.retained_bytes(), retained.unfinished_bytes()), (0, 0));
+        retained.on_gap(7);
+        assert_eq!(retained.retained_bytes(), 0);
     }
 
     #[test]

@@ -244,3 +244,32 @@ proptest! {
         }
     }
 }
+
+/// Bytes of a layer below are held with what lies around them, and the next message answers for them.
+#[test]
+fn a_gap_counts_as_held_and_as_the_next_messages() {
+    let mut reader = limited(|limits| limits.reassembly_bytes_max = 10_000);
+    let mut peer = Peer::new(Habit::RepeatsField);
+    peer.chunk_size = 128;
+    peer.send(4, header(0, 8, 1), &[7; 100]);
+    let whole = peer.out.len();
+    let (first, rest) = peer.out.split_at(60);
+    reader.push(Bytes::copy_from_slice(first));
+    reader.push_gap(9_000);
+    assert_eq!(reader.poll(), Ok(Read::NeedBytes));
+    reader.push(Bytes::copy_from_slice(rest));
+    let Ok(Read::Message(message)) = reader.poll() else { panic!("the message is whole") };
+    assert_eq!(message.wire_bytes as usize, whole + 9_000);
+
+    // A message that never ends, in slices long enough to be kept as they came, each in a buffer of gaps.
+    reader.push(Bytes::from_static(b"\x02\x00\x00\x00\x00\x00\x04\x01\x00\x00\x00\x00\x00\x00\x03\xe8"));
+    assert!(matches!(reader.poll(), Ok(Read::Message(_))), "Set Chunk Size");
+    let begin = [&b"\x04\x00\x00\x00\x01\x00\x00\x08\x01\x00\x00\x00"[..], &[7; 1000]].concat();
+    reader.push(Bytes::from(begin));
+    reader.push_gap(5_000);
+    assert_eq!(reader.poll(), Ok(Read::NeedBytes));
+    reader.push(Bytes::from([&b"\xc4"[..], &[7; 1000]].concat()));
+    reader.push_gap(5_000);
+    let refused = reader.poll();
+    assert!(matches!(refused, Err(PeerMisbehaved::ReassemblyBytes(12_000..))), "{refused:?}");
+}
