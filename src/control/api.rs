@@ -32,11 +32,13 @@
 //!   "encoder": "ffmpeg",
 //!   "bits_in_per_second": 3012000, "bits_out_per_second": 0, "bytes_in": 9412345, "bytes_out": 3500, "messages_in": 4711,
 //!   "messages_out": 0, "dropped": 0, "held_bytes": 0, "uptime_seconds": 25.4, "codecs": "avc1.64001f,mp4a.40.2",
-//!   "resolution": {"width": 1280, "height": 720}}], "stalled_cores": []}
+//!   "resolution": {"width": 1280, "height": 720}, "tls": {"version": "TLSv1.3", "cipher": "TLS13_AES_128_GCM_SHA256",
+//!   "server_name": "live.example.org", "resumed": false}}], "stalled_cores": []}
 //! ```
 //! Ids are strings, as they may use all 64 bits and many JSON readers keep 53. `role` is `pending`, `publisher` or `player`. `enhanced`
 //! is what the peer said of its Enhanced RTMP: codecs (`*` for any) and of `reconnect`, `multitrack`, `mod_ex` and
 //! `timestamp_nano_offset` what it does; null when it said nothing.
+//! `tls` is null without TLS, and its `server_name` when the client asked for none.
 //!
 //! `DELETE /api/v1/connections/{id}`: 204 when it is being closed, 404 when no core has it, 503 when none has it and a core did
 //! not answer.
@@ -59,7 +61,7 @@ use super::router::Control;
 use crate::media::metadata::TrackHints;
 use crate::media::{IngestCounters, MediaKind};
 use crate::rtmp::command::Capabilities;
-use crate::runtime::observe::{ConnectionId, ConnectionInfo, StreamInfo, TrackInfo};
+use crate::runtime::observe::{ConnectionId, ConnectionInfo, StreamInfo, TlsInfo, TrackInfo};
 
 /// How long a core may take to answer.
 pub const QUERY_MAX: Duration = Duration::from_secs(1);
@@ -199,6 +201,16 @@ struct Connection {
     uptime_seconds: f64,
     codecs: String,
     resolution: Option<Resolution>,
+    tls: Option<Tls>,
+}
+
+/// [`TlsInfo`] as JSON.
+#[derive(Serialize)]
+struct Tls {
+    version: &'static str,
+    cipher: &'static str,
+    server_name: Option<String>,
+    resumed: bool,
 }
 
 /// [`TrackInfo`] as JSON.
@@ -325,6 +337,7 @@ impl From<ConnectionInfo> for Connection {
             uptime_seconds: info.uptime_seconds,
             codecs: info.codecs,
             resolution: resolution(info.resolution),
+            tls: info.tls.map(Tls::from),
         }
     }
 }
@@ -340,6 +353,13 @@ fn counters(seen: &IngestCounters) -> BTreeMap<&'static str, u64> {
 fn enhanced(said: &Capabilities) -> Option<Enhanced> {
     said.speaks_enhanced()
         .then(|| Enhanced { fourcc: said.codec_names(), caps: said.caps_ex.labels().collect() })
+}
+
+impl From<TlsInfo> for Tls {
+    fn from(info: TlsInfo) -> Self {
+        let TlsInfo { version, cipher, server_name, resumed } = info;
+        Self { version, cipher, server_name, resumed }
+    }
 }
 
 fn resolution(size: Option<(u32, u32)>) -> Option<Resolution> {

@@ -31,7 +31,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 const PLAIN_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Help of the counters by kind that are known here; another family is shown with its name as help.
-const FAMILY_HELP: [(&str, &str); 8] = [
+const FAMILY_HELP: [(&str, &str); 9] = [
     ("close_reason", "Connections closed, by reason"),
     (
         "encoder_error",
@@ -43,6 +43,7 @@ const FAMILY_HELP: [(&str, &str); 8] = [
     ("recording", "Flight recordings of sessions that ended by a fault, by what became of them"),
     ("refused", "Connections refused as they came, by the bound that was reached"),
     ("session_error", "What peers did that ended their connection, by kind"),
+    ("tls_handshake_failed", "TLS handshakes that failed, by kind"),
 ];
 
 pub(super) async fn metrics<C: Cores>(

@@ -15,7 +15,7 @@ use crate::media::{IngestCounters, MediaKind, TrackId};
 use crate::rtmp::command::{Capabilities, CapsEx};
 use crate::runtime::histogram::Histograms;
 use crate::runtime::observe::{
-    ConnectionId, ConnectionInfo, Counts, PublishedCounts, Role, StreamInfo, TrackInfo,
+    ConnectionId, ConnectionInfo, Counts, PublishedCounts, Role, StreamInfo, TlsInfo, TrackInfo,
 };
 
 /// Two cores with whatever a test puts on them.
@@ -172,6 +172,12 @@ fn connection(core: u16, id: u64, role: Role) -> ConnectionInfo {
         uptime_seconds: 8.0,
         codecs: String::new(),
         resolution: None,
+        tls: Some(TlsInfo {
+            version: "TLSv1.2",
+            cipher: "TLS_X",
+            server_name: (role == Role::Publisher).then(|| "a.example".into()),
+            resumed: true,
+        }),
     }
 }
 
@@ -320,10 +326,12 @@ fn connections_come_in_the_documented_shape_and_once_each() {
             "id": "18446744073709551615", "peer": "[2001:db8::1]:50000", "core": 0, "role": "publisher", "app": "live",
             "name": "a", "name_hash": "0badcafe", "flash_ver": "FMLE/3.0 \"x\"\n", "encoder": "ffmpeg",
             "enhanced": {"fourcc": ["*"], "caps": ["reconnect", "mod_ex"]}, "bits_in_per_second": 1, "bits_out_per_second": 2, "bytes_in": 3, "bytes_out": 4, "messages_in": 5, "messages_out": 6, "dropped": 7,
-            "held_bytes": 9, "uptime_seconds": 8.0, "codecs": "", "resolution": null
+            "held_bytes": 9, "uptime_seconds": 8.0, "codecs": "", "resolution": null,
+            "tls": {"version": "TLSv1.2", "cipher": "TLS_X", "server_name": "a.example", "resumed": true}
         })
     );
     assert_eq!(body["connections"][0]["enhanced"], json!(null));
+    assert_eq!(body["connections"][0]["tls"]["server_name"], json!(null));
 }
 
 #[test]

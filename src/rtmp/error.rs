@@ -117,6 +117,16 @@ labelled_errors! {
         MediaBeforePublish => "media_before_publish", "media before publish";
         /// Our answers pile up because the peer does not read them.
         NotReading => "not_reading", "peer does not read our answers";
+        /// Plain bytes where TLS is spoken; the first one.
+        NotTls(u8) => "not_tls", "byte {0:#04x} where TLS was expected";
+        /// A TLS handshake that is malformed, out of order or too long.
+        TlsHandshake => "tls_handshake", "TLS handshake is malformed";
+        /// The peer ended TLS with an alert: mostly a client that does not trust our certificate.
+        TlsAlert(u8) => "tls_alert", "peer ended TLS with alert {0}";
+        /// A TLS record that is malformed, too long, out of place, or not what was sent.
+        TlsRecord => "tls_record", "TLS record is malformed or was changed on its way";
+        /// More TLS records a second with next to nothing in them than any encoder sends.
+        TooManyTinyRecords => "too_many_tiny_records", "too many tiny TLS records";
         /// A stage took longer than its deadline.
         Deadline(Stage) => "deadline", "{0} took too long";
     }
@@ -131,6 +141,10 @@ labelled_errors! {
         AmfExternalizable => "amf_externalizable", "AMF3 externalizable objects are not supported";
         /// AMF0 movieclip and recordset: reserved, without a form.
         AmfReserved(u8) => "amf_reserved", "AMF type {0:#04x} is reserved and has no form";
+        /// No TLS version, cipher, key exchange or signature that both sides know.
+        TlsParameters => "tls_parameters", "no TLS version, cipher, key exchange or signature in common";
+        /// TLS 1.2 cannot renew its keys, and these have protected as much as they safely may.
+        TlsKeysUsedUp => "tls_keys_used_up", "keys of TLS 1.2 have protected as much as they may";
         /// An object encoding other than 0 and 3.
         ObjectEncoding(u8) => "object_encoding", "object encoding {0} is not supported";
     }

@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::time::Duration;
 
 use tracing::{Span, debug, error, info_span, warn};
 
 use super::connection::Connection;
 use super::core::{Core, CoreRef};
+use super::listener::{Listener, Serves};
 use super::observe::ConnectionId;
 use super::prefixes::Refused;
 use super::{entropy, listener, op};
@@ -39,10 +39,11 @@ pub(crate) fn start(core: &CoreRef) {
     }
 }
 
-async fn accept(core: CoreRef, listener: Rc<OwnedFd>) {
+async fn accept(core: CoreRef, listener: Listener) {
+    let Listener { socket: listener, serves } = listener;
     loop {
         match op::accept(listener.clone()).await {
-            Ok((socket, peer)) => admit(&core, socket, canonical(peer)),
+            Ok((socket, peer)) => admit(&core, socket, canonical(peer), serves),
             Err(_) if core.borrow().listeners.is_empty() => break,
             Err(error) if listener::is_exhaustion(&error) => {
                 core.borrow_mut().on_exhaustion(&error);
@@ -95,14 +96,14 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
 }
 
 /// Gives a new connection its session and its tasks.
-fn admit(core: &CoreRef, socket: OwnedFd, peer: SocketAddr) {
-    if let Some(connection) = Core::caught(core, None, |core| core.admit(socket, peer)).flatten() {
+fn admit(core: &CoreRef, socket: OwnedFd, peer: SocketAddr, serves: Serves) {
+    if let Some(connection) = Core::caught(core, None, |core| core.admit(socket, peer, serves)).flatten() {
         Core::insert(core, connection);
     }
 }
 
 impl Core {
-    fn admit(&mut self, socket: OwnedFd, peer: SocketAddr) -> Option<Connection> {
+    fn admit(&mut self, socket: OwnedFd, peer: SocketAddr, serves: Serves) -> Option<Connection> {
         self.counts.accepted += 1;
         if self.stopping || self.connections.len() >= self.shared.settings.core_connections_max {
             self.count("refused", "connections_max");
@@ -119,7 +120,11 @@ impl Core {
         };
         let id = self.shared.new_connection_id();
         let session = ServerSession::new(now, self.shared.session_settings.clone(), entropy::draw(now));
-        Some(Connection::new(id, socket, peer, place, now, session, span(id, peer)))
+        let mut connection = Connection::new(id, socket, peer, place, now, session, span(id, peer));
+        if serves == Serves::Rtmps && !self.begin_tls(&mut connection, now) {
+            return None;
+        }
+        Some(connection)
     }
 }
 

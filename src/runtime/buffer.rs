@@ -8,8 +8,9 @@
 //! was used last. So a core without players or cache has as many buffers as receives leave together, however many publishers.
 //!
 //! Sizes are block sizes of the allocator (four a doubling), which would add the rest of the block to what a kept stream costs.
+//! The beginning of a TLS record stays in its buffer until the rest has come, since it is decrypted in its place.
 //! # Bounds
-//! A buffer holds [`LARGEST_BYTES`] at most. A core has as many spares as receives leave together, at most, and none while it wakes.
+//! A buffer holds [`LARGEST_BYTES`] at most, and the beginning of one TLS record. A core has as many spares as receives leave together, at most, and none while it wakes.
 
 use bytes::BytesMut;
 
@@ -57,8 +58,21 @@ impl BufferSize {
     }
 
     /// Makes sure that the next receive has room.
-    pub(crate) fn make_room(self, buffer: &mut BytesMut) {
+    ///
+    /// A buffer that is not empty holds the beginning of a TLS record that still lacks `lacking_bytes`: it goes with the room.
+    pub(crate) fn make_room(self, buffer: &mut BytesMut, lacking_bytes: usize) {
         let spare = buffer.capacity() - buffer.len();
+        if !buffer.is_empty() {
+            // A promise of the peer's is given as much room as it has filled, at most.
+            let wanted = lacking_bytes.min(buffer.len()).max(SPARE_BYTES_MIN);
+            let room = self.bytes.max(wanted);
+            if spare < wanted && !buffer.try_reclaim(room) {
+                let mut moved = BytesMut::with_capacity(buffer.len() + room);
+                moved.extend_from_slice(buffer);
+                *buffer = moved;
+            }
+            return;
+        }
         if spare > self.bytes * OVERSIZED {
             // Of a publisher that has become something else.
             *buffer = BytesMut::with_capacity(self.bytes);
@@ -96,7 +110,8 @@ impl Spares {
     }
 
     /// After a receive: takes the buffer when nobody keeps any of it, or makes sure that the next receive has room.
-    pub(crate) fn take_back(&mut self, size: BufferSize, buffer: &mut BytesMut) {
+    /// (`lacking_bytes` as in [`BufferSize::make_room`].)
+    pub(crate) fn take_back(&mut self, size: BufferSize, buffer: &mut BytesMut, lacking_bytes: usize) {
         // All of it is free again only if all of its room is there. (The second half of a larger one looks the same while its first is
         // kept; as a spare it keeps that from being freed, and nothing else.)
         let is_free = size.bytes == PUBLISHER_BYTES
@@ -104,7 +119,7 @@ impl Spares {
             && buffer.try_reclaim(PUBLISHER_BYTES)
             && buffer.capacity() == PUBLISHER_BYTES;
         if !is_free {
-            size.make_room(buffer);
+            size.make_room(buffer, lacking_bytes);
             return;
         }
         let buffer = std::mem::take(buffer);
@@ -131,17 +146,17 @@ mod tests {
         spares.lend(&mut one);
         let place = one.as_ptr();
         drop(receive(&mut one, 1_000));
-        spares.take_back(BufferSize::PUBLISHER, &mut one);
+        spares.take_back(BufferSize::PUBLISHER, &mut one, 0);
         assert_eq!(one.capacity(), 0);
 
         spares.lend(&mut other);
         assert_eq!(other.as_ptr(), place);
         let kept = receive(&mut other, 1_000);
-        spares.take_back(BufferSize::PUBLISHER, &mut other);
+        spares.take_back(BufferSize::PUBLISHER, &mut other, 0);
         assert_eq!(other.capacity(), PUBLISHER_BYTES - 1_000);
         drop(kept);
         drop(receive(&mut other, 10));
-        spares.take_back(BufferSize::PUBLISHER, &mut other);
+        spares.take_back(BufferSize::PUBLISHER, &mut other, 0);
         assert_eq!(other.capacity(), 0);
     }
 
@@ -150,7 +165,7 @@ mod tests {
         let mut spares = Spares::new(2);
         let mut buffers = vec![BytesMut::new(); 3];
         buffers.iter_mut().for_each(|buffer| spares.lend(buffer));
-        buffers.iter_mut().for_each(|buffer| spares.take_back(BufferSize::PUBLISHER, buffer));
+        buffers.iter_mut().for_each(|buffer| spares.take_back(BufferSize::PUBLISHER, buffer, 0));
         assert_eq!(spares.buffers.len(), 2);
         spares.clear();
         assert_eq!(spares.buffers.capacity(), 0);
@@ -165,13 +180,13 @@ mod tests {
         }
         assert_eq!(size.bytes, 2 * PUBLISHER_BYTES);
         let (mut spares, mut buffer) = (Spares::new(1), BytesMut::new());
-        spares.take_back(size, &mut buffer);
+        spares.take_back(size, &mut buffer, 0);
         assert_eq!(buffer.capacity(), 2 * PUBLISHER_BYTES);
         let kept = receive(&mut buffer, 2 * PUBLISHER_BYTES - SPARE_BYTES_MIN);
-        spares.take_back(size, &mut buffer);
+        spares.take_back(size, &mut buffer, 0);
         assert_eq!(buffer.capacity(), SPARE_BYTES_MIN);
         let more = receive(&mut buffer, 1);
-        spares.take_back(size, &mut buffer);
+        spares.take_back(size, &mut buffer, 0);
         assert_eq!(buffer.capacity(), 2 * PUBLISHER_BYTES);
         drop((kept, more));
     }

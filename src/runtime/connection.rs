@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use tracing::debug;
 
@@ -29,6 +29,7 @@ use super::rate::Rate;
 use super::settings::PENDING_CONNECTION_BYTES;
 use super::signal::Signal;
 use super::socket;
+use super::tls::{self, Tls};
 use crate::hub::{ConnectionRef, PublisherKey, Reader, SubscriberKey};
 use crate::rtmp::{Error, PeerMisbehaved};
 use crate::session::{CloseReason, Encoder, Instant, PublishRequest, ServerSession, StreamKey};
@@ -148,6 +149,8 @@ pub(crate) struct Reading {
     pub(crate) received_at: Option<Instant>,
     /// The core polls this publisher, and its reader rests.
     pub(crate) polled: Option<Polled>,
+    /// What was received before it moved here, for the reader to begin with.
+    pub(crate) received: BytesMut,
     /// How often a receive brings something.
     pub(crate) cadence: Cadence,
 }
@@ -170,6 +173,10 @@ pub(crate) struct Connection {
     pub(crate) place: Place,
     pub(crate) accepted_at: Instant,
     pub(crate) session: ServerSession,
+    /// Between socket and session where TLS is spoken; in a box of its own, since most connections are plain.
+    pub(crate) tls: Option<Box<Tls>>,
+    /// It counts among the core's handshakes in progress.
+    pub(crate) shakes_hands: bool,
     pub(crate) activity: Activity,
     /// What it was there for, for the summary after its end.
     pub(crate) role: Role,
@@ -219,6 +226,9 @@ pub(crate) struct Moved {
     pub(crate) accepted_at: Instant,
     pub(crate) pending_since: Instant,
     pub(crate) session: ServerSession,
+    pub(crate) tls: Option<Box<Tls>>,
+    /// What was received of a record that is not whole; empty without TLS.
+    pub(crate) received: BytesMut,
     /// What it was there for before: the socket is tuned for that.
     pub(crate) role: Role,
     pub(crate) session_timeout: Instant,
@@ -249,6 +259,8 @@ impl Connection {
             place,
             accepted_at,
             session,
+            tls: None,
+            shakes_hands: false,
             activity: Activity::None,
             role: Role::Pending,
             stream: None,
@@ -270,6 +282,7 @@ impl Connection {
                 armed_at: None,
                 received_at: None,
                 polled: None,
+                received: BytesMut::new(),
                 cadence: Cadence::default(),
             },
             totals: Totals::default(),
@@ -290,6 +303,8 @@ impl Connection {
         let mut connection = Self::new(id, socket, peer, place, accepted_at, session, span);
         connection.role = moved.role;
         connection.pending_since = moved.pending_since;
+        connection.tls = moved.tls;
+        connection.reading.received = moved.received;
         connection.session_timeout = moved.session_timeout;
         connection.control_bytes = moved.control.iter().map(Bytes::len).sum();
         connection.control = moved.control;
@@ -358,6 +373,11 @@ impl Connection {
             CloseReason::Error(Error::PeerMisbehaved(_)) => true,
             CloseReason::Error(_) | CloseReason::Eof | CloseReason::Reset | CloseReason::Io => false,
         }
+    }
+
+    /// What a TLS record that has begun in this buffer still lacks, bytes; 0 without TLS.
+    pub(crate) fn lacking_bytes(&self, buffer: &[u8]) -> usize {
+        if self.tls.is_some() { tls::lacking_bytes(buffer) } else { 0 }
     }
 
     /// Whether it neither moves nor ends.

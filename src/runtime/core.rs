@@ -22,6 +22,7 @@ use super::draining::Draining;
 use super::fan_out::FanOut;
 use super::histogram::Histograms;
 use super::inbox::ToCore;
+use super::listener::Listener;
 use super::observe::Counts;
 use super::op::SendBatch;
 use super::polling::Polling;
@@ -29,6 +30,7 @@ use super::pre_publish::{self, Pending};
 use super::recording_file::About;
 use super::shared::{Labelled, Shared};
 use super::signal::Signal;
+use super::tls::handshakes::Handshakes;
 use super::{reading, recordings, socket, writing};
 use crate::hub::{CoreId, Hub, HubEvent, HubSettings, Queued, SubscriberKey};
 use crate::rtmp::{Error, PeerMisbehaved};
@@ -67,10 +69,11 @@ pub(crate) struct Core {
     pub(crate) taken: VecDeque<ToCore>,
     pub(crate) polling: Polling,
     pub(crate) fan_out: FanOut,
+    pub(crate) handshakes: Handshakes,
     /// Raised when the core was told to stop and has nothing left.
     pub(crate) ended: Signal,
     /// Listeners; empty once the core takes no new connections.
-    pub(crate) listeners: Vec<Rc<std::os::fd::OwnedFd>>,
+    pub(crate) listeners: Vec<Listener>,
     /// Accept tasks that still run.
     pub(crate) accepting: usize,
     /// When an accept last failed for want of descriptors or memory.
@@ -98,6 +101,8 @@ impl Core {
         let hub = Hub::new(HubSettings { core: id, cores: shared.cores() });
         let congested = vec![false; shared.cores()];
         let polling = Polling::new(shared.settings.latency_budget);
+        let tls = &shared.settings.tls;
+        let handshakes = Handshakes::new(tls.handshakes_max, tls.handshake_percent_max);
         Self {
             id,
             shared,
@@ -112,6 +117,7 @@ impl Core {
             taken: VecDeque::new(),
             polling,
             fan_out: FanOut::default(),
+            handshakes,
             ended: Signal::default(),
             listeners: Vec::new(),
             accepting: 0,
@@ -291,6 +297,7 @@ impl Core {
             dropped = totals.dropped,
             codecs = connection.codecs,
             encoder = self.encoder_of(connection).label(),
+            tls = connection.tls.as_ref().and_then(|tls| tls.info()).map(|info| info.version),
             reason = reason.label(),
             "session ended"
         );

@@ -139,7 +139,7 @@ impl Core {
     /// Takes no new connections.
     fn stop_listening(&mut self) {
         for listener in self.listeners.drain(..) {
-            super::listener::shut(&listener);
+            super::listener::shut(&listener.socket);
         }
     }
 

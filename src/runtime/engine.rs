@@ -15,10 +15,13 @@ use tracing::{debug, error};
 
 use super::core::{Core, CoreRef};
 use super::handle::Handle;
+use super::listener::{Listener, Serves};
 use super::names::NameHasher;
 use super::recordings::Recordings;
-use super::settings::RuntimeSettings;
+use super::settings::{RuntimeSettings, TlsSettings};
 use super::shared::{OpenCore, Shared};
+use super::tls::certificates::{CertificateError, Certificates, Endpoint};
+use super::tls::handshakes;
 use super::{accepting, affinity, fan_out, listener, op, polling, turn};
 use crate::hub::CoreId;
 
@@ -51,6 +54,12 @@ pub enum StartError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// RTMPS is to be served, and its certificates cannot be used.
+    #[error("cannot serve RTMPS: {0}")]
+    Certificate(#[from] CertificateError),
+    /// RTMPS is to be served, and the machine has no random numbers.
+    #[error("cannot serve RTMPS: {0}")]
+    Tls(#[from] rustls::Error),
     /// A core's ring or thread cannot be made.
     #[error("core {core} cannot start: {source}; `inrush preflight` tells more")]
     Core {
@@ -81,6 +90,7 @@ fn listen_hint(address: &SocketAddr, source: &io::Error) -> String {
 pub struct Engine {
     handle: Handle,
     addresses: Vec<SocketAddr>,
+    tls_addresses: Vec<SocketAddr>,
     threads: Vec<JoinHandle<CoreReport>>,
 }
 
@@ -120,23 +130,17 @@ pub fn start(settings: RuntimeSettings, names: NameHasher) -> Result<Engine, Sta
         wanted => wanted,
     }
     .clamp(1, CORES_MAX);
-    let mut addresses = Vec::new();
-    let mut listeners: Vec<Vec<OwnedFd>> = (0..cores).map(|_| Vec::new()).collect();
-    for address in &settings.listen {
-        let (sockets, bound) = listener::bind(*address, cores)
-            .map_err(|source| StartError::Listen { address: *address, source })?;
-        addresses.push(bound);
-        for (core, socket) in sockets.into_iter().enumerate() {
-            listeners[core].push(socket);
-        }
-    }
+    let tls = endpoint(&settings.tls)?;
+    let mut listeners: Vec<Vec<(OwnedFd, Serves)>> = (0..cores).map(|_| Vec::new()).collect();
+    let addresses = bind(&settings.listen, Serves::Rtmp, &mut listeners)?;
+    let tls_addresses = bind(&settings.tls.listen, Serves::Rtmps, &mut listeners)?;
     let recordings = Recordings::start(&settings.recorder, &settings.session.limits).map_err(|source| {
         let directory = settings.recorder.directory.clone().unwrap_or_default();
         StartError::Recordings { directory, source }
     })?;
-    let shared = Arc::new(Shared::new(settings, cores, names, recordings));
+    let shared = Arc::new(Shared::new(settings, tls, cores, names, recordings));
     let handle = Handle { shared: shared.clone() };
-    let mut engine = Engine { handle, addresses, threads: Vec::new() };
+    let mut engine = Engine { handle, addresses, tls_addresses, threads: Vec::new() };
     for (core, listeners) in listeners.into_iter().enumerate() {
         let (started, has_started) = mpsc::sync_channel(1);
         let shared = shared.clone();
@@ -161,6 +165,35 @@ pub fn start(settings: RuntimeSettings, names: NameHasher) -> Result<Engine, Sta
     Ok(engine)
 }
 
+/// One listener a core for each address; gives the addresses really bound.
+fn bind(
+    wanted: &[SocketAddr],
+    serves: Serves,
+    listeners: &mut [Vec<(OwnedFd, Serves)>],
+) -> Result<Vec<SocketAddr>, StartError> {
+    let mut addresses = Vec::new();
+    for address in wanted {
+        let (sockets, bound) = listener::bind(*address, listeners.len())
+            .map_err(|source| StartError::Listen { address: *address, source })?;
+        addresses.push(bound);
+        for (of_core, socket) in listeners.iter_mut().zip(sockets) {
+            of_core.push((socket, serves));
+        }
+    }
+    Ok(addresses)
+}
+
+fn endpoint(settings: &TlsSettings) -> Result<Option<Endpoint>, StartError> {
+    if !settings.is_wanted() {
+        return Ok(None);
+    }
+    let certificates = match settings.certificates.as_slice() {
+        [] => Certificates::self_signed()?,
+        files => Certificates::read(files)?,
+    };
+    Ok(Some(Endpoint::new(certificates)?))
+}
+
 impl Engine {
     /// The engine as other threads see it.
     pub fn handle(&self) -> Handle {
@@ -170,6 +203,11 @@ impl Engine {
     /// The addresses really bound, in the order of the settings.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Those of RTMPS, likewise.
+    pub fn tls_addresses(&self) -> &[SocketAddr] {
+        &self.tls_addresses
     }
 
     /// Blocks until all cores have ended, and tells what they left.
@@ -196,7 +234,7 @@ fn run(
     id: CoreId,
     cpu: Option<usize>,
     shared: Arc<Shared>,
-    listeners: Vec<OwnedFd>,
+    listeners: Vec<(OwnedFd, Serves)>,
     started: &mpsc::SyncSender<io::Result<()>>,
 ) -> CoreReport {
     if let Some(cpu) = cpu
@@ -219,13 +257,15 @@ fn run(
     let report = runtime.block_on(async {
         let open = OpenCore::new(shared.clone());
         let core: CoreRef = Rc::new(RefCell::new(Core::new(id, shared)));
-        core.borrow_mut().listeners = listeners.into_iter().map(Rc::new).collect();
+        let listener = |(socket, serves)| Listener { socket: Rc::new(socket), serves };
+        core.borrow_mut().listeners = listeners.into_iter().map(listener).collect();
         let ended = core.borrow().ended.clone();
         tokio_uring::spawn(turn::inbox(core.clone()));
         tokio_uring::spawn(turn::outgoing(core.clone()));
         tokio_uring::spawn(turn::sweep(core.clone()));
         tokio_uring::spawn(polling::tick(core.clone()));
         tokio_uring::spawn(fan_out::write(core.clone()));
+        tokio_uring::spawn(handshakes::by_turns(core.clone()));
         accepting::start(&core);
         {
             let mut core = core.borrow_mut();

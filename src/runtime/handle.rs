@@ -10,6 +10,7 @@ use super::histogram::Histograms;
 use super::inbox::{Ask, ToCore};
 use super::observe::{ConnectionId, ConnectionInfo, PublishedCounts, StreamInfo};
 use super::shared::Shared;
+use super::tls::certificates::Certificates;
 use crate::hub::CoreId;
 
 /// A running engine, for whoever watches or ends it. Cloning shares it.
@@ -114,6 +115,13 @@ impl Handle {
     /// Whether new connections are taken.
     pub fn is_ready(&self) -> bool {
         !self.shared.is_draining()
+    }
+
+    /// Certificates for connections to come, where RTMPS is served; those that are there go on.
+    pub fn replace_certificates(&self, certificates: Certificates) {
+        if let Some(tls) = &self.shared.tls {
+            tls.replace(certificates);
+        }
     }
 
     async fn ask<T>(

@@ -6,11 +6,26 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::socket::tune_listener;
+
+/// A listener of one core.
+#[derive(Clone, Debug)]
+pub(crate) struct Listener {
+    pub(crate) socket: Rc<OwnedFd>,
+    pub(crate) serves: Serves,
+}
+
+/// What a listener's connections speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Serves {
+    Rtmp,
+    Rtmps,
+}
 
 /// The kernel tears a ring down, and with it the listeners that it still used, a while after its process is gone.
 const BIND_RETRY_MAX: Duration = Duration::from_secs(5);

@@ -5,6 +5,7 @@
 //!   (inbox, batches for other cores, sweep).
 //! - `draining` is how they end in good order.
 //! - `directory` knows each stream's home core, `inbox` carries messages between cores, `moving` takes publishers home.
+//! - [`tls`] stands between a socket and its session where RTMPS is spoken.
 //! - `op` holds the kernel operations, one a file: the only place that builds submission entries, and where in flight means owned.
 
 mod accepting;
@@ -42,6 +43,7 @@ pub mod settings;
 mod shared;
 mod signal;
 mod socket;
+pub mod tls;
 mod turn;
 mod writing;
 

@@ -1,11 +1,12 @@
 //! Moving a publisher to the home core of its stream: the socket and the plain data of its session.
 //!
 //! It leaves when its request is known and nothing of it is in flight: the reader stands between two reads, the writer has ended, and
-//! answers not yet written travel along. So all publishers of a key meet on one core, and nothing is read or written twice.
+//! answers not yet written travel along, as does what was received of a TLS record. So all publishers of a key meet on one core, and nothing is read or written twice.
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use bytes::BytesMut;
 use tracing::{debug, error};
 
 use super::connection::{Activity, Connection, ConnectionKey, Moved};
@@ -14,7 +15,9 @@ use super::inbox::ToCore;
 
 impl Core {
     /// Takes the connection out of this core and sends it home. The reader calls it as the last task of the connection.
-    pub(crate) fn depart(&mut self, key: ConnectionKey) {
+    ///
+    /// `received` is what it holds of a record that is not whole.
+    pub(crate) fn depart(&mut self, key: ConnectionKey, received: BytesMut) {
         let Some((_, connection)) = self.connections.try_remove(key.index as usize) else { return };
         self.uncount(&connection);
         let Activity::Moving { home, request } = connection.activity else { return };
@@ -29,6 +32,8 @@ impl Core {
                     accepted_at: connection.accepted_at,
                     pending_since: connection.pending_since,
                     session: connection.session,
+                    tls: connection.tls,
+                    received,
                     role: connection.role,
                     session_timeout: connection.session_timeout,
                     request,

@@ -34,6 +34,19 @@ impl Role {
     }
 }
 
+/// What a connection's TLS agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsInfo {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite by its name in the IANA's list; those of TLS 1.3 begin with `TLS13_`.
+    pub cipher: &'static str,
+    /// The name that the client asked for (SNI).
+    pub server_name: Option<String>,
+    /// Whether it went on with a session of before, by a ticket.
+    pub resumed: bool,
+}
+
 /// One connection, as the API shows it.
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
@@ -79,6 +92,8 @@ pub struct ConnectionInfo {
     pub codecs: String,
     /// Width and height of the default video track; publishers only.
     pub resolution: Option<(u32, u32)>,
+    /// What TLS agreed on; `None` without TLS, and before its handshake is done.
+    pub tls: Option<TlsInfo>,
 }
 
 /// One track of a stream, as the API shows it.
@@ -200,6 +215,16 @@ core_counters! {
     counter closed;
     /// Connections closed before they published or played, because such connections held too much together.
     counter pre_publish_shed;
+    /// TLS handshakes that have begun and are not done.
+    gauge tls_handshakes_in_progress;
+    /// TLS handshakes that wait for their share of the core.
+    gauge tls_handshakes_waiting;
+    /// TLS handshakes done.
+    counter tls_handshakes;
+    /// TLS handshakes that went on with a session of before.
+    counter tls_resumptions;
+    /// Microseconds that TLS handshakes took of the core.
+    counter tls_handshake_us;
     /// Times that a listener paused for want of file descriptors or memory.
     counter accept_pauses;
     /// Connections moved to another core.

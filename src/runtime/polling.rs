@@ -31,6 +31,7 @@ use super::buffer::Spares;
 use super::connection::{Activity, ConnectionKey, Phase};
 use super::core::{Core, CoreRef, Driven};
 use super::op::{Received, Receiving, Socket};
+use super::reading::More;
 use super::signal::Signal;
 use super::{fan_out, op, socket};
 use crate::session::Instant;
@@ -214,7 +215,8 @@ impl Core {
     /// Takes over the reader's buffer; the reader rests on the signal that comes back.
     pub(crate) fn poll_from_now(&mut self, key: ConnectionKey, mut buffer: BytesMut) -> Option<Signal> {
         let connection = self.connection(key)?;
-        connection.reading.buffer_size.make_room(&mut buffer);
+        let lacking_bytes = connection.lacking_bytes(&buffer);
+        connection.reading.buffer_size.make_room(&mut buffer, lacking_bytes);
         connection.reading.polled = Some(Polled::Visited);
         // The largest mark: nobody waits on this socket, and the kernel then acknowledges at once instead of at the next visit, which
         // would add the tick to the encoder's round trip.
@@ -301,7 +303,7 @@ impl Core {
             self.counts.receives += 1;
             self.counts.polls_empty += 1;
         } else {
-            more = self.on_received(now, key, result, &mut buffer);
+            more = self.on_received(now, key, result, &mut buffer) == More::Comes;
             driven = self.drive_at(key, now);
         }
         let is_polling = self.polling.mode == Mode::Poll;
@@ -323,7 +325,8 @@ impl Core {
         }
         // Now, while all of it is near.
         let buffer_size = connection.reading.buffer_size;
-        self.polling.spares.take_back(buffer_size, &mut buffer);
+        let lacking_bytes = connection.lacking_bytes(&buffer);
+        self.polling.spares.take_back(buffer_size, &mut buffer, lacking_bytes);
         let visit = Visit { key, socket, buffer };
         if is_full { Visited::Filled(visit) } else { Visited::Emptied(visit) }
     }

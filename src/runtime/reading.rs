@@ -19,6 +19,7 @@ use super::op;
 use super::polling::Resumed;
 use super::signal::Signal;
 use super::socket;
+use super::tls::handshakes;
 use crate::session::{CloseReason, Instant};
 
 /// A receive waits for at most so much of a stream's time before it comes back.
@@ -38,9 +39,22 @@ enum NextRead {
     End,
 }
 
+/// What a receive led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum More {
+    /// More may come.
+    Comes,
+    /// What came is for a TLS handshake, which has its turns.
+    Handshake,
+    /// Nothing more can come.
+    Ends,
+}
+
 /// Reads until the connection ends or leaves this core.
 pub(crate) async fn read(core: CoreRef, key: ConnectionKey) {
-    let mut buffer = BytesMut::new();
+    let arrived =
+        core.borrow_mut().connection(key).map(|connection| std::mem::take(&mut connection.reading.received));
+    let mut buffer = arrived.unwrap_or_default();
     // A connection that has just moved here may hold bytes that were read before.
     let mut may_go_on = drive(&core, key).await;
     while may_go_on {
@@ -55,7 +69,11 @@ pub(crate) async fn read(core: CoreRef, key: ConnectionKey) {
                     let now = core.now();
                     core.on_received(now, key, result, &mut buffer)
                 });
-                may_go_on = more == Some(true) && drive(&core, key).await;
+                may_go_on = match more {
+                    Some(More::Comes) => true,
+                    Some(More::Handshake) => handshakes::advance(&core, key, &mut buffer).await,
+                    Some(More::Ends) | None => false,
+                } && drive(&core, key).await;
                 let mut core = core.borrow_mut();
                 let now = core.now();
                 core.on_framed(now, key);
@@ -66,7 +84,7 @@ pub(crate) async fn read(core: CoreRef, key: ConnectionKey) {
             }
             NextRead::Polled => may_go_on = rest(&core, key, &mut buffer).await && drive(&core, key).await,
             NextRead::Depart => {
-                Core::guarded(&core, key, |core| core.depart(key));
+                Core::guarded(&core, key, |core| core.depart(key, buffer));
                 return;
             }
             NextRead::End => break,
@@ -137,22 +155,23 @@ impl Core {
             }
             Phase::Open | Phase::Flushing { .. } | Phase::Lingering => {}
         }
-        connection.reading.buffer_size.make_room(buffer);
-        set_mark(connection);
+        let lacking_bytes = connection.lacking_bytes(buffer);
+        connection.reading.buffer_size.make_room(buffer, lacking_bytes);
+        set_mark(connection, buffer.len(), lacking_bytes);
         connection.reading.armed_at = Some(now);
         NextRead::Receive(connection.socket.clone())
     }
 
-    /// Takes what a receive brought. False when nothing more can come.
+    /// Takes what a receive brought.
     pub(crate) fn on_received(
         &mut self,
         now: Instant,
         key: ConnectionKey,
         result: io::Result<usize>,
         buffer: &mut BytesMut,
-    ) -> bool {
+    ) -> More {
         self.counts.receives += 1;
-        let Some(connection) = self.connection(key) else { return false };
+        let Some(connection) = self.connection(key) else { return More::Ends };
         connection.reading.armed_at = None;
         let received = match result {
             Ok(0) => {
@@ -165,23 +184,28 @@ impl Core {
                     Phase::Flushing { .. } => {}
                     Phase::Open | Phase::Lingering | Phase::Shut => self.shut(key, CloseReason::Eof),
                 }
-                return false;
+                return More::Ends;
             }
-            Err(error) if error.raw_os_error() == Some(libc::EINTR) => return true,
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) => return More::Comes,
             Err(error) => {
                 debug!(parent: &connection.span, %error, "receive");
                 self.shut(key, socket::close_reason(&error));
-                return false;
+                return More::Ends;
             }
             Ok(received) => received,
         };
-        let bytes = buffer.split().freeze();
+        let mut more = More::Comes;
         let is_publisher = connection.role == Role::Publisher;
         connection.totals.bytes_in += received as u64;
         if connection.phase == Phase::Open {
             connection.reading.on_bytes(now, received);
-            connection.session.handle_bytes(now, bytes);
+            match &connection.tls {
+                None => connection.session.handle_bytes(now, buffer.split().freeze()),
+                Some(tls) if tls.is_shaking_hands() => more = More::Handshake,
+                Some(_) => self.read_tls(key, now, buffer),
+            }
         } else {
+            buffer.clear();
             connection.lingered_bytes += received as u64;
             if connection.lingered_bytes > LINGER_BYTES_MAX {
                 self.shut(key, CloseReason::Io);
@@ -191,7 +215,7 @@ impl Core {
         if is_publisher {
             self.histograms.receive.record_bytes(received);
         }
-        true
+        more
     }
 
     /// What the last receive brought is framed and queued.
@@ -220,10 +244,17 @@ impl Core {
 }
 
 /// Sets the receive mark for the read that is about to be armed.
-fn set_mark(connection: &mut Connection) {
+///
+/// A TLS record that has begun says what it lacks (`lacking_bytes`, behind `held_bytes` of it), and nothing of it is of use before. Else
+/// plain text that a message lacks is so much cipher text at least.
+fn set_mark(connection: &mut Connection, held_bytes: usize, lacking_bytes: usize) {
     let wanted = match connection.activity {
         Activity::Publishing { .. } if connection.phase == Phase::Open => {
-            let lacking = u32::try_from(connection.session.missing_bytes()).unwrap_or(u32::MAX);
+            let lacking = match held_bytes {
+                0 => connection.session.missing_bytes(),
+                _ => lacking_bytes,
+            };
+            let lacking = u32::try_from(lacking).unwrap_or(u32::MAX);
             let per_mark_time = connection.rate_in.per_second() * MARK_TIME.as_millis() as u64 / 1000;
             lacking.min(u32::try_from(per_mark_time).unwrap_or(u32::MAX))
         }

@@ -191,6 +191,7 @@ impl Core {
     /// Ends all that the connection takes part in.
     pub(crate) fn detach(&mut self, key: ConnectionKey) {
         let now = self.now();
+        self.end_handshake(key);
         self.stop(key, None, now);
     }
 

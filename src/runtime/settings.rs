@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::recordings::RecorderSettings;
+use super::tls::certificates::CertificateFiles;
 use crate::session::{ReconnectUrl, ServerSettings};
 
 /// What a connection takes that neither publishes nor plays, beside what its peer makes it hold, bytes: its entry and session, its two tasks,
@@ -17,6 +18,8 @@ pub const PENDING_CONNECTION_BYTES: usize = 8 * 1024;
 pub struct RuntimeSettings {
     /// Addresses that RTMP is served on; `[::]` serves both families.
     pub listen: Vec<SocketAddr>,
+    /// RTMPS: where, with which certificates, and what its handshakes may take.
+    pub tls: TlsSettings,
     /// Cores, each with a pinned thread; 0 means all that the process may run on.
     pub cores: usize,
     /// Where streams live.
@@ -36,8 +39,8 @@ pub struct RuntimeSettings {
     /// Bytes that one core's inbox holds for one other core before its feeds pause until their next key frame.
     pub inbox_bytes_max: usize,
     /// Unfinished messages and held bytes, all sessions of a core together. Not in it is what a session may keep beside: a read buffer
-    /// (72 KiB at most), two blocks that short pieces are copied to (64 KiB) and a list (4 KiB), 140 KiB times `core_connections_max`;
-    /// a usual publisher keeps a sixth of that.
+    /// (80 KiB at most, and 18 KiB of a TLS record that is not whole), two blocks that short pieces are copied to (64 KiB) and a list
+    /// (4 KiB), 166 KiB times `core_connections_max`; a usual publisher keeps a sixth of that.
     pub core_reassembly_bytes_max: usize,
     /// Connections of a core.
     pub core_connections_max: usize,
@@ -61,6 +64,7 @@ impl Default for RuntimeSettings {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::from(([0, 0, 0, 0], 1935))],
+            tls: TlsSettings::default(),
             cores: 0,
             placement: Placement::default(),
             session: ServerSettings::default(),
@@ -128,6 +132,40 @@ impl PrefixLimits {
         accepts_per_second_max: 100,
         failures_per_second_max: 25,
     };
+}
+
+/// Settings of RTMPS.
+#[derive(Clone, Debug)]
+pub struct TlsSettings {
+    /// Addresses that RTMPS is served on; `[::]` serves both families.
+    pub listen: Vec<SocketAddr>,
+    /// The first one serves who names none of the others.
+    pub certificates: Vec<CertificateFiles>,
+    /// Without certificates: one that nobody has signed, made at the start.
+    pub self_signed: bool,
+    /// Handshakes in progress, a core. Each may hold 36 kB of what its peer has sent.
+    pub handshakes_max: usize,
+    /// Share of each core's time that handshakes may take.
+    pub handshake_percent_max: u32,
+}
+
+impl TlsSettings {
+    /// Whether any listener needs certificates.
+    pub fn is_wanted(&self) -> bool {
+        !self.listen.is_empty()
+    }
+}
+
+impl Default for TlsSettings {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            certificates: Vec::new(),
+            self_signed: false,
+            handshakes_max: 1_000,
+            handshake_percent_max: 25,
+        }
+    }
 }
 
 /// Settings of one app.

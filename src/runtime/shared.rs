@@ -15,6 +15,7 @@ use super::observe::{ConnectionId, PublishedCounts};
 use super::prefixes::Prefixes;
 use super::recordings::Recordings;
 use super::settings::RuntimeSettings;
+use super::tls::certificates::Endpoint;
 use crate::session::{Instant, ServerSettings};
 
 /// Counters that carry a label: (family, label) and how often. Families and labels are compiled in, so they are few.
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) prefixes: Arc<Prefixes>,
     /// Where sessions that ended by a fault are recorded, if they are.
     pub(crate) recordings: Option<Recordings>,
+    /// Where RTMPS is served.
+    pub(crate) tls: Option<Endpoint>,
     pub(crate) published: Vec<Published>,
     /// Sessions that publish, on all cores.
     pub(crate) publishers: AtomicUsize,
@@ -73,6 +76,7 @@ pub(crate) struct Published {
 impl Shared {
     pub(crate) fn new(
         settings: RuntimeSettings,
+        tls: Option<Endpoint>,
         cores: usize,
         names: NameHasher,
         recordings: Option<Recordings>,
@@ -86,6 +90,7 @@ impl Shared {
             names,
             prefixes: Prefixes::new(settings.address, settings.network, settings.trusted.clone()),
             recordings,
+            tls,
             published: (0..cores).map(|_| Published::default()).collect(),
             publishers: AtomicUsize::new(0),
             next_connection_id: AtomicU64::new(1),

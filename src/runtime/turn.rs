@@ -163,6 +163,8 @@ impl Core {
         self.counts.streams_home = hub.streams_home as u64;
         self.counts.gop_bytes = hub.gop_bytes as u64;
         self.counts.frames_dropped = self.hub.counters().dropped.total();
+        self.counts.tls_handshakes_in_progress = self.handshakes.in_progress() as u64;
+        self.counts.tls_handshakes_waiting = self.handshakes.waiting() as u64;
         self.counts.operations_in_flight = op::in_flight();
         self.counts.sweeps += 1;
         let published = &self.shared.published[usize::from(self.id.0)];

@@ -1,6 +1,7 @@
 //! The writer of a connection: takes what is queued, writes it as one batch, and takes what came meanwhile.
 //!
 //! It writes answers, a joiner's burst and the rest of what a slow peer leaves waiting; frames as they come are [`super::fan_out`]'s.
+//! What a TLS connection is to be sent is sealed as soon as it is gathered ([`SendBatch::seal`]).
 //! # Bounds
 //! One write holds at most [`WRITE_BYTES_MAX`] (one frame may exceed it) and [`op::send::SLICES_MAX`] slices. What is in a write can no
 //! longer be dropped, so the budget is small: a slow reader's backlog belongs in the hub's queue.
@@ -63,6 +64,14 @@ impl Core {
         let now = self.now();
         self.gather(key, now, &mut batch);
         let Some(connection) = self.connection(key) else { return NextWrite::End };
+        if batch.is_empty()
+            && let (Phase::Flushing { .. }, Some(tls)) = (connection.phase, &mut connection.tls)
+            && tls.can_seal()
+        {
+            // The last word of TLS, so that the peer can tell our end from a cut (RFC 8446 §6.1).
+            tls.close();
+            batch.push_sealed(tls.take_ready());
+        }
         if !batch.is_empty() {
             connection.sending_since = Some(now);
             return NextWrite::Send(op::send(connection.socket.clone(), batch));
@@ -87,6 +96,17 @@ impl Core {
     /// Takes what waits for the peer, as much as fits one write: answers, then frames.
     pub(crate) fn gather(&mut self, key: ConnectionKey, now: Instant, batch: &mut SendBatch) {
         let Some(connection) = self.connection(key) else { return };
+        if let Some(tls) = &mut connection.tls {
+            if tls.is_ready() {
+                batch.push_sealed(tls.take_ready());
+            }
+            if !tls.can_seal() {
+                // The handshake is not done, and nothing waits; or TLS has ended, and nothing can be said any more.
+                connection.control.clear();
+                connection.control_bytes = 0;
+                return;
+            }
+        }
         let mut slices = 0;
         while batch.bytes() < WRITE_BYTES_MAX && slices < SLICES_MAX {
             let Some(bytes) = connection.control.pop_front() else { break };
@@ -97,12 +117,23 @@ impl Core {
         if connection.phase == Phase::Open && matches!(connection.activity, Activity::Playing(_)) {
             self.gather_frames(key, now, batch, slices);
         }
+        self.seal(key, now, batch);
+    }
+
+    /// Makes records of what is in the batch, where TLS is spoken.
+    fn seal(&mut self, key: ConnectionKey, now: Instant, batch: &mut SendBatch) {
+        let Some(tls) = self.connection(key).and_then(|connection| connection.tls.as_mut()) else { return };
+        if let Err(failure) = batch.seal(tls) {
+            batch.clear();
+            self.on_tls_failure(key, now, failure);
+        }
     }
 
     /// Whether more waits for the peer than the last write took.
     pub(crate) fn has_more_to_write(&self, key: ConnectionKey) -> bool {
         self.connection_ref(key).is_some_and(|connection| {
             !connection.control.is_empty()
+                || connection.tls.as_ref().is_some_and(|tls| tls.is_ready())
                 || match &connection.activity {
                     Activity::Playing(playing) => {
                         playing.iter().any(|one| self.hub.has_queued(one.subscriber))

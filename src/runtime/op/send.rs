@@ -12,12 +12,15 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use io_uring::{cqueue, opcode, types};
+use smallvec::SmallVec;
 use tokio_uring::{InFlightOneshot, OneshotOutputTransform, UnsubmittedOneshot};
 
 use super::InFlight;
 use crate::hub::LocalFrame;
 use crate::media::Form;
 use crate::rtmp::chunk::WireHeaders;
+use crate::runtime::tls::records::PLAIN_BYTES_MAX;
+use crate::runtime::tls::{self, Tls};
 use crate::session::Instant;
 
 /// Slices in one message (`IOV_MAX`); the kernel refuses more with EINVAL.
@@ -42,6 +45,8 @@ pub(crate) struct SendBatch {
 enum Item {
     Bytes(Bytes),
     Frame(LocalFrame, Form),
+    /// TLS records.
+    Sealed(Vec<u8>),
     /// A frame for a message stream other than the shared form's: its headers made anew.
     Readdressed(WireHeaders, LocalFrame, Form),
 }
@@ -116,6 +121,28 @@ impl SendBatch {
         self.push_bytes(bytes.freeze());
     }
 
+    /// Appends TLS records.
+    pub(crate) fn push_sealed(&mut self, records: Vec<u8>) {
+        self.bytes += records.len();
+        self.items.push(Item::Sealed(records));
+    }
+
+    /// Makes TLS records of all that is not in records yet, and lets go of it.
+    ///
+    /// This copies once, into memory of the records' own: what is in the batch is shared with others, and must stay plain for them.
+    pub(crate) fn seal(&mut self, tls: &mut Tls) -> Result<(), tls::Failure> {
+        let sealed = seal(&self.items, tls)?;
+        self.bytes = 0;
+        let bytes = &mut self.bytes;
+        self.items.retain(|item| {
+            let Item::Sealed(records) = item else { return false };
+            *bytes += records.len();
+            true
+        });
+        sealed.into_iter().for_each(|record| self.push_sealed(record));
+        Ok(())
+    }
+
     /// Lets go of what was written, and of arrays that a burst made large.
     pub(crate) fn clear(&mut self) {
         self.items.clear();
@@ -125,6 +152,20 @@ impl SendBatch {
         self.framed = None;
         self.items.shrink_to(SLICES_KEPT);
         self.slices.shrink_to(SLICES_KEPT);
+    }
+
+    /// What would be written.
+    #[cfg(test)]
+    pub(crate) fn to_vec(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        for item in &self.items {
+            match item {
+                Item::Bytes(bytes) => all.extend_from_slice(bytes),
+                Item::Sealed(records) => all.extend_from_slice(records),
+                Item::Frame(..) | Item::Readdressed(..) => panic!("frames are compared elsewhere"),
+            }
+        }
+        all
     }
 
     /// Describes the items to the kernel. From here until completion the items must not change: the slices point into them.
@@ -137,6 +178,7 @@ impl SendBatch {
         for item in &self.items {
             match item {
                 Item::Bytes(bytes) => push(bytes),
+                Item::Sealed(records) => push(records),
                 Item::Frame(frame, form) => {
                     let (payload, wire) = frame.in_form(*form);
                     wire.for_each_slice(payload, &mut push);
@@ -150,6 +192,57 @@ impl SendBatch {
         self.header.msg_iov = self.slices.as_mut_ptr();
         self.header.msg_iovlen = self.slices.len();
     }
+}
+
+/// Slices of a batch that need no list on the heap while it is sealed.
+const SLICES_INLINE: usize = 64;
+/// Records of a batch likewise: those of a usual one.
+const RECORDS_INLINE: usize = 8;
+
+/// Records of all that is plain in the items, in order, each as full as the next one needs.
+fn seal(items: &[Item], tls: &mut Tls) -> Result<SmallVec<[Vec<u8>; RECORDS_INLINE]>, tls::Failure> {
+    let mut plain: SmallVec<[&[u8]; SLICES_INLINE]> = SmallVec::new();
+    for item in items {
+        match item {
+            Item::Bytes(bytes) => plain.push(bytes),
+            Item::Sealed(_) => {}
+            Item::Frame(frame, form) => {
+                let (payload, wire) = frame.in_form(*form);
+                wire.for_each_slice(payload, |slice| plain.push(slice));
+            }
+            Item::Readdressed(wire, frame, form) => {
+                wire.for_each_slice(frame.in_form(*form).0, |slice| plain.push(slice));
+            }
+        }
+    }
+    let mut sealed = SmallVec::new();
+    let mut rest = plain.as_mut_slice();
+    while !rest.is_empty() {
+        let mut room = PLAIN_BYTES_MAX;
+        let fits = |slice: &&mut &[u8]| {
+            let fits = slice.len() <= room;
+            room -= if fits { slice.len() } else { 0 };
+            fits
+        };
+        let whole = rest.iter_mut().take_while(fits).count();
+        // What does not fit whole is cut, and its tail begins the next record.
+        let tail = rest.get_mut(whole).filter(|_| room > 0).map(|slice| {
+            let (head, tail) = slice.split_at(room);
+            *slice = head;
+            tail
+        });
+        let record = tls.seal(&rest[..whole + usize::from(tail.is_some())])?;
+        // New keys are announced with the old ones.
+        if tls.is_ready() {
+            sealed.push(tls.take_ready());
+        }
+        sealed.push(record);
+        rest = &mut rest[whole..];
+        if let (Some(tail), Some(first)) = (tail, rest.first_mut()) {
+            *first = tail;
+        }
+    }
+    Ok(sealed)
 }
 
 /// A write that the kernel has, or will have when the thread parks. Gives the number of bytes written, fewer than

@@ -1,0 +1,343 @@
+//! Handshakes by turns: what they cost is rationed, so that a flood of them does not stall media.
+//!
+//! A step of a handshake is one record of the peer's; the first one costs a key exchange and a signature, a hundred microseconds with
+//! an ECDSA key and ten times that with RSA. So readers that have a step to do wait in line, and one task a core lets them in, one a turn of
+//! the core and no more than the share of its time that handshakes may have ([`Ration`]). Those that have begun go first: what they cost
+//! is wasted when they run out of time.
+//! # Bounds
+//! `handshakes_max` handshakes in progress a core; [`BEGINNINGS_WAITING_MAX`] that wait for their first step, so that nobody waits for
+//! seconds. Who comes over either is closed and counted. A handshake ends with the session's own deadline, however it waits.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tracing::debug;
+
+use super::{Failure, Shaken, Tls};
+use crate::runtime::connection::{Connection, ConnectionKey, Phase};
+use crate::runtime::core::{Core, CoreRef};
+use crate::runtime::op;
+use crate::runtime::signal::Signal;
+use crate::session::{CloseReason, Instant};
+
+/// Handshakes that wait for their first step, a core: with a fourth of a core and an RSA key (1 ms), a second's worth.
+const BEGINNINGS_WAITING_MAX: usize = 256;
+
+/// Time that handshakes may take at once when none has come for a while.
+const RATION_MAX: Duration = Duration::from_millis(2);
+
+/// The share of a core's time that handshakes may have: a bucket that fills as time passes, and may be overdrawn by one step.
+#[derive(Debug)]
+struct Ration {
+    percent: u32,
+    /// Time that may be used now; below 0 when the last step took more than there was. Nanoseconds.
+    left_ns: i64,
+    filled_at: Instant,
+}
+
+impl Ration {
+    fn new(percent: u32) -> Self {
+        Self { percent: percent.clamp(1, 100), left_ns: nanos(RATION_MAX), filled_at: Instant::default() }
+    }
+
+    /// How long the next step has to wait.
+    fn wait(&mut self, now: Instant) -> Duration {
+        let gained = nanos(now - self.filled_at).saturating_mul(i64::from(self.percent)) / 100;
+        self.filled_at = now;
+        self.left_ns = self.left_ns.saturating_add(gained).min(nanos(RATION_MAX));
+        let lacking = self.left_ns.min(0).unsigned_abs();
+        Duration::from_nanos(lacking.saturating_mul(100) / u64::from(self.percent))
+    }
+
+    fn charge(&mut self, took: Duration) {
+        self.left_ns = self.left_ns.saturating_sub(nanos(took));
+    }
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// A core's handshakes.
+#[derive(Debug)]
+pub(crate) struct Handshakes {
+    in_progress: usize,
+    in_progress_max: usize,
+    /// Who has taken no step yet.
+    beginning: VecDeque<ConnectionKey>,
+    /// Who has.
+    begun: VecDeque<ConnectionKey>,
+    /// Who may take a step now.
+    let_in: Option<ConnectionKey>,
+    ration: Ration,
+    /// Raised when somebody waits.
+    waiting: Signal,
+}
+
+impl Handshakes {
+    pub(crate) fn new(in_progress_max: usize, percent: u32) -> Self {
+        Self {
+            in_progress: 0,
+            in_progress_max,
+            beginning: VecDeque::new(),
+            begun: VecDeque::new(),
+            let_in: None,
+            ration: Ration::new(percent),
+            waiting: Signal::default(),
+        }
+    }
+
+    /// A place for one more, unless there are too many.
+    #[must_use]
+    pub(crate) fn begin(&mut self) -> bool {
+        let has_room = self.in_progress < self.in_progress_max;
+        self.in_progress += usize::from(has_room);
+        has_room
+    }
+
+    /// One is done, or over.
+    fn end(&mut self) {
+        self.in_progress = self.in_progress.saturating_sub(1);
+    }
+
+    /// Handshakes that have begun and are not done.
+    pub(crate) fn in_progress(&self) -> usize {
+        self.in_progress
+    }
+
+    /// Those that wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        self.beginning.len() + self.begun.len()
+    }
+
+    /// Joins the line; false when it is too long.
+    fn join(&mut self, key: ConnectionKey, has_begun: bool) -> bool {
+        if has_begun {
+            self.begun.push_back(key);
+        } else if self.beginning.len() < BEGINNINGS_WAITING_MAX {
+            self.beginning.push_back(key);
+        } else {
+            return false;
+        }
+        self.waiting.raise();
+        true
+    }
+
+    fn next(&mut self) -> Option<ConnectionKey> {
+        self.begun.pop_front().or_else(|| self.beginning.pop_front())
+    }
+}
+
+/// Lets in who waits, one a turn.
+pub(crate) async fn by_turns(core: CoreRef) {
+    let waiting = core.borrow().handshakes.waiting.clone();
+    loop {
+        waiting.raised().await;
+        loop {
+            let pause = {
+                let mut core = core.borrow_mut();
+                let now = core.now();
+                core.handshakes.ration.wait(now)
+            };
+            if !pause.is_zero() {
+                op::sleep(pause).await;
+                continue;
+            }
+            match Core::caught(&core, None, Core::let_next_in).flatten() {
+                // It takes its step before this thread parks, and with that the others get their turn.
+                Some(()) => drop(tokio_uring::no_op().await),
+                None => break,
+            }
+        }
+    }
+}
+
+/// What a reader with bytes of a handshake does.
+enum Turn {
+    /// It reads on: nothing whole has come, or the handshake is done.
+    Read,
+    /// It waits until it is let in.
+    Wait(Signal),
+    /// It is over.
+    End,
+}
+
+/// Takes the handshake of a connection as far as the bytes in `buffer` lead. False when nothing more can come.
+pub(crate) async fn advance(core: &CoreRef, key: ConnectionKey, buffer: &mut BytesMut) -> bool {
+    loop {
+        let turn = Core::guarded(core, key, |core| core.join_handshakes(key, buffer));
+        let signal = match turn.unwrap_or(Turn::End) {
+            Turn::Read => return true,
+            Turn::End => return false,
+            Turn::Wait(signal) => signal,
+        };
+        loop {
+            signal.raised().await;
+            let stepped = Core::guarded(core, key, |core| core.take_step(key, buffer));
+            match stepped {
+                Some(Stepped::NotYet) => {}
+                Some(Stepped::Taken) => break,
+                Some(Stepped::Over) | None => return false,
+            }
+        }
+    }
+}
+
+/// What came of a wake-up.
+enum Stepped {
+    /// It was woken for something else.
+    NotYet,
+    Taken,
+    Over,
+}
+
+impl Core {
+    /// Puts TLS in front of a session that has seen nothing yet; false when too many handshakes are in progress, which is counted.
+    pub(crate) fn begin_tls(&mut self, connection: &mut Connection, now: Instant) -> bool {
+        let shared = self.shared.clone();
+        let Some(endpoint) = &shared.tls else { return false };
+        if !self.handshakes.begin() {
+            self.count("refused", "tls_handshakes_max");
+            debug!(parent: &connection.span, "refused: too many TLS handshakes");
+            return false;
+        }
+        // A tiny record costs no less than a tiny chunk, and who sends one of each pays for both.
+        let tiny_records = shared.session_settings.limits.work_per_second_max;
+        connection.tls = Some(Box::new(Tls::new(now, endpoint.config(), tiny_records)));
+        connection.shakes_hands = true;
+        true
+    }
+
+    fn join_handshakes(&mut self, key: ConnectionKey, buffer: &BytesMut) -> Turn {
+        let now = self.now();
+        let Some(connection) = self.connection(key) else { return Turn::End };
+        if connection.phase != Phase::Open {
+            return Turn::Read;
+        }
+        let Some(tls) = connection.tls.as_ref().filter(|tls| tls.is_shaking_hands()) else {
+            return Turn::Read;
+        };
+        let has_begun = !tls.is_at_its_beginning();
+        let signal = connection.resume_reading.clone();
+        match tls.has_step(buffer) {
+            Ok(false) => Turn::Read,
+            Ok(true) if self.handshakes.join(key, has_begun) => Turn::Wait(signal),
+            Ok(true) => {
+                self.count("refused", "tls_handshakes_waiting");
+                self.shut(key, CloseReason::Overload);
+                Turn::End
+            }
+            Err(failure) => {
+                self.on_tls_failure(key, now, failure);
+                Turn::Read
+            }
+        }
+    }
+
+    /// Wakes the next one in line that is still there.
+    fn let_next_in(&mut self) -> Option<()> {
+        if let Some(key) = self.handshakes.let_in
+            && self.connection(key).is_some_and(|connection| connection.phase == Phase::Open)
+        {
+            // So much was ready in this turn that it has not got there yet.
+            return Some(());
+        }
+        loop {
+            let key = self.handshakes.next()?;
+            if let Some(connection) =
+                self.connection(key).filter(|connection| connection.phase == Phase::Open)
+            {
+                connection.resume_reading.raise();
+                self.handshakes.let_in = Some(key);
+                return Some(());
+            }
+        }
+    }
+
+    fn take_step(&mut self, key: ConnectionKey, buffer: &mut BytesMut) -> Stepped {
+        let began = self.now();
+        let is_let_in = self.handshakes.let_in.take_if(|let_in| *let_in == key).is_some();
+        let Some(connection) = self.connection(key) else { return Stepped::Over };
+        if connection.phase != Phase::Open {
+            return Stepped::Taken;
+        }
+        if !is_let_in {
+            return Stepped::NotYet;
+        }
+        let Some(tls) = &mut connection.tls else { return Stepped::Over };
+        let shaken = tls.shake(buffer);
+        let is_ready = tls.is_ready();
+        if is_ready {
+            connection.wake_writer.raise();
+        }
+        let now = self.now();
+        self.handshakes.ration.charge(now - began);
+        self.counts.tls_handshake_us += u64::try_from((now - began).as_micros()).unwrap_or(u64::MAX);
+        match shaken {
+            Ok(Shaken::Goes) => {}
+            Ok(Shaken::Done) => {
+                self.on_shaken(key);
+                self.read_tls(key, now, buffer);
+            }
+            Err(failure) => self.on_tls_failure(key, now, failure),
+        }
+        Stepped::Taken
+    }
+
+    fn on_shaken(&mut self, key: ConnectionKey) {
+        self.end_handshake(key);
+        self.counts.tls_handshakes += 1;
+        let Some(connection) = self.connection(key) else { return };
+        let Some(info) = connection.tls.as_ref().and_then(|tls| tls.info()) else { return };
+        debug!(
+            parent: &connection.span,
+            version = info.version,
+            cipher = info.cipher,
+            server_name = info.server_name,
+            resumed = info.resumed,
+            "speaks TLS"
+        );
+        self.counts.tls_resumptions += u64::from(info.resumed);
+    }
+
+    /// Gives the place of a handshake that is done, or over, to others.
+    pub(crate) fn end_handshake(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connection(key)
+            && std::mem::take(&mut connection.shakes_hands)
+        {
+            self.handshakes.end();
+        }
+    }
+
+    /// Hands on what is whole of what was received under TLS.
+    pub(crate) fn read_tls(&mut self, key: ConnectionKey, now: Instant, buffer: &mut BytesMut) {
+        let Some(connection) = self.connection(key) else { return };
+        let Some(tls) = &mut connection.tls else { return };
+        let session = &mut connection.session;
+        let read = tls.read(now, buffer, |part| match part {
+            super::Part::Plain(bytes) => session.handle_bytes(now, bytes),
+            super::Part::Gap(bytes) => session.handle_gap(bytes),
+        });
+        if tls.is_ready() {
+            connection.wake_writer.raise();
+        }
+        match read {
+            Ok(super::Read::Open) => {}
+            // As the end of the stream: what came before is still parsed.
+            Ok(super::Read::Closed) => connection.session.handle_eof(now),
+            Err(failure) => self.on_tls_failure(key, now, failure),
+        }
+    }
+
+    /// TLS has ended the connection: the peer is sent its alert, and given time to read it.
+    pub(crate) fn on_tls_failure(&mut self, key: ConnectionKey, now: Instant, failure: Failure) {
+        let Failure { reason } = failure;
+        let Some(connection) = self.connection(key) else { return };
+        if connection.tls.as_ref().is_some_and(|tls| tls.info().is_none()) && connection.phase == Phase::Open
+        {
+            self.count("tls_handshake_failed", reason.label());
+        }
+        self.begin_close(key, reason, true, now);
+    }
+}
