@@ -6,11 +6,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 /// The port that an `rtmp:` URL without one means.
 const RTMP_PORT: u16 = 1935;
 
+/// The port that an `rtmps:` URL without one means.
+const RTMPS_PORT: u16 = 443;
+
 /// What is said.
 #[derive(Clone, Debug)]
 pub struct Greeting<'a> {
     /// Where RTMP is served, as really bound; the first one is used in the lines to copy.
     pub rtmp: &'a [SocketAddr],
+    /// Where RTMPS is served, likewise.
+    pub rtmps: &'a [SocketAddr],
     /// Where the control HTTP is served.
     pub control: SocketAddr,
     /// Cores that the engine runs on.
@@ -28,10 +33,13 @@ impl Greeting<'_> {
         for address in self.rtmp {
             let _ = writeln!(out, "listening rtmp {address}");
         }
+        for address in self.rtmps {
+            let _ = writeln!(out, "listening rtmps {address}");
+        }
         let _ = writeln!(out, "listening http {}", self.control);
         if let Some(first) = self.rtmp.first() {
-            let here = url(near(first.ip()), first.port());
-            let there = url(self.far(first.ip()), first.port());
+            let here = url("rtmp", RTMP_PORT, near(first.ip()), first.port());
+            let there = url("rtmp", RTMP_PORT, self.far(first.ip()), first.port());
             let _ = writeln!(
                 out,
                 "publish a test picture:  ffmpeg -re -f lavfi -i testsrc2=s=1280x720:r=30 -f lavfi -i sine=r=48000 -c:v libx264 \
@@ -45,6 +53,11 @@ impl Greeting<'_> {
             );
             let _ = writeln!(out, "play:                    ffplay {here}/live/test");
             let _ = writeln!(out, "play elsewhere:          vlc {there}/live/test");
+        }
+        if let Some(first) = self.rtmps.first() {
+            let there = url("rtmps", RTMPS_PORT, self.far(first.ip()), first.port());
+            let _ =
+                writeln!(out, "publish over TLS:        ffmpeg -re -i FILE -c copy -f flv {there}/live/test");
         }
         let http = SocketAddr::new(near(self.control.ip()), self.control.port());
         let _ = writeln!(out, "watch:                   curl http://{http}/api/v1/streams");
@@ -70,12 +83,12 @@ fn near(listen: IpAddr) -> IpAddr {
     if listen.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { listen }
 }
 
-fn url(host: IpAddr, port: u16) -> String {
+fn url(scheme: &str, default_port: u16, host: IpAddr, port: u16) -> String {
     let host = match host {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("[{address}]"),
     };
-    if port == RTMP_PORT { format!("rtmp://{host}") } else { format!("rtmp://{host}:{port}") }
+    if port == default_port { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{port}") }
 }
 
 /// The address that this host uses towards others, by its routing table; nothing is sent.
@@ -91,9 +104,15 @@ mod tests {
     use super::*;
 
     fn text(rtmp: &[&str], control: &str) -> String {
-        let rtmp: Vec<_> = rtmp.iter().map(|address| address.parse().unwrap()).collect();
+        text_with(rtmp, &[], control)
+    }
+
+    fn text_with(rtmp: &[&str], rtmps: &[&str], control: &str) -> String {
+        let [rtmp, rtmps] = [rtmp, rtmps].map(|addresses| -> Vec<_> {
+            addresses.iter().map(|address| address.parse().unwrap()).collect()
+        });
         let host = Some("198.51.100.7".parse().unwrap());
-        Greeting { rtmp: &rtmp, control: control.parse().unwrap(), cores: 2, host }.text()
+        Greeting { rtmp: &rtmp, rtmps: &rtmps, control: control.parse().unwrap(), cores: 2, host }.text()
     }
 
     /// What follows `start` on its line.
@@ -108,6 +127,13 @@ mod tests {
         let expected =
             ["listening rtmp 0.0.0.0:1935", "listening rtmp [::1]:1936", "listening http 127.0.0.1:8935"];
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_listener_for_rtmps_has_its_own_lines() {
+        let text = text_with(&["0.0.0.0:1935"], &["0.0.0.0:443", "[::1]:1936"], "127.0.0.1:8935");
+        assert!(text.contains("\nlistening rtmps 0.0.0.0:443\nlistening rtmps [::1]:1936\n"), "{text}");
+        assert!(after(&text, "publish over TLS:").ends_with(" -f flv rtmps://198.51.100.7/live/test"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -16,7 +17,11 @@ use crate::control;
 use crate::greeting::{Greeting, host_address};
 use crate::log::Log;
 use crate::runtime::preflight::{self, Finding, Verdict};
+use crate::runtime::tls::certificates::{CertificateError, Certificates, Watch};
 use crate::runtime::{self, Engine, Handle, NameHasher, Report};
+
+/// How often certificate files are looked at: four `stat` calls a certificate.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(2);
 
 /// Why the engine did not run to a clean end.
 #[derive(Debug, Error)]
@@ -41,18 +46,21 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
         Waiting::new().map_err(|error| Failure::Other(format!("cannot wait for signals: {error}")))?;
     check_host()?;
     let control = control::start(&config.control).map_err(|error| Failure::Host(error.to_string()))?;
+    // Before they are read: what changes meanwhile is found by the first look.
+    let watch = Watch::new(config.runtime.tls.certificates.clone());
     let engine = runtime::start(config.runtime.clone(), NameHasher::random())
         .map_err(|error| Failure::Host(error.to_string()))?;
     let handle = engine.handle();
     control.attach(handle.clone());
     greet(&Greeting {
         rtmp: engine.addresses(),
+        rtmps: engine.tls_addresses(),
         control: control.address(),
         cores: handle.cores(),
         host: host_address(),
     });
 
-    let report = waiting.watch(engine, config, sources, &log)?;
+    let report = waiting.watch(engine, config, sources, watch, &log)?;
     info!(panics = report.panics, "stopped");
     // The control HTTP answers to the last, and the log outlives it.
     drop(control);
@@ -64,6 +72,7 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
 pub fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = preflight::check();
     findings.extend(config.runtime.listen.iter().map(|address| can_listen("rtmp_address", *address)));
+    findings.extend(config.runtime.tls.listen.iter().map(|address| can_listen("rtmps_address", *address)));
     findings.push(can_listen("control_address", config.control.listen));
     findings
 }
@@ -127,6 +136,7 @@ impl Waiting {
         engine: Engine,
         mut config: Config,
         sources: &Sources,
+        mut watch: Watch,
         log: &Log,
     ) -> Result<Report, Failure> {
         let Self { runtime, signals } = self;
@@ -135,6 +145,7 @@ impl Waiting {
             let mut ended = join(engine)
                 .map_err(|error| Failure::Other(format!("cannot wait for the engine: {error}")))?;
             let mut stop = Stop::default();
+            let mut look = tokio::time::interval(CERTIFICATES_EVERY);
             loop {
                 tokio::select! {
                     report = &mut ended => {
@@ -146,7 +157,11 @@ impl Waiting {
                     }
                     asked = signals.next() => match asked {
                         Asked::End => stop = stop.next(&handle),
-                        Asked::Reload => reload(&mut config, sources, log),
+                        Asked::Reload => reload(&mut config, sources, log, &handle, &mut watch),
+                    },
+                    _ = look.tick() => match watch.look() {
+                        None => {}
+                        Some(read) => replace_certificates(&handle, read),
                     },
                 }
             }
@@ -224,14 +239,21 @@ impl Signals {
 
 /// Reads the configuration again. A bad one is refused whole; of a good one the log filter takes effect, and what needs a restart is
 /// named, so that nobody believes in a setting that is not in force.
-fn reload(config: &mut Config, sources: &Sources, log: &Log) {
-    const APPLIED: &str = "log.filter";
+fn reload(config: &mut Config, sources: &Sources, log: &Log, handle: &Handle, watch: &mut Watch) {
     let new = match Loaded::load(sources) {
         Ok(loaded) => loaded.config,
         Err(error) => return error!("configuration not reloaded, the old one stays: {error}"),
     };
     let mut differences = config.differences(&new);
-    if let Some(index) = differences.iter().position(|key| key == APPLIED) {
+    // Read again whether they are others or not: who sends the signal has replaced the files, as a rule. None is none to change to.
+    let files = &new.runtime.tls.certificates;
+    if config.runtime.tls.is_wanted() && !files.is_empty() {
+        *watch = Watch::new(files.clone());
+        replace_certificates(handle, Certificates::read(files));
+        config.runtime.tls.certificates.clone_from(files);
+        differences.retain(|key| key != "certificate");
+    }
+    if let Some(index) = differences.iter().position(|key| key == "log.filter") {
         differences.remove(index);
         log.set_filter(&new.log.filter);
         info!(filter = new.log.filter, "log filter changed");
@@ -242,6 +264,18 @@ fn reload(config: &mut Config, sources: &Sources, log: &Log) {
         waiting => {
             warn!("configuration reloaded; these take effect at the next start: {}", waiting.join(", "))
         }
+    }
+}
+
+/// Puts new certificates in force; such that cannot be used change nothing, and are told once, since the files are read again only when
+/// they have changed again.
+fn replace_certificates(handle: &Handle, read: Result<Certificates, CertificateError>) {
+    match read {
+        Ok(certificates) => {
+            handle.replace_certificates(certificates);
+            info!("certificates read again: new connections get them");
+        }
+        Err(error) => error!("certificates not replaced, the old ones stay: {error}"),
     }
 }
 

@@ -12,9 +12,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
 use super::key::{Key, Raw};
-use super::schema::{ANY_APP, APP, APP_KEYS, APP_NAME, TABLES};
+use super::schema::{ANY_APP, APP, APP_KEYS, APP_NAME, CERTIFICATE, CERTIFICATE_KEYS, TABLES};
 use super::{Config, Origins};
 use crate::runtime::settings::App;
+use crate::runtime::tls::certificates::CertificateFiles;
 
 /// Sets in `config` what the file at `path`, which holds `text`, says.
 pub(super) fn apply(
@@ -33,6 +34,10 @@ pub(super) fn apply(
         let origin = source.origin(name.span());
         if name.get_ref() == APP {
             apply_apps(config, origins, &source, origin, value)?;
+            continue;
+        }
+        if name.get_ref() == CERTIFICATE {
+            apply_certificates(config, origins, &source, &origin, value)?;
             continue;
         }
         let Some(table) = TABLES.iter().find(|table| table.name == name.get_ref()) else {
@@ -106,6 +111,37 @@ fn apply_apps(
     Ok(())
 }
 
+/// The `[[certificate]]` tables, in their order: each has all its keys, since none has a default.
+fn apply_certificates(
+    config: &mut Config,
+    origins: &mut Origins,
+    source: &Source<'_>,
+    origin: &Origin,
+    value: &Spanned<DeValue<'_>>,
+) -> Result<(), ConfigError> {
+    let table = format!("[[{CERTIFICATE}]]");
+    let not_tables =
+        || ConfigError::new(origin.clone(), format!("{CERTIFICATE} is not a list of tables"), &table);
+    let DeValue::Array(blocks) = value.get_ref() else { return Err(not_tables()) };
+    for (index, block) in blocks.iter().enumerate() {
+        let DeValue::Table(entries) = block.get_ref() else { return Err(not_tables()) };
+        let mut files = CertificateFiles::default();
+        for (key_name, value) in by_line(entries) {
+            let origin = source.origin(key_name.span());
+            let key = find(&CERTIFICATE_KEYS, key_name.get_ref(), &table, &origin)?;
+            key.store(&mut files, &raw(value))
+                .map_err(|problem| refuse(&origin, &format!("{CERTIFICATE}.{}", key.name), &problem, key))?;
+            origins.set_certificate(index, key.name, origin);
+        }
+        if let Some(key) = CERTIFICATE_KEYS.iter().find(|key| !entries.contains_key(key.name)) {
+            let problem = format!("this {table} has no {}", key.name);
+            return Err(ConfigError::new(source.origin(block.span()), problem, key.allowed()));
+        }
+        config.runtime.tls.certificates.push(files);
+    }
+    Ok(())
+}
+
 /// The name that an `[[app]]` table must have.
 fn app_name(source: &Source<'_>, block: Origin, entries: &DeTable<'_>) -> Result<String, ConfigError> {
     let Some((key, value)) = entries.get_key_value(APP_NAME) else {
@@ -152,6 +188,7 @@ fn unknown(name: &str, value: &Spanned<DeValue<'_>>) -> String {
 
 fn table_names() -> String {
     let mut names: Vec<_> = TABLES.iter().map(|table| format!("[{}]", table.name)).collect();
+    names.push(format!("[[{CERTIFICATE}]]"));
     names.push(format!("[[{APP}]]"));
     names.join(", ")
 }

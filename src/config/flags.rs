@@ -90,6 +90,12 @@ struct Flags {
     /// Serve RTMP here; repeatable [env: INRUSH_RTMP, comma separated] [default: 0.0.0.0:1935]
     #[arg(long, global = true, value_name = "ADDR")]
     rtmp: Vec<String>,
+    /// Serve RTMPS here; repeatable [env: INRUSH_RTMPS, comma separated]
+    #[arg(long, global = true, value_name = "ADDR")]
+    rtmps: Vec<String>,
+    /// Serve RTMPS with a certificate made now that nobody has signed [env: INRUSH_RTMPS_SELF_SIGNED=true]
+    #[arg(long, global = true)]
+    rtmps_self_signed: bool,
     /// Serve health, metrics and API here [env: INRUSH_HTTP] [default: 127.0.0.1:8935]
     #[arg(long, global = true, value_name = "ADDR")]
     http: Option<String>,
@@ -127,10 +133,13 @@ impl Invocation {
 impl Sources {
     fn read_flags(&mut self, flags: Flags) {
         let text = |value: Option<String>| value.map(Raw::Text);
-        let rtmp = (!flags.rtmp.is_empty())
-            .then(|| Raw::List(flags.rtmp.iter().flat_map(|value| split(value)).collect()));
+        let list = |values: &[String]| {
+            (!values.is_empty()).then(|| Raw::List(values.iter().flat_map(|value| split(value)).collect()))
+        };
         let values = [
-            ("--rtmp", rtmp),
+            ("--rtmp", list(&flags.rtmp)),
+            ("--rtmps", list(&flags.rtmps)),
+            ("--rtmps-self-signed", flags.rtmps_self_signed.then_some(Raw::Boolean(true))),
             ("--http", text(flags.http)),
             ("--cores", text(flags.cores)),
             ("--placement", text(flags.placement)),
@@ -171,7 +180,7 @@ impl Sources {
             let Some(value) = value.to_str() else {
                 return Err(ConfigError::new(origin, format!("{value:?} is not UTF-8"), "text"));
             };
-            let value = if entry.key == "listen" && entry.table == "rtmp" {
+            let value = if entry.key == "listen" && entry.table != "control" {
                 Raw::List(split(value).collect())
             } else {
                 Raw::Text(value.to_owned())

@@ -10,7 +10,7 @@ pub(super) enum Raw {
     Integer(i128),
     /// `true` or `false`.
     Boolean(bool),
-    /// A string; the only form that flags and variables have.
+    /// A string; the only form that variables have, and flags with a value.
     Text(String),
     /// A list.
     List(Vec<Raw>),
@@ -84,6 +84,8 @@ impl<T> Key<T> {
             }
             Kind::Boolean { write, .. } => match raw {
                 Raw::Boolean(value) => write(target, *value),
+                // As variables have it.
+                Raw::Text(text) if matches!(text.as_str(), "true" | "false") => write(target, text == "true"),
                 _ => return Err(format!("{} is neither true nor false", raw.describe())),
             },
             Kind::Text { write, .. } => match raw {

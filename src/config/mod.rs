@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::control;
 use crate::log;
 use crate::runtime::settings::{Placement, RuntimeSettings};
+use crate::runtime::tls::certificates::{CertificateError, Certificates};
 
 mod error;
 mod file;
@@ -80,6 +81,7 @@ impl Loaded {
             origins.set(setting.table, setting.key, setting.origin.clone());
         }
         check_together(&config, &origins)?;
+        check_certificates(&config, &origins)?;
         let warnings = sources
             .unknown_variables
             .iter()
@@ -91,7 +93,7 @@ impl Loaded {
 
 /// What single keys cannot know about each other.
 fn check_together(config: &Config, origins: &Origins) -> Result<(), ConfigError> {
-    let RuntimeSettings { listen, cores, placement, .. } = &config.runtime;
+    let RuntimeSettings { listen, tls, cores, placement, .. } = &config.runtime;
     if let Placement::Core(core) = *placement
         && *cores > 0
         && usize::from(core) >= *cores
@@ -130,12 +132,51 @@ fn check_together(config: &Config, origins: &Origins) -> Result<(), ConfigError>
             ));
         }
     }
-    if let Some(rtmp) = listen.iter().find(|rtmp| schema::overlap(**rtmp, config.control.listen)) {
+    if let Some((rtmps, rtmp)) = tls
+        .listen
+        .iter()
+        .find_map(|rtmps| Some((rtmps, listen.iter().find(|rtmp| schema::overlap(**rtmp, *rtmps))?)))
+    {
+        return Err(ConfigError::new(
+            origins.of("tls", "listen"),
+            format!("RTMPS on {rtmps}, where RTMP listens ({rtmp})"),
+            "a port of its own",
+        ));
+    }
+    if tls.is_wanted() && tls.certificates.is_empty() && !tls.self_signed {
+        return Err(ConfigError::new(
+            origins.of("tls", "listen"),
+            "RTMPS is to be served and there is no certificate",
+            "a [[certificate]] in the file, or --rtmps-self-signed",
+        ));
+    }
+    let listeners = listen.iter().chain(&tls.listen);
+    if let Some(rtmp) = listeners.clone().find(|rtmp| schema::overlap(**rtmp, config.control.listen)) {
         return Err(ConfigError::new(
             origins.of("control", "listen"),
             format!("control HTTP on {}, where RTMP listens ({rtmp})", config.control.listen),
             "a port of its own",
         ));
+    }
+    Ok(())
+}
+
+/// Whether every certificate can be used: told now, rather than by the first client.
+fn check_certificates(config: &Config, origins: &Origins) -> Result<(), ConfigError> {
+    for (index, files) in config.runtime.tls.certificates.iter().enumerate() {
+        if let Err(error) = Certificates::read(std::slice::from_ref(files)) {
+            let key = match error {
+                CertificateError::Key { .. } => &schema::CERTIFICATE_KEYS[1],
+                CertificateError::Chain { .. } | CertificateError::SelfSigned(_) => {
+                    &schema::CERTIFICATE_KEYS[0]
+                }
+            };
+            return Err(ConfigError::new(
+                origins.of_certificate(index, key.name),
+                format!("{}.{}: {error}", schema::CERTIFICATE, key.name),
+                key.allowed(),
+            ));
+        }
     }
     Ok(())
 }
@@ -160,6 +201,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
 struct Origins {
     keys: BTreeMap<(&'static str, &'static str), Origin>,
     apps: BTreeMap<(String, &'static str), Origin>,
+    certificates: BTreeMap<(usize, &'static str), Origin>,
 }
 
 impl Origins {
@@ -169,6 +211,14 @@ impl Origins {
 
     fn set_app(&mut self, app: &str, key: &'static str, origin: Origin) {
         self.apps.insert((app.to_owned(), key), origin);
+    }
+
+    fn set_certificate(&mut self, index: usize, key: &'static str, origin: Origin) {
+        self.certificates.insert((index, key), origin);
+    }
+
+    fn of_certificate(&self, index: usize, key: &'static str) -> Origin {
+        self.certificates.get(&(index, key)).cloned().unwrap_or(Origin::Default)
     }
 
     fn of(&self, table: &'static str, key: &'static str) -> Origin {

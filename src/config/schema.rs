@@ -4,6 +4,7 @@
 //! table; each floor documents its settings and their defaults where it defines them.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -13,6 +14,7 @@ use super::key::{Key, Kind};
 use crate::log::{Format, filter_problem};
 use crate::media::TimestampPolicy;
 use crate::runtime::settings::{App, Placement};
+use crate::runtime::tls::certificates::CertificateFiles;
 use crate::session::ReconnectUrl;
 
 /// One table of the file.
@@ -30,9 +32,19 @@ pub(super) const APP_NAME: &str = "name";
 /// The app whose settings serve every app without a table of its own.
 pub(super) const ANY_APP: &str = "*";
 
+/// The table that may come several times, once a certificate.
+pub(super) const CERTIFICATE: &str = "certificate";
+
 /// Which key each flag and each variable sets.
-pub(super) const OVERRIDES: [Override; 6] = [
+pub(super) const OVERRIDES: [Override; 8] = [
     Override { flag: "--rtmp", variable: "INRUSH_RTMP", table: "rtmp", key: "listen" },
+    Override { flag: "--rtmps", variable: "INRUSH_RTMPS", table: "tls", key: "listen" },
+    Override {
+        flag: "--rtmps-self-signed",
+        variable: "INRUSH_RTMPS_SELF_SIGNED",
+        table: "tls",
+        key: "self_signed",
+    },
     Override { flag: "--http", variable: "INRUSH_HTTP", table: "control", key: "listen" },
     Override { flag: "--cores", variable: "INRUSH_CORES", table: "engine", key: "cores" },
     Override { flag: "--placement", variable: "INRUSH_PLACEMENT", table: "engine", key: "placement" },
@@ -53,6 +65,8 @@ pub(super) const CORES_MAX: u64 = 128;
 
 const ADDRESS: &str = "ADDRESS:PORT, such as 0.0.0.0:1935, 127.0.0.1:8935 or [::]:1935";
 const NETWORK: &str = "ADDRESS/BITS, such as 127.0.0.0/8 or ::1/128";
+const CHAIN: &str = "a readable PEM file with the certificate first and its chain behind it";
+const KEY: &str = "a readable PEM file with the private key of the certificate";
 const DAY_SECONDS: u64 = 86_400;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -89,7 +103,7 @@ macro_rules! seconds {
 }
 
 /// The tables of the file, in the order in which they are shown.
-pub(super) static TABLES: [Table; 8] = [
+pub(super) static TABLES: [Table; 9] = [
     Table {
         name: "engine",
         keys: &[
@@ -155,6 +169,9 @@ pub(super) static TABLES: [Table; 8] = [
                     read: |config| config.runtime.listen.iter().map(SocketAddr::to_string).collect(),
                     write: |config, texts| {
                         config.runtime.listen = addresses(texts)?;
+                        if config.runtime.listen.is_empty() {
+                            return Err("no address is given".into());
+                        }
                         Ok(())
                     },
                 },
@@ -170,6 +187,43 @@ pub(super) static TABLES: [Table; 8] = [
                 1..=DAY_SECONDS,
                 "A peer that is silent for so long is sent a ping",
                 runtime.session.ping_interval
+            ),
+        ],
+    },
+    Table {
+        name: "tls",
+        keys: &[
+            Key {
+                name: "listen",
+                about: "Addresses that RTMPS is served on; needs a [[certificate]]",
+                kind: Kind::List {
+                    allowed: ADDRESS,
+                    read: |config| config.runtime.tls.listen.iter().map(SocketAddr::to_string).collect(),
+                    write: |config, texts| {
+                        config.runtime.tls.listen = addresses(texts)?;
+                        Ok(())
+                    },
+                },
+            },
+            Key {
+                name: "self_signed",
+                about: "Without a [[certificate]]: make one that nobody has signed, for a try-out",
+                kind: Kind::Boolean {
+                    read: |config| config.runtime.tls.self_signed,
+                    write: |config, value| config.runtime.tls.self_signed = value,
+                },
+            },
+            number!(
+                "handshakes_max",
+                1..=1_000_000,
+                "TLS handshakes in progress on one core",
+                runtime.tls.handshakes_max
+            ),
+            number!(
+                "handshake_percent_max",
+                1..=100,
+                "Share of a core's time that TLS handshakes may take",
+                runtime.tls.handshake_percent_max
             ),
         ],
     },
@@ -531,6 +585,38 @@ pub(super) static APP_KEYS: [Key<App>; 10] = [
     ),
 ];
 
+/// The keys of a `[[certificate]]` table; each must have both.
+pub(super) static CERTIFICATE_KEYS: [Key<CertificateFiles>; 2] = [
+    Key {
+        name: "chain_file",
+        about: "The certificate and the chain that leads to a root, PEM",
+        kind: Kind::Text {
+            allowed: CHAIN,
+            read: |files| files.chain_file.display().to_string(),
+            write: |files, text| {
+                files.chain_file = file(text)?;
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "key_file",
+        about: "Its private key, PEM",
+        kind: Kind::Text {
+            allowed: KEY,
+            read: |files| files.key_file.display().to_string(),
+            write: |files, text| {
+                files.key_file = file(text)?;
+                Ok(())
+            },
+        },
+    },
+];
+
+fn file(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("no file is named".into()) } else { Ok(text.into()) }
+}
+
 fn placement(text: &str) -> Option<Placement> {
     match text {
         "accept" => Some(Placement::Accept),
@@ -562,9 +648,6 @@ fn addresses(texts: &[String]) -> Result<Vec<SocketAddr>, String> {
             return Err(format!("{new} is served by {old} already"));
         }
         addresses.push(new);
-    }
-    if addresses.is_empty() {
-        return Err("no address is given".into());
     }
     Ok(addresses)
 }

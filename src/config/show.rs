@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::error::Origin;
-use super::schema::{APP, APP_KEYS, TABLES};
+use super::schema::{APP, APP_KEYS, CERTIFICATE, CERTIFICATE_KEYS, TABLES};
 use super::{Config, Loaded};
 use crate::runtime::settings::App;
 
@@ -15,6 +15,13 @@ impl Loaded {
             let _ = writeln!(out, "[{}]", table.name);
             for key in table.keys {
                 line(&mut out, key.name, &key.show(&self.config), &self.origins.of(table.name, key.name));
+            }
+            out.push('\n');
+        }
+        for (index, files) in self.config.runtime.tls.certificates.iter().enumerate() {
+            let _ = writeln!(out, "[[{CERTIFICATE}]]");
+            for key in &CERTIFICATE_KEYS {
+                line(&mut out, key.name, &key.show(files), &self.origins.of_certificate(index, key.name));
             }
             out.push('\n');
         }
@@ -32,12 +39,15 @@ impl Loaded {
 }
 
 impl Config {
-    /// Keys whose values differ in `other`, as `table.key`; an app that came, went or changed as `app "name"`.
+    /// Keys whose values differ in `other`, as `table.key`; other certificates as `certificate`; an app that came, went or changed as `app "name"`.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let mut differences = Vec::new();
         for table in &TABLES {
             let changed = table.keys.iter().filter(|key| key.show(self) != key.show(other));
             differences.extend(changed.map(|key| format!("{}.{}", table.name, key.name)));
+        }
+        if self.runtime.tls.certificates != other.runtime.tls.certificates {
+            differences.push(CERTIFICATE.to_owned());
         }
         let shown = |apps: &[App], name: &str| {
             let app = apps.iter().find(|app| app.name == name)?;
@@ -63,6 +73,20 @@ pub fn sample() -> String {
         for key in table.keys {
             let _ = writeln!(out, "# {}.\n# {} = {}", key.about, key.name, key.show(&config));
         }
+    }
+    let _ = writeln!(
+        out,
+        "\n# One table a certificate of RTMPS; the first one serves who names none of the others. The files are read again when they \
+         change.\n# [[{CERTIFICATE}]]"
+    );
+    for key in &CERTIFICATE_KEYS {
+        let _ = writeln!(
+            out,
+            "# {}.\n#   {} = \"/etc/inrush/{}.pem\"",
+            key.about,
+            key.name,
+            key.name.trim_end_matches("_file")
+        );
     }
     let _ = write!(
         out,

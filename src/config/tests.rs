@@ -55,8 +55,11 @@ fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
 #[test]
 fn each_flag_and_each_variable_sets_its_key() {
     type Read = fn(&Config) -> String;
-    let table: [(&str, &str, &str, Read); 6] = [
+    let table: [(&str, &str, &str, Read); 7] = [
         ("--rtmp", "INRUSH_RTMP", "[::1]:1936", |c| c.runtime.listen[0].to_string()),
+        ("--rtmps", "INRUSH_RTMPS", "[::1]:443", |c| {
+            c.runtime.tls.listen.iter().map(ToString::to_string).collect()
+        }),
         ("--http", "INRUSH_HTTP", "[::1]:8936", |c| c.control.listen.to_string()),
         ("--cores", "INRUSH_CORES", "7", |c| c.runtime.cores.to_string()),
         ("--placement", "INRUSH_PLACEMENT", "core:1", |c| {
@@ -75,10 +78,16 @@ fn each_flag_and_each_variable_sets_its_key() {
         for command in [None, Some("serve"), Some("check")] {
             let before: Vec<_> = [flag, value].into_iter().chain(command).collect();
             let after: Vec<_> = command.into_iter().chain([flag, value]).collect();
+            // So that RTMPS has a certificate.
+            let before: Vec<_> = before.into_iter().chain(["--rtmps-self-signed"]).collect();
+            let after: Vec<_> = after.into_iter().chain(["--rtmps-self-signed"]).collect();
             assert_eq!(read(&load(&before, &[], None).unwrap().config), value, "{before:?}");
             assert_eq!(read(&load(&after, &[], None).unwrap().config), value, "{after:?}");
         }
-        assert_eq!(read(&load(&[], &[(variable, value)], None).unwrap().config), value);
+        let environment = [(variable, value), ("INRUSH_RTMPS_SELF_SIGNED", "true")];
+        let loaded = load(&[], &environment, None).unwrap();
+        assert_eq!(read(&loaded.config), value);
+        assert!(loaded.config.runtime.tls.self_signed);
         let unset = load(&[], &[(variable, "")], None).unwrap();
         assert_eq!(read(&unset.config), read(&Config::default()), "{variable} set to nothing is not set");
     }
@@ -120,11 +129,13 @@ fn the_file_is_named_by_flag_before_variable() {
     assert_eq!(file(&["inrush"], &[("INRUSH_CONFIG", "")]), None);
 }
 
+const CHAIN: &str = "a readable PEM file with the certificate first and its chain behind it";
+const KEY: &str = "a readable PEM file with the private key of the certificate";
+
 /// Every way in which a file can be wrong, with the line that says so.
 #[test]
 fn a_wrong_file_is_refused_with_its_line() {
-    let table_names =
-        "[engine], [rtmp], [ingest], [control], [deadlines], [limits], [recorder], [log], [[app]]";
+    let table_names = "[engine], [rtmp], [tls], [ingest], [control], [deadlines], [limits], [recorder], [log], [[certificate]], [[app]]";
     let address = "ADDRESS:PORT, such as 0.0.0.0:1935, 127.0.0.1:8935 or [::]:1935";
     let table = [
         // Not TOML.
@@ -169,6 +180,13 @@ fn a_wrong_file_is_refused_with_its_line() {
         ("[log]\nformat = \"xml\"\n", "x.toml:2: log.format: \"xml\" is no log format; allowed: text, json".into()),
         ("[[app]]\nname = \"*\"\ngop_cache = \"yes\"\n", "x.toml:3: app.gop_cache: \"yes\" is neither true nor false; allowed: true, false".into()),
         ("[[app]]\nname = \"*\"\ntimestamps = \"fix\"\n", "x.toml:3: app.timestamps: \"fix\" is no timestamp policy; allowed: pass, monotonic".into()),
+        ("[tls]\nself_signed = 1\n", "x.toml:2: tls.self_signed: 1 is neither true nor false; allowed: true, false".into()),
+        ("[tls]\nhandshake_percent_max = 0\n", "x.toml:2: tls.handshake_percent_max: 0 is out of range; allowed: 1 to 100".into()),
+        // Certificates.
+        ("[certificate]\n", "x.toml:1: certificate is not a list of tables; allowed: [[certificate]]".into()),
+        ("[[certificate]]\nfile = \"a\"\n", "x.toml:2: unknown key \"file\" in [[certificate]]; allowed: chain_file, key_file".into()),
+        ("\n[[certificate]]\nchain_file = \"a\"\n", format!("x.toml:2: this [[certificate]] has no key_file; allowed: {KEY}")),
+        ("[[certificate]]\nkey_file = \"a\"\nchain_file = \"\"\n", format!("x.toml:3: certificate.chain_file: no file is named; allowed: {CHAIN}")),
         // Apps.
         ("\n[[app]]\n", "x.toml:2: this [[app]] has no name; allowed: name = \"*\" or an app's name".into()),
         ("[[app]]\nname = 1\n", "x.toml:2: app.name is not a string; allowed: \"*\" or an app's name".into()),
@@ -178,6 +196,8 @@ fn a_wrong_file_is_refused_with_its_line() {
         ("[engine]\ncores = 2\nplacement = \"core:2\"\n", "x.toml:3: placement core:2 with engine.cores = 2; allowed: core:0 to core:1".into()),
         ("[limits]\nmessage_bytes_max = 200_000\nreassembly_bytes_max = 100_000\n", "x.toml:3: limits.reassembly_bytes_max = 100000 is below limits.message_bytes_max = 200000; allowed: message_bytes_max <= reassembly_bytes_max".into()),
         ("[limits]\nreassembly_bytes_max = 500_000_000\n", "x.toml:2: limits.core_reassembly_bytes_max = 268435456 is below limits.reassembly_bytes_max = 500000000; allowed: reassembly_bytes_max <= core_reassembly_bytes_max".into()),
+        ("[tls]\nlisten = \"0.0.0.0:443\"\n", "x.toml:2: RTMPS is to be served and there is no certificate; allowed: a [[certificate]] in the file, or --rtmps-self-signed".into()),
+        ("[tls]\nself_signed = true\nlisten = \"127.0.0.1:1935\"\n", "x.toml:3: RTMPS on 127.0.0.1:1935, where RTMP listens (0.0.0.0:1935); allowed: a port of its own".into()),
         ("[control]\nlisten = \"127.0.0.1:1935\"\n", "x.toml:2: control HTTP on 127.0.0.1:1935, where RTMP listens (0.0.0.0:1935); allowed: a port of its own".into()),
     ];
     for (file, line) in table {
@@ -188,7 +208,7 @@ fn a_wrong_file_is_refused_with_its_line() {
 /// Every way in which a command line or an environment can be wrong, with the line that says so.
 #[test]
 fn a_wrong_flag_or_variable_is_refused_by_name() {
-    let flags = "--config, --rtmp, --http, --cores, --placement, --log, --log-format, --help, --version";
+    let flags = "--config, --rtmp, --rtmps, --rtmps-self-signed, --http, --cores, --placement, --log, --log-format, --help, --version";
     type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
     let table: [Case<'_>; 12] = [
         (&["--corse", "2"], &[], &format!("command line: unknown flag --corse; allowed: {flags}")),
@@ -284,9 +304,18 @@ fn an_unknown_variable_is_reported_and_no_error() {
 #[test]
 fn help_and_version_are_answers() {
     let help = refusal(&["--help"], &[], None);
-    for name in
-        ["--config", "--rtmp", "--http", "--cores", "--placement", "--log", "--log-format", "INRUSH_RTMP"]
-    {
+    for name in [
+        "--config",
+        "--rtmp",
+        "--rtmps ",
+        "--rtmps-self-signed",
+        "--http",
+        "--cores",
+        "--placement",
+        "--log",
+        "--log-format",
+        "INRUSH_RTMP",
+    ] {
         assert!(help.contains(name), "{name} is missing from the help");
     }
     assert_eq!(refusal(&["--version"], &[], None).trim(), concat!("inrush ", env!("CARGO_PKG_VERSION")));
@@ -309,6 +338,67 @@ fn what_check_prints_is_a_file_that_means_the_same() {
     let again = load(&[], &[], Some(&shown)).expect("a valid file");
     assert_eq!(again.config.differences(&loaded.config), Vec::<String>::new());
     assert_eq!(format!("{:?}", again.config), format!("{:?}", loaded.config));
+}
+
+/// A certificate is read when the configuration is: what is wrong with it has a line, a file and what would be right.
+#[test]
+fn certificates_are_judged_at_load() {
+    let directory = std::env::temp_dir().join(format!("inrush-certificates-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = |name: &str| directory.join(name).display().to_string();
+    let pair = |name: &str| {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        std::fs::write(path(&format!("{name}.crt")), made.cert.pem()).unwrap();
+        std::fs::write(path(&format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
+    };
+    pair("a.example");
+    pair("b.example");
+    std::fs::write(path("empty"), "").unwrap();
+    std::fs::write(path("torn"), "-----BEGIN CERTIFICATE-----\nAAAA\n").unwrap();
+    std::fs::write(path("junk"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    let file = |chain: &str, key: &str| {
+        format!(
+            "[tls]\nlisten = \"[::]:443\"\n[[certificate]]\nchain_file = \"{}\"\nkey_file = \"{}\"\n",
+            path(chain),
+            path(key)
+        )
+    };
+    let good = load(&[], &[], Some(&file("a.example.crt", "a.example.key"))).unwrap();
+    assert_eq!(good.config.runtime.tls.certificates.len(), 1);
+    assert!(good.show().contains("\"  # x.toml:5\n"), "{}", good.show());
+    let again = load(&[], &[], Some(&good.show())).unwrap();
+    assert_eq!(again.config.differences(&good.config), Vec::<String>::new());
+    assert_eq!(Config::default().differences(&good.config), ["tls.listen", "certificate"]);
+
+    let (chain_line, key_line) = ("x.toml:4: certificate.chain_file: ", "x.toml:5: certificate.key_file: ");
+    for (chain, key, start, problem, allowed) in [
+        (
+            "none",
+            "a.example.key",
+            chain_line,
+            "none: cannot be read: No such file or directory (os error 2)",
+            CHAIN,
+        ),
+        ("empty", "a.example.key", chain_line, "empty: has no certificate in it", CHAIN),
+        ("torn", "a.example.key", chain_line, "torn: is not PEM: ", CHAIN),
+        ("junk", "a.example.key", chain_line, "junk: its first certificate cannot be used: ", CHAIN),
+        (
+            "a.example.crt",
+            "none",
+            key_line,
+            "none: cannot be read: No such file or directory (os error 2)",
+            KEY,
+        ),
+        ("a.example.crt", "a.example.crt", key_line, "a.example.crt: has no private key in it: ", KEY),
+        ("a.example.crt", "b.example.key", key_line, "b.example.key: is not the key of ", KEY),
+    ] {
+        let line =
+            refusal(&[], &[], Some(&file(chain, key))).replace(&format!("{}/", directory.display()), "");
+        assert!(line.starts_with(&format!("{start}{problem}")), "{line}");
+        assert!(line.ends_with(&format!("; allowed: {allowed}")), "{line}");
+        assert_eq!(line.lines().count(), 1);
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 #[test]
