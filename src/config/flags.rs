@@ -93,6 +93,9 @@ struct Flags {
     /// Serve RTMPS here; repeatable [env: INRUSH_RTMPS, comma separated]
     #[arg(long, global = true, value_name = "ADDR")]
     rtmps: Vec<String>,
+    /// Serve both RTMP and RTMPS wherever either is served [env: INRUSH_RTMPS_DETECT=true]
+    #[arg(long, global = true)]
+    rtmps_detect: bool,
     /// Serve RTMPS with a certificate made now that nobody has signed [env: INRUSH_RTMPS_SELF_SIGNED=true]
     #[arg(long, global = true)]
     rtmps_self_signed: bool,
@@ -139,6 +142,7 @@ impl Sources {
         let values = [
             ("--rtmp", list(&flags.rtmp)),
             ("--rtmps", list(&flags.rtmps)),
+            ("--rtmps-detect", flags.rtmps_detect.then_some(Raw::Boolean(true))),
             ("--rtmps-self-signed", flags.rtmps_self_signed.then_some(Raw::Boolean(true))),
             ("--http", text(flags.http)),
             ("--cores", text(flags.cores)),

@@ -145,7 +145,7 @@ fn check_together(config: &Config, origins: &Origins) -> Result<(), ConfigError>
     }
     if tls.is_wanted() && tls.certificates.is_empty() && !tls.self_signed {
         return Err(ConfigError::new(
-            origins.of("tls", "listen"),
+            origins.of("tls", if tls.listen.is_empty() { "detect" } else { "listen" }),
             "RTMPS is to be served and there is no certificate",
             "a [[certificate]] in the file, or --rtmps-self-signed",
         ));

@@ -36,9 +36,10 @@ pub(super) const ANY_APP: &str = "*";
 pub(super) const CERTIFICATE: &str = "certificate";
 
 /// Which key each flag and each variable sets.
-pub(super) const OVERRIDES: [Override; 8] = [
+pub(super) const OVERRIDES: [Override; 9] = [
     Override { flag: "--rtmp", variable: "INRUSH_RTMP", table: "rtmp", key: "listen" },
     Override { flag: "--rtmps", variable: "INRUSH_RTMPS", table: "tls", key: "listen" },
+    Override { flag: "--rtmps-detect", variable: "INRUSH_RTMPS_DETECT", table: "tls", key: "detect" },
     Override {
         flag: "--rtmps-self-signed",
         variable: "INRUSH_RTMPS_SELF_SIGNED",
@@ -203,6 +204,14 @@ pub(super) static TABLES: [Table; 9] = [
                         config.runtime.tls.listen = addresses(texts)?;
                         Ok(())
                     },
+                },
+            },
+            Key {
+                name: "detect",
+                about: "Tell RTMP and RTMPS apart by the first byte, on every listener of either",
+                kind: Kind::Boolean {
+                    read: |config| config.runtime.tls.detect,
+                    write: |config, value| config.runtime.tls.detect = value,
                 },
             },
             Key {

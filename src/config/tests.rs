@@ -197,6 +197,7 @@ fn a_wrong_file_is_refused_with_its_line() {
         ("[limits]\nmessage_bytes_max = 200_000\nreassembly_bytes_max = 100_000\n", "x.toml:3: limits.reassembly_bytes_max = 100000 is below limits.message_bytes_max = 200000; allowed: message_bytes_max <= reassembly_bytes_max".into()),
         ("[limits]\nreassembly_bytes_max = 500_000_000\n", "x.toml:2: limits.core_reassembly_bytes_max = 268435456 is below limits.reassembly_bytes_max = 500000000; allowed: reassembly_bytes_max <= core_reassembly_bytes_max".into()),
         ("[tls]\nlisten = \"0.0.0.0:443\"\n", "x.toml:2: RTMPS is to be served and there is no certificate; allowed: a [[certificate]] in the file, or --rtmps-self-signed".into()),
+        ("[tls]\ndetect = true\n", "x.toml:2: RTMPS is to be served and there is no certificate; allowed: a [[certificate]] in the file, or --rtmps-self-signed".into()),
         ("[tls]\nself_signed = true\nlisten = \"127.0.0.1:1935\"\n", "x.toml:3: RTMPS on 127.0.0.1:1935, where RTMP listens (0.0.0.0:1935); allowed: a port of its own".into()),
         ("[control]\nlisten = \"127.0.0.1:1935\"\n", "x.toml:2: control HTTP on 127.0.0.1:1935, where RTMP listens (0.0.0.0:1935); allowed: a port of its own".into()),
     ];
@@ -208,7 +209,7 @@ fn a_wrong_file_is_refused_with_its_line() {
 /// Every way in which a command line or an environment can be wrong, with the line that says so.
 #[test]
 fn a_wrong_flag_or_variable_is_refused_by_name() {
-    let flags = "--config, --rtmp, --rtmps, --rtmps-self-signed, --http, --cores, --placement, --log, --log-format, --help, --version";
+    let flags = "--config, --rtmp, --rtmps, --rtmps-detect, --rtmps-self-signed, --http, --cores, --placement, --log, --log-format, --help, --version";
     type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
     let table: [Case<'_>; 12] = [
         (&["--corse", "2"], &[], &format!("command line: unknown flag --corse; allowed: {flags}")),
@@ -308,6 +309,7 @@ fn help_and_version_are_answers() {
         "--config",
         "--rtmp",
         "--rtmps ",
+        "--rtmps-detect",
         "--rtmps-self-signed",
         "--http",
         "--cores",
@@ -399,6 +401,26 @@ fn certificates_are_judged_at_load() {
         assert_eq!(line.lines().count(), 1);
     }
     std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn switches_are_flags_without_a_value_and_variables_with_one() {
+    type Read = fn(&Config) -> bool;
+    let table: [(&str, &str, Read); 2] = [
+        ("--rtmps-detect", "INRUSH_RTMPS_DETECT", |c| c.runtime.tls.detect),
+        ("--rtmps-self-signed", "INRUSH_RTMPS_SELF_SIGNED", |c| c.runtime.tls.self_signed),
+    ];
+    // So that there is a certificate whichever is set.
+    let certificate = Some("[tls]\nself_signed = true\n");
+    for (flag, variable, read) in table {
+        assert!(read(&load(&[flag], &[], certificate).unwrap().config), "{flag}");
+        assert!(read(&load(&[], &[(variable, "true")], certificate).unwrap().config), "{variable}");
+        assert!(!read(&load(&[], &[(variable, "false")], certificate).unwrap().config), "{variable}");
+        assert_eq!(
+            refusal(&[], &[(variable, "1")], certificate),
+            format!("{variable}: \"1\" is neither true nor false; allowed: true, false")
+        );
+    }
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tracing::{Span, debug, error, info_span, warn};
 
-use super::connection::Connection;
+use super::arriving::Arrival;
+use super::connection::{Connection, Front};
 use super::core::{Core, CoreRef};
 use super::listener::{Listener, Serves};
 use super::observe::ConnectionId;
@@ -121,9 +122,7 @@ impl Core {
         let id = self.shared.new_connection_id();
         let session = ServerSession::new(now, self.shared.session_settings.clone(), entropy::draw(now));
         let mut connection = Connection::new(id, socket, peer, place, now, session, span(id, peer));
-        if serves == Serves::Rtmps && !self.begin_tls(&mut connection, now) {
-            return None;
-        }
+        connection.front = Some(Box::new(Front::Arriving(Arrival { serves })));
         Some(connection)
     }
 }

@@ -112,7 +112,7 @@ impl Core {
             uptime_seconds: (self.now() - connection.accepted_at).as_secs_f64(),
             codecs: tracks.map(codec_list).unwrap_or_default(),
             resolution: tracks.and_then(resolution),
-            tls: connection.tls.as_ref().and_then(|tls| tls.info().cloned()),
+            tls: connection.tls().and_then(|tls| tls.info().cloned()),
         }
     }
 }

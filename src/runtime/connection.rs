@@ -19,6 +19,7 @@ use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use tracing::debug;
 
+use super::arriving::Arrival;
 use super::buffer::BufferSize;
 use super::cadence::Cadence;
 use super::observe::{ConnectionId, Role};
@@ -104,6 +105,14 @@ pub(crate) struct Playing {
     pub(crate) key: StreamKey,
 }
 
+/// What stands between a socket and its session. In a box, since there is nothing in front of most.
+pub(crate) enum Front {
+    /// Nothing has come that would show what the peer speaks.
+    Arriving(Arrival),
+    /// TLS, from its handshake on.
+    Tls(Tls),
+}
+
 /// How far a connection's end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -173,8 +182,8 @@ pub(crate) struct Connection {
     pub(crate) place: Place,
     pub(crate) accepted_at: Instant,
     pub(crate) session: ServerSession,
-    /// Between socket and session where TLS is spoken; in a box of its own, since most connections are plain.
-    pub(crate) tls: Option<Box<Tls>>,
+    /// What stands between the socket and the session: nothing where plain RTMP is spoken, once that is known.
+    pub(crate) front: Option<Box<Front>>,
     /// It counts among the core's handshakes in progress.
     pub(crate) shakes_hands: bool,
     pub(crate) activity: Activity,
@@ -226,7 +235,7 @@ pub(crate) struct Moved {
     pub(crate) accepted_at: Instant,
     pub(crate) pending_since: Instant,
     pub(crate) session: ServerSession,
-    pub(crate) tls: Option<Box<Tls>>,
+    pub(crate) front: Option<Box<Front>>,
     /// What was received of a record that is not whole; empty without TLS.
     pub(crate) received: BytesMut,
     /// What it was there for before: the socket is tuned for that.
@@ -259,7 +268,7 @@ impl Connection {
             place,
             accepted_at,
             session,
-            tls: None,
+            front: None,
             shakes_hands: false,
             activity: Activity::None,
             role: Role::Pending,
@@ -303,7 +312,7 @@ impl Connection {
         let mut connection = Self::new(id, socket, peer, place, accepted_at, session, span);
         connection.role = moved.role;
         connection.pending_since = moved.pending_since;
-        connection.tls = moved.tls;
+        connection.front = moved.front;
         connection.reading.received = moved.received;
         connection.session_timeout = moved.session_timeout;
         connection.control_bytes = moved.control.iter().map(Bytes::len).sum();
@@ -377,7 +386,26 @@ impl Connection {
 
     /// What a TLS record that has begun in this buffer still lacks, bytes; 0 without TLS.
     pub(crate) fn lacking_bytes(&self, buffer: &[u8]) -> usize {
-        if self.tls.is_some() { tls::lacking_bytes(buffer) } else { 0 }
+        match self.front.as_deref() {
+            Some(Front::Tls(_)) => tls::lacking_bytes(buffer),
+            Some(Front::Arriving(_)) | None => 0,
+        }
+    }
+
+    /// Its TLS, if it speaks that.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        match self.front.as_deref() {
+            Some(Front::Tls(tls)) => Some(tls),
+            Some(Front::Arriving(_)) | None => None,
+        }
+    }
+
+    /// Its TLS, to speak it.
+    pub(crate) fn tls_mut(&mut self) -> Option<&mut Tls> {
+        match self.front.as_deref_mut() {
+            Some(Front::Tls(tls)) => Some(tls),
+            Some(Front::Arriving(_)) | None => None,
+        }
     }
 
     /// Whether it neither moves nor ends.

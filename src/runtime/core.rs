@@ -297,7 +297,7 @@ impl Core {
             dropped = totals.dropped,
             codecs = connection.codecs,
             encoder = self.encoder_of(connection).label(),
-            tls = connection.tls.as_ref().and_then(|tls| tls.info()).map(|info| info.version),
+            tls = connection.tls().and_then(|tls| tls.info()).map(|info| info.version),
             reason = reason.label(),
             "session ended"
         );

@@ -132,8 +132,9 @@ pub fn start(settings: RuntimeSettings, names: NameHasher) -> Result<Engine, Sta
     .clamp(1, CORES_MAX);
     let tls = endpoint(&settings.tls)?;
     let mut listeners: Vec<Vec<(OwnedFd, Serves)>> = (0..cores).map(|_| Vec::new()).collect();
-    let addresses = bind(&settings.listen, Serves::Rtmp, &mut listeners)?;
-    let tls_addresses = bind(&settings.tls.listen, Serves::Rtmps, &mut listeners)?;
+    let [rtmp, rtmps] = if settings.tls.detect { [Serves::Either; 2] } else { [Serves::Rtmp, Serves::Rtmps] };
+    let addresses = bind(&settings.listen, rtmp, &mut listeners)?;
+    let tls_addresses = bind(&settings.tls.listen, rtmps, &mut listeners)?;
     let recordings = Recordings::start(&settings.recorder, &settings.session.limits).map_err(|source| {
         let directory = settings.recorder.directory.clone().unwrap_or_default();
         StartError::Recordings { directory, source }

@@ -25,6 +25,8 @@ pub(crate) struct Listener {
 pub(crate) enum Serves {
     Rtmp,
     Rtmps,
+    /// Whichever the first byte shows.
+    Either,
 }
 
 /// The kernel tears a ring down, and with it the listeners that it still used, a while after its process is gone.

@@ -11,6 +11,7 @@
 mod accepting;
 mod affinity;
 mod answers;
+mod arriving;
 mod buffer;
 mod cadence;
 mod clock;

@@ -32,7 +32,7 @@ impl Core {
                     accepted_at: connection.accepted_at,
                     pending_since: connection.pending_since,
                     session: connection.session,
-                    tls: connection.tls,
+                    front: connection.front,
                     received,
                     role: connection.role,
                     session_timeout: connection.session_timeout,

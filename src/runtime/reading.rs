@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tracing::debug;
 
-use super::connection::{Activity, Connection, ConnectionKey, LINGER_BYTES_MAX, Phase, Reading};
+use super::connection::{Activity, Connection, ConnectionKey, Front, LINGER_BYTES_MAX, Phase, Reading};
 use super::core::{Core, CoreRef, Driven};
 use super::observe::Role;
 use super::op;
@@ -199,10 +199,11 @@ impl Core {
         connection.totals.bytes_in += received as u64;
         if connection.phase == Phase::Open {
             connection.reading.on_bytes(now, received);
-            match &connection.tls {
+            match connection.front.as_deref() {
                 None => connection.session.handle_bytes(now, buffer.split().freeze()),
-                Some(tls) if tls.is_shaking_hands() => more = More::Handshake,
-                Some(_) => self.read_tls(key, now, buffer),
+                Some(Front::Arriving(_)) => more = self.on_arriving(key, now, buffer),
+                Some(Front::Tls(tls)) if tls.is_shaking_hands() => more = More::Handshake,
+                Some(Front::Tls(_)) => self.read_tls(key, now, buffer),
             }
         } else {
             buffer.clear();

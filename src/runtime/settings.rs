@@ -141,6 +141,8 @@ pub struct TlsSettings {
     pub listen: Vec<SocketAddr>,
     /// The first one serves who names none of the others.
     pub certificates: Vec<CertificateFiles>,
+    /// RTMP and RTMPS are told apart by their first byte on every listener, of RTMP and of RTMPS.
+    pub detect: bool,
     /// Without certificates: one that nobody has signed, made at the start.
     pub self_signed: bool,
     /// Handshakes in progress, a core. Each may hold 36 kB of what its peer has sent.
@@ -152,7 +154,7 @@ pub struct TlsSettings {
 impl TlsSettings {
     /// Whether any listener needs certificates.
     pub fn is_wanted(&self) -> bool {
-        !self.listen.is_empty()
+        self.detect || !self.listen.is_empty()
     }
 }
 
@@ -161,6 +163,7 @@ impl Default for TlsSettings {
         Self {
             listen: Vec::new(),
             certificates: Vec::new(),
+            detect: false,
             self_signed: false,
             handshakes_max: 1_000,
             handshake_percent_max: 25,

@@ -10,12 +10,13 @@ use std::io;
 
 use tracing::debug;
 
-use super::connection::{Activity, ConnectionKey, Phase, Writing};
+use super::connection::{Activity, Connection, ConnectionKey, Phase, Writing};
 use super::core::{Core, CoreRef};
 use super::op::send::SLICES_MAX;
 use super::op::{self, SendBatch, Sending};
 use super::signal::Signal;
 use super::socket;
+use super::tls::Tls;
 use crate::hub::{Queued, Reader, SubscriberKey, TakeBudget};
 use crate::session::Instant;
 
@@ -65,7 +66,7 @@ impl Core {
         self.gather(key, now, &mut batch);
         let Some(connection) = self.connection(key) else { return NextWrite::End };
         if batch.is_empty()
-            && let (Phase::Flushing { .. }, Some(tls)) = (connection.phase, &mut connection.tls)
+            && let (Phase::Flushing { .. }, Some(tls)) = (connection.phase, connection.tls_mut())
             && tls.can_seal()
         {
             // The last word of TLS, so that the peer can tell our end from a cut (RFC 8446 §6.1).
@@ -96,7 +97,7 @@ impl Core {
     /// Takes what waits for the peer, as much as fits one write: answers, then frames.
     pub(crate) fn gather(&mut self, key: ConnectionKey, now: Instant, batch: &mut SendBatch) {
         let Some(connection) = self.connection(key) else { return };
-        if let Some(tls) = &mut connection.tls {
+        if let Some(tls) = connection.tls_mut() {
             if tls.is_ready() {
                 batch.push_sealed(tls.take_ready());
             }
@@ -122,7 +123,7 @@ impl Core {
 
     /// Makes records of what is in the batch, where TLS is spoken.
     fn seal(&mut self, key: ConnectionKey, now: Instant, batch: &mut SendBatch) {
-        let Some(tls) = self.connection(key).and_then(|connection| connection.tls.as_mut()) else { return };
+        let Some(tls) = self.connection(key).and_then(Connection::tls_mut) else { return };
         if let Err(failure) = batch.seal(tls) {
             batch.clear();
             self.on_tls_failure(key, now, failure);
@@ -133,7 +134,7 @@ impl Core {
     pub(crate) fn has_more_to_write(&self, key: ConnectionKey) -> bool {
         self.connection_ref(key).is_some_and(|connection| {
             !connection.control.is_empty()
-                || connection.tls.as_ref().is_some_and(|tls| tls.is_ready())
+                || connection.tls().is_some_and(Tls::is_ready)
                 || match &connection.activity {
                     Activity::Playing(playing) => {
                         playing.iter().any(|one| self.hub.has_queued(one.subscriber))

@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use tracing::debug;
 
 use super::{Failure, Shaken, Tls};
-use crate::runtime::connection::{Connection, ConnectionKey, Phase};
+use crate::runtime::connection::{ConnectionKey, Front, Phase};
 use crate::runtime::core::{Core, CoreRef};
 use crate::runtime::op;
 use crate::runtime::signal::Signal;
@@ -193,20 +193,17 @@ enum Stepped {
 }
 
 impl Core {
-    /// Puts TLS in front of a session that has seen nothing yet; false when too many handshakes are in progress, which is counted.
-    pub(crate) fn begin_tls(&mut self, connection: &mut Connection, now: Instant) -> bool {
+    /// TLS for a connection that asks for it; `None` when too many handshakes are in progress, which is counted.
+    pub(crate) fn begin_tls(&mut self, now: Instant) -> Option<Box<Front>> {
         let shared = self.shared.clone();
-        let Some(endpoint) = &shared.tls else { return false };
+        let endpoint = shared.tls.as_ref()?;
         if !self.handshakes.begin() {
             self.count("refused", "tls_handshakes_max");
-            debug!(parent: &connection.span, "refused: too many TLS handshakes");
-            return false;
+            return None;
         }
         // A tiny record costs no less than a tiny chunk, and who sends one of each pays for both.
         let tiny_records = shared.session_settings.limits.work_per_second_max;
-        connection.tls = Some(Box::new(Tls::new(now, endpoint.config(), tiny_records)));
-        connection.shakes_hands = true;
-        true
+        Some(Box::new(Front::Tls(Tls::new(now, endpoint.config(), tiny_records))))
     }
 
     fn join_handshakes(&mut self, key: ConnectionKey, buffer: &BytesMut) -> Turn {
@@ -215,7 +212,7 @@ impl Core {
         if connection.phase != Phase::Open {
             return Turn::Read;
         }
-        let Some(tls) = connection.tls.as_ref().filter(|tls| tls.is_shaking_hands()) else {
+        let Some(tls) = connection.tls().filter(|tls| tls.is_shaking_hands()) else {
             return Turn::Read;
         };
         let has_begun = !tls.is_at_its_beginning();
@@ -265,7 +262,7 @@ impl Core {
         if !is_let_in {
             return Stepped::NotYet;
         }
-        let Some(tls) = &mut connection.tls else { return Stepped::Over };
+        let Some(tls) = connection.tls_mut() else { return Stepped::Over };
         let shaken = tls.shake(buffer);
         let is_ready = tls.is_ready();
         if is_ready {
@@ -289,7 +286,7 @@ impl Core {
         self.end_handshake(key);
         self.counts.tls_handshakes += 1;
         let Some(connection) = self.connection(key) else { return };
-        let Some(info) = connection.tls.as_ref().and_then(|tls| tls.info()) else { return };
+        let Some(info) = connection.tls().and_then(|tls| tls.info()) else { return };
         debug!(
             parent: &connection.span,
             version = info.version,
@@ -313,7 +310,7 @@ impl Core {
     /// Hands on what is whole of what was received under TLS.
     pub(crate) fn read_tls(&mut self, key: ConnectionKey, now: Instant, buffer: &mut BytesMut) {
         let Some(connection) = self.connection(key) else { return };
-        let Some(tls) = &mut connection.tls else { return };
+        let Some(Front::Tls(tls)) = connection.front.as_deref_mut() else { return };
         let session = &mut connection.session;
         let read = tls.read(now, buffer, |part| match part {
             super::Part::Plain(bytes) => session.handle_bytes(now, bytes),
@@ -334,8 +331,7 @@ impl Core {
     pub(crate) fn on_tls_failure(&mut self, key: ConnectionKey, now: Instant, failure: Failure) {
         let Failure { reason } = failure;
         let Some(connection) = self.connection(key) else { return };
-        if connection.tls.as_ref().is_some_and(|tls| tls.info().is_none()) && connection.phase == Phase::Open
-        {
+        if connection.tls().is_some_and(|tls| tls.info().is_none()) && connection.phase == Phase::Open {
             self.count("tls_handshake_failed", reason.label());
         }
         self.begin_close(key, reason, true, now);
