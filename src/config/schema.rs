@@ -88,6 +88,25 @@ macro_rules! number {
     };
 }
 
+/// A field that holds a list of networks.
+macro_rules! networks {
+    ($name:literal, $about:literal, $($field:ident).+) => {
+        Key {
+            name: $name,
+            about: $about,
+            kind: Kind::List {
+                allowed: NETWORK,
+                read: |target| target.$($field).+.iter().map(IpNet::to_string).collect(),
+                write: |target, texts| {
+                    let parse = |text: &String| text.parse().map_err(|_| format!("{text:?} is no network"));
+                    target.$($field).+ = texts.iter().map(parse).collect::<Result<_, _>>()?;
+                    Ok(())
+                },
+            },
+        }
+    };
+}
+
 /// A `Duration` field given in whole seconds.
 macro_rules! seconds {
     ($name:literal, $allowed:expr, $about:literal, $($field:ident).+) => {
@@ -104,7 +123,7 @@ macro_rules! seconds {
 }
 
 /// The tables of the file, in the order in which they are shown.
-pub(super) static TABLES: [Table; 9] = [
+pub(super) static TABLES: [Table; 10] = [
     Table {
         name: "engine",
         keys: &[
@@ -235,6 +254,14 @@ pub(super) static TABLES: [Table; 9] = [
                 runtime.tls.handshake_percent_max
             ),
         ],
+    },
+    Table {
+        name: "proxy",
+        keys: &[networks!(
+            "trusted",
+            "Balancers: their connections must begin with a PROXY header (version 1 or 2), which others may not send",
+            runtime.proxies
+        )],
     },
     Table {
         name: "ingest",
@@ -427,20 +454,11 @@ pub(super) static TABLES: [Table; 9] = [
                 "The same of one network",
                 runtime.network.failures_per_second_max
             ),
-            Key {
-                name: "trusted",
-                about: "Networks that the bounds of addresses and networks do not hold for",
-                kind: Kind::List {
-                    allowed: NETWORK,
-                    read: |config| config.runtime.trusted.iter().map(IpNet::to_string).collect(),
-                    write: |config, texts| {
-                        let parse =
-                            |text: &String| text.parse().map_err(|_| format!("{text:?} is no network"));
-                        config.runtime.trusted = texts.iter().map(parse).collect::<Result<_, _>>()?;
-                        Ok(())
-                    },
-                },
-            },
+            networks!(
+                "trusted",
+                "Networks that the bounds of addresses and networks do not hold for",
+                runtime.trusted
+            ),
             number!(
                 "core_reassembly_bytes_max",
                 MIB..=64 * GIB,

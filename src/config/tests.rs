@@ -135,7 +135,7 @@ const KEY: &str = "a readable PEM file with the private key of the certificate";
 /// Every way in which a file can be wrong, with the line that says so.
 #[test]
 fn a_wrong_file_is_refused_with_its_line() {
-    let table_names = "[engine], [rtmp], [tls], [ingest], [control], [deadlines], [limits], [recorder], [log], [[certificate]], [[app]]";
+    let table_names = "[engine], [rtmp], [tls], [proxy], [ingest], [control], [deadlines], [limits], [recorder], [log], [[certificate]], [[app]]";
     let address = "ADDRESS:PORT, such as 0.0.0.0:1935, 127.0.0.1:8935 or [::]:1935";
     let table = [
         // Not TOML.
@@ -182,6 +182,7 @@ fn a_wrong_file_is_refused_with_its_line() {
         ("[[app]]\nname = \"*\"\ntimestamps = \"fix\"\n", "x.toml:3: app.timestamps: \"fix\" is no timestamp policy; allowed: pass, monotonic".into()),
         ("[tls]\nself_signed = 1\n", "x.toml:2: tls.self_signed: 1 is neither true nor false; allowed: true, false".into()),
         ("[tls]\nhandshake_percent_max = 0\n", "x.toml:2: tls.handshake_percent_max: 0 is out of range; allowed: 1 to 100".into()),
+        ("[proxy]\ntrusted = [\"10.0.0.1\"]\n", "x.toml:2: proxy.trusted: \"10.0.0.1\" is no network; allowed: ADDRESS/BITS, such as 127.0.0.0/8 or ::1/128".into()),
         // Certificates.
         ("[certificate]\n", "x.toml:1: certificate is not a list of tables; allowed: [[certificate]]".into()),
         ("[[certificate]]\nfile = \"a\"\n", "x.toml:2: unknown key \"file\" in [[certificate]]; allowed: chain_file, key_file".into()),

@@ -117,6 +117,12 @@ labelled_errors! {
         MediaBeforePublish => "media_before_publish", "media before publish";
         /// Our answers pile up because the peer does not read them.
         NotReading => "not_reading", "peer does not read our answers";
+        /// A PROXY header from an address that is not trusted to say where connections come from.
+        ProxyUntrusted => "proxy_untrusted", "PROXY header from an address that proxy.trusted does not have";
+        /// A trusted proxy's connection without a PROXY header.
+        ProxyMissing => "proxy_missing", "trusted proxy sent no PROXY header";
+        /// A PROXY header that does not keep to its form, or is too long.
+        ProxyMalformed => "proxy_malformed", "PROXY header is malformed";
         /// Plain bytes where TLS is spoken; the first one.
         NotTls(u8) => "not_tls", "byte {0:#04x} where TLS was expected";
         /// A TLS handshake that is malformed, out of order or too long.

@@ -11,7 +11,7 @@ use super::connection::{Connection, Front};
 use super::core::{Core, CoreRef};
 use super::listener::{Listener, Serves};
 use super::observe::ConnectionId;
-use super::prefixes::Refused;
+use super::prefixes::{Place, Refused};
 use super::{entropy, listener, op};
 use crate::session::ServerSession;
 
@@ -111,19 +111,22 @@ impl Core {
             debug!(core = self.id.0, %peer, "refused: too many connections");
             return None;
         }
+        let is_proxied = self.shared.settings.proxies.iter().any(|proxy| proxy.contains(&peer.ip()));
+        // A balancer takes no place for itself: whom it connects for is judged when it has said so.
+        let place = if is_proxied { Place::NONE } else { self.place(peer)? };
         let now = self.now();
-        let place = match self.shared.prefixes.admit(now, peer.ip()) {
-            Ok(place) => place,
-            Err(refused) => {
-                self.on_refused(peer, &refused);
-                return None;
-            }
-        };
         let id = self.shared.new_connection_id();
         let session = ServerSession::new(now, self.shared.session_settings.clone(), entropy::draw(now));
         let mut connection = Connection::new(id, socket, peer, place, now, session, span(id, peer));
-        connection.front = Some(Box::new(Front::Arriving(Arrival { serves })));
+        connection.front = Some(Box::new(Front::Arriving(Arrival { serves, is_proxied })));
         Some(connection)
+    }
+
+    /// A place for a connection of this peer; `None` when there is none, which is counted.
+    pub(crate) fn place(&mut self, peer: SocketAddr) -> Option<Place> {
+        let now = self.now();
+        let place = self.shared.prefixes.admit(now, peer.ip());
+        place.map_err(|refused| self.on_refused(peer, &refused)).ok()
     }
 }
 

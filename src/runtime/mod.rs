@@ -5,6 +5,7 @@
 //!   (inbox, batches for other cores, sweep).
 //! - `draining` is how they end in good order.
 //! - `directory` knows each stream's home core, `inbox` carries messages between cores, `moving` takes publishers home.
+//! - [`proxy`] and `arriving` find out who a connection is and what it speaks before its session begins.
 //! - [`tls`] stands between a socket and its session where RTMPS is spoken.
 //! - `op` holds the kernel operations, one a file: the only place that builds submission entries, and where in flight means owned.
 
@@ -35,6 +36,7 @@ mod polling;
 mod pre_publish;
 mod prefixes;
 pub mod preflight;
+pub mod proxy;
 mod rate;
 mod reading;
 pub mod recording_file;

@@ -189,6 +189,11 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Of a connection that is not counted.
+    pub(crate) const NONE: Self = Self(None);
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let Some(counted) = &self.0 else { return };

@@ -54,6 +54,8 @@ pub struct RuntimeSettings {
     pub network: PrefixLimits,
     /// How long a write may wait for a peer that does not read, unless it plays: players have their app's stall limit.
     pub write_deadline: Duration,
+    /// Balancers, whose connections begin with a PROXY header that says where they really come from.
+    pub proxies: Vec<IpNet>,
     /// Networks that are not counted: the operator's own.
     pub trusted: Vec<IpNet>,
     /// The flight recorder. How much it keeps is told to the sessions when the engine starts.
@@ -80,6 +82,7 @@ impl Default for RuntimeSettings {
             address: PrefixLimits::ADDRESS,
             network: PrefixLimits::NETWORK,
             write_deadline: Duration::from_secs(10),
+            proxies: Vec::new(),
             trusted: vec![
                 Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
                 Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
