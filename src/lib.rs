@@ -26,7 +26,8 @@
 //! They and the hub take time and randomness as arguments, hold no I/O, and are tested without a socket.
 //!
 //! # The life of a frame
-//! 1. **Read.** A receive owns its buffer while the kernel fills it; what arrived is split off as `Bytes` (`runtime/reading.rs`).
+//! 1. **Read.** A receive owns its buffer while the kernel fills it; what arrived is split off as `Bytes` (`runtime/reading.rs`). Where TLS is
+//!    spoken, it is decrypted in that buffer first (`runtime/tls`).
 //! 2. **Reassemble.** [`rtmp::chunk::ChunkReader`] parses chunk headers; a message's [`rtmp::Payload`] is the list of slices it came in.
 //! 3. **Decide.** [`session::ServerSession`] takes bytes and gives sends, events and deadlines; publish and play are questions whose
 //!    answers come back as commands.

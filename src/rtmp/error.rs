@@ -147,6 +147,8 @@ labelled_errors! {
         AmfExternalizable => "amf_externalizable", "AMF3 externalizable objects are not supported";
         /// AMF0 movieclip and recordset: reserved, without a form.
         AmfReserved(u8) => "amf_reserved", "AMF type {0:#04x} is reserved and has no form";
+        /// TLS where it is not spoken: the client came to the wrong port.
+        TlsHere => "tls_here", "TLS is not spoken on this port";
         /// No TLS version, cipher, key exchange or signature that both sides know.
         TlsParameters => "tls_parameters", "no TLS version, cipher, key exchange or signature in common";
         /// TLS 1.2 cannot renew its keys, and these have protected as much as they safely may.

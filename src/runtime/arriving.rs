@@ -19,7 +19,7 @@ use super::listener::Serves;
 use super::proxy::{self, HeaderError, Parsed};
 use super::reading::More;
 use super::{accepting, tls};
-use crate::rtmp::PeerMisbehaved;
+use crate::rtmp::{Error, PeerMisbehaved, PeerUnsupported};
 use crate::session::{CloseReason, Instant};
 
 /// A connection that has not shown yet what it speaks.
@@ -78,7 +78,7 @@ impl Core {
         true
     }
 
-    fn refuse_arrival(&mut self, key: ConnectionKey, now: Instant, error: PeerMisbehaved) -> More {
+    fn refuse_arrival(&mut self, key: ConnectionKey, now: Instant, error: impl Into<Error>) -> More {
         self.begin_close(key, CloseReason::Error(error.into()), false, now);
         More::Comes
     }
@@ -88,12 +88,12 @@ impl Core {
         let Some(connection) = self.connection(key) else { return More::Ends };
         let Some(Front::Arriving(arrival)) = connection.front.as_deref() else { return More::Comes };
         let Some(first) = buffer.first() else { return More::Comes };
-        let speaks_tls = match arrival.serves {
-            Serves::Rtmp => false,
-            Serves::Rtmps => true,
-            Serves::Either => *first == tls::FIRST_BYTE,
-        };
-        if !speaks_tls {
+        let is_tls = *first == tls::FIRST_BYTE;
+        if is_tls && arrival.serves == Serves::Rtmp {
+            return self.refuse_arrival(key, now, PeerUnsupported::TlsHere);
+        }
+        // What is no TLS on a listener for it is refused by TLS, by that name.
+        if !is_tls && arrival.serves != Serves::Rtmps {
             connection.front = None;
             connection.session.handle_bytes(now, buffer.split().freeze());
             return More::Comes;

@@ -191,6 +191,31 @@ mod tests {
         drop((kept, more));
     }
 
+    /// The beginning of a TLS record goes along when its buffer ends, and a promise is given no more room than it has filled.
+    #[test]
+    fn the_beginning_of_a_record_is_kept() {
+        let mut buffer = BytesMut::with_capacity(IDLE_BYTES);
+        let kept = receive(&mut buffer, IDLE_BYTES - 600);
+        buffer.extend_from_slice(&[1; 550]);
+        BufferSize::IDLE.make_room(&mut buffer, 16_000);
+        assert_eq!((&buffer[..], buffer.capacity()), (&[1; 550][..], 550 + IDLE_BYTES), "moved, with room");
+        let place = buffer.as_ptr();
+        BufferSize::IDLE.make_room(&mut buffer, 16_000);
+        assert_eq!((buffer.len(), buffer.as_ptr()), (550, place), "there is room enough");
+        buffer.resize(buffer.capacity(), 1);
+        let held = buffer.len();
+        BufferSize::IDLE.make_room(&mut buffer, 16_000);
+        assert!((held + held..3 * held).contains(&buffer.capacity()), "{}", buffer.capacity());
+        assert!(buffer.iter().all(|byte| *byte == 1));
+        drop(kept);
+
+        // It is nobody else's meanwhile.
+        let (mut spares, mut buffer) = (Spares::new(1), BytesMut::with_capacity(PUBLISHER_BYTES));
+        buffer.extend_from_slice(&[2; 100]);
+        spares.take_back(BufferSize::PUBLISHER, &mut buffer, 900);
+        assert_eq!((buffer.len(), spares.buffers.len()), (100, 0));
+    }
+
     #[test]
     fn the_sizes_follow_each_other_up_to_the_largest() {
         let mut size = BufferSize::PUBLISHER;

@@ -12,6 +12,7 @@ use super::amf::{self, Amf};
 use super::flv::Tag;
 use super::packets::{Packet, gapless_sequence};
 use super::synthetic::Pattern;
+use super::tls::{Tls, Transport};
 use super::wire::{self, ChunkReader, ChunkWriter, Message};
 use super::{PATIENCE, script};
 
@@ -61,7 +62,7 @@ pub const RECONNECT_REQUEST: &str = "NetConnection.Connect.ReconnectRequest";
 
 /// One connection.
 pub struct Client {
-    socket: TcpStream,
+    transport: Transport,
     reader: ChunkReader,
     writer: ChunkWriter,
     stream_id: u32,
@@ -80,17 +81,30 @@ impl Client {
 
     /// Handshake over a socket that is connected already.
     #[track_caller]
-    pub fn over(mut socket: TcpStream) -> Self {
+    pub fn over(socket: TcpStream) -> Self {
+        Self::over_transport(Transport::Plain(socket))
+    }
+
+    /// Handshake over TLS.
+    #[track_caller]
+    pub fn open_tls(address: SocketAddr, tls: &Tls) -> Self {
+        Self::over_transport(tls.connect(address))
+    }
+
+    /// Handshake over what is connected already.
+    #[track_caller]
+    pub fn over_transport(mut transport: Transport) -> Self {
+        let socket = transport.socket();
         socket.set_nodelay(true).expect("set TCP_NODELAY");
         socket.set_write_timeout(Some(PATIENCE)).expect("set a timeout");
         socket.set_read_timeout(Some(PATIENCE)).expect("set a timeout");
-        socket.write_all(&wire::c0_c1()).expect("send C0 and C1");
+        transport.write_all(&wire::c0_c1()).expect("send C0 and C1");
         let mut answer = vec![0; 1 + 2 * wire::HANDSHAKE_PACKET_BYTES];
-        socket.read_exact(&mut answer).expect("receive S0, S1 and S2");
+        transport.read_exact(&mut answer).expect("receive S0, S1 and S2");
         assert_eq!(answer[0], 3, "S0 is the version");
-        socket.write_all(&answer[1..=wire::HANDSHAKE_PACKET_BYTES]).expect("send C2");
+        transport.write_all(&answer[1..=wire::HANDSHAKE_PACKET_BYTES]).expect("send C2");
         Self {
-            socket,
+            transport,
             reader: ChunkReader::default(),
             writer: ChunkWriter::default(),
             stream_id: 0,
@@ -141,7 +155,7 @@ impl Client {
     /// `connect` with further properties; gives the information object of the answer as well.
     #[track_caller]
     pub fn connect_with(mut self, app: &str, properties: &[(&str, Amf)]) -> (Self, Amf) {
-        let peer = self.socket.peer_addr().expect("a connected socket has a peer");
+        let peer = self.socket().peer_addr().expect("a connected socket has a peer");
         self.send(&script::connect_with(app, &format!("rtmp://{peer}/{app}"), properties));
         let information = self.wait_for_answer(script::CONNECT).pop().expect("the answer tells something");
         (self, information)
@@ -211,7 +225,7 @@ impl Client {
     /// Sends raw bytes.
     #[track_caller]
     pub fn send_bytes(&mut self, bytes: &[u8]) {
-        self.socket.write_all(bytes).expect("send");
+        self.transport.write_all(bytes).expect("send");
     }
 
     /// Sends media at its own pace, times `speed`: each message when its timestamp is due, the first at once.
@@ -251,16 +265,16 @@ impl Client {
             self.send(&message);
         }
         // The server must see all of it before the close, which is a reset while there is unread input.
-        self.socket.shutdown(std::net::Shutdown::Write).expect("shut the write side");
+        self.transport.shut_write();
         self.wait_for_close(PATIENCE);
     }
 
     /// Takes what the server says to a publisher, so that it does not pile up.
     fn discard_input(&mut self) {
-        self.socket.set_nonblocking(true).expect("change the mode of a socket");
+        self.socket().set_nonblocking(true).expect("change the mode of a socket");
         let mut buffer = [0; 4096];
-        while self.socket.read(&mut buffer).is_ok_and(|read| read > 0) {}
-        self.socket.set_nonblocking(false).expect("change the mode of a socket");
+        while self.transport.read(&mut buffer).is_ok_and(|read| read > 0) {}
+        self.socket().set_nonblocking(false).expect("change the mode of a socket");
     }
 
     /// The next event, or `None` when there is none within the time.
@@ -271,10 +285,10 @@ impl Client {
                 return Some(self.event(message));
             }
             let left = timeout.checked_sub(start.elapsed()).filter(|left| !left.is_zero())?;
-            self.socket.set_read_timeout(Some(left)).expect("set a timeout");
+            self.socket().set_read_timeout(Some(left)).expect("set a timeout");
             let mut buffer = [0; 65536];
             let room = if self.read_rate.is_some() { 4096 } else { buffer.len() };
-            match self.socket.read(&mut buffer[..room]) {
+            match self.transport.read(&mut buffer[..room]) {
                 Ok(0) => return Some(Event::Closed),
                 Ok(read) => {
                     self.reader.push(&buffer[..read]);
@@ -396,7 +410,12 @@ impl Client {
 
     /// The socket below.
     pub fn socket(&self) -> &TcpStream {
-        &self.socket
+        self.transport.socket()
+    }
+
+    /// What it writes to and reads from.
+    pub fn transport(&mut self) -> &mut Transport {
+        &mut self.transport
     }
 }
 

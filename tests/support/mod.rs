@@ -31,6 +31,7 @@ pub mod rtmpdump;
 pub mod script;
 pub mod server;
 pub mod synthetic;
+pub mod tls;
 pub mod wire;
 
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! A child process with its output, killed and reaped by its guard.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,13 +23,21 @@ impl Process {
     /// Starts `command`, collecting its output; `name` is for messages.
     #[track_caller]
     pub fn spawn(name: impl Into<String>, command: &mut Command) -> Self {
-        let name = name.into();
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| {
+        Self::spawn_with(name.into(), command.stdin(Stdio::null()))
+    }
+
+    /// Starts `command` with something to read: nothing yet, and its end when what is given back is dropped.
+    #[track_caller]
+    pub fn spawn_with_input(name: impl Into<String>, command: &mut Command) -> (Self, ChildStdin) {
+        let mut process = Self::spawn_with(name.into(), command.stdin(Stdio::piped()));
+        let input = process.child.stdin.take().expect("stdin is piped");
+        (process, input)
+    }
+
+    #[track_caller]
+    fn spawn_with(name: String, command: &mut Command) -> Self {
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap_or_else(|error| {
                 panic!("{name} ({:?}) does not start: {error}; run .ci/test", command.get_program())
             });
         let stdout = Collector::new(child.stdout.take().expect("stdout is piped"));

@@ -16,6 +16,7 @@ use super::{PATIENCE, ports, scratch_file, wait_until};
 #[derive(Clone, Debug, Default)]
 pub struct Inrush {
     rtmp: Vec<String>,
+    rtmps: bool,
     args: Vec<String>,
     namespace: Option<Namespace>,
     open_files: Option<u32>,
@@ -32,6 +33,12 @@ impl Inrush {
     /// Serves RTMP on this address (as well, when called again).
     pub fn rtmp(mut self, address: impl ToString) -> Self {
         self.rtmp.push(address.to_string());
+        self
+    }
+
+    /// Serves RTMPS as well, on a free port; certificates are for `config` or `args` to name.
+    pub fn rtmps(mut self) -> Self {
+        self.rtmps = true;
         self
     }
 
@@ -91,6 +98,9 @@ impl Inrush {
             line.extend(["--http", "127.0.0.1:0"].map(str::to_owned));
             let rtmp = if self.rtmp.is_empty() { vec!["127.0.0.1:0".to_owned()] } else { self.rtmp.clone() };
             line.extend(rtmp.into_iter().flat_map(|address| ["--rtmp".to_owned(), address]));
+            if self.rtmps {
+                line.extend(["--rtmps", "127.0.0.1:0"].map(str::to_owned));
+            }
         }
         if let Some(text) = &self.config {
             let file = scratch_file("inrush.toml");
@@ -107,18 +117,21 @@ impl Inrush {
         let started = Instant::now();
         let mut process = self.spawn();
         let wanted = if self.default_addresses { 1 } else { self.rtmp.len().max(1) };
-        let (rtmp, http) = wait_until("inrush prints its addresses", PATIENCE, || {
+        let (rtmp, rtmps, http) = wait_until("inrush prints its addresses", PATIENCE, || {
             let ended = process.try_exit();
             assert!(ended.is_none(), "inrush ended with {ended:?}: {}{}", process.stdout(), process.stderr());
             let output = process.stdout();
             let rtmp = listening(&output, "rtmp");
+            let rtmps = listening(&output, "rtmps");
             let http = listening(&output, "http");
-            (rtmp.len() >= wanted && !http.is_empty()).then(|| (rtmp, http[0]))
+            let is_whole = rtmp.len() >= wanted && (!self.rtmps || !rtmps.is_empty()) && !http.is_empty();
+            is_whole.then(|| (rtmp, rtmps, http[0]))
         });
         let mut server = Server {
             kind: Kind::Inrush,
             process: Some(process),
             rtmp: rtmp.into_iter().map(reachable).collect(),
+            rtmps: rtmps.into_iter().map(reachable).collect(),
             http: reachable(http),
             namespace: self.namespace.clone(),
             start_up: Duration::ZERO,
@@ -152,6 +165,7 @@ pub struct Server {
     kind: Kind,
     process: Option<Process>,
     rtmp: Vec<SocketAddr>,
+    rtmps: Vec<SocketAddr>,
     http: SocketAddr,
     namespace: Option<Namespace>,
     start_up: Duration,
@@ -195,6 +209,7 @@ impl Server {
             kind: Kind::NginxRtmp { directory },
             process: Some(Process::spawn("nginx", &mut command)),
             rtmp: vec![(Ipv4Addr::LOCALHOST, rtmp_port).into()],
+            rtmps: Vec::new(),
             http: (Ipv4Addr::LOCALHOST, http_port).into(),
             namespace: None,
             start_up: Duration::ZERO,
@@ -210,6 +225,17 @@ impl Server {
     /// Where it serves RTMP.
     pub fn rtmp(&self) -> SocketAddr {
         self.rtmp[0]
+    }
+
+    /// Where it serves RTMPS.
+    #[track_caller]
+    pub fn rtmps(&self) -> SocketAddr {
+        *self.rtmps.first().expect("it was told to serve RTMPS")
+    }
+
+    /// The URL of a stream over TLS.
+    pub fn tls_url(&self, app: &str, name: &str) -> String {
+        format!("rtmps://{}/{app}/{name}", self.rtmps())
     }
 
     /// Every address on which it serves RTMP.

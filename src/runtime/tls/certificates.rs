@@ -263,3 +263,82 @@ fn stamps(files: &[CertificateFiles]) -> Vec<Option<Stamp>> {
     };
     files.iter().flat_map(|files| [stamp(&files.chain_file), stamp(&files.key_file)]).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory of this test's own, which goes with it.
+    struct Files(PathBuf);
+
+    impl Files {
+        fn new(name: &str) -> Self {
+            let directory = std::env::temp_dir().join(format!("inrush-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&directory).unwrap();
+            Self(directory)
+        }
+
+        /// Another certificate and key, each put in place by a rename.
+        fn write(&self, names: &[&str]) -> CertificateFiles {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let made = rcgen::generate_simple_self_signed(names).unwrap();
+            let files =
+                CertificateFiles { chain_file: self.0.join("chain.pem"), key_file: self.0.join("key.pem") };
+            for (file, text) in
+                [(&files.chain_file, made.cert.pem()), (&files.key_file, made.signing_key.serialize_pem())]
+            {
+                std::fs::write(file.with_extension("new"), text).unwrap();
+                std::fs::rename(file.with_extension("new"), file).unwrap();
+            }
+            files
+        }
+    }
+
+    impl Drop for Files {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// Names are those of the certificate, whole or with its first label open, and never more than one label.
+    #[test]
+    fn a_certificate_serves_its_names() {
+        let files = Files::new("names");
+        let certificate =
+            Certificate::read(&files.write(&["a.example", "*.b.example", "UPPER.example"])).unwrap();
+        for name in ["a.example", "x.b.example", "upper.example"] {
+            assert!(certificate.serves(name), "{name}");
+        }
+        for name in ["b.example", "x.y.b.example", "x.a.example", "example", "", "*.b.example.x"] {
+            assert!(!certificate.serves(name), "{name}");
+        }
+    }
+
+    /// A look costs nothing while nothing has changed; a change is read once, good or bad.
+    #[test]
+    fn a_change_is_found_once() {
+        let files = Files::new("watch");
+        let certificate = files.write(&["a.example"]);
+        let mut watch = Watch::new(vec![certificate.clone()]);
+        assert!(watch.look().is_none());
+        files.write(&["b.example"]);
+        assert!(watch.look().unwrap().unwrap().all[0].serves("b.example"));
+        assert!(watch.look().is_none());
+        std::fs::write(&certificate.chain_file, "no certificate any more").unwrap();
+        let error = watch.look().unwrap().unwrap_err();
+        assert!(error.to_string().ends_with("chain.pem: has no certificate in it"), "{error}");
+        assert!(watch.look().is_none(), "told once");
+        std::fs::remove_file(&certificate.key_file).unwrap();
+        assert!(watch.look().unwrap().is_err());
+        files.write(&["c.example"]);
+        assert!(watch.look().unwrap().is_ok());
+    }
+
+    /// A file without end is not read to its end.
+    #[test]
+    fn a_file_is_read_to_its_bound() {
+        let files = CertificateFiles { chain_file: "/dev/zero".into(), key_file: "/dev/zero".into() };
+        let error = Certificates::read(&[files]).unwrap_err();
+        assert_eq!(error.to_string(), "/dev/zero: is longer than 1 MiB");
+    }
+}

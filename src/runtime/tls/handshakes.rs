@@ -337,3 +337,68 @@ impl Core {
         self.begin_close(key, reason, true, now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1_000)
+    }
+
+    fn key(index: u32) -> ConnectionKey {
+        ConnectionKey { index, generation: 0 }
+    }
+
+    /// Steps of 1 ms with a quarter of the core: a few at once, and then one each 4 ms, however long it was quiet before.
+    #[test]
+    fn handshakes_get_their_share_and_no_more() {
+        for quiet_ms in [0, 1_000_000] {
+            let mut ration = Ration::new(25);
+            let mut now = at(quiet_ms);
+            let mut steps_at = Vec::new();
+            while steps_at.len() < 20 {
+                let pause = ration.wait(now);
+                now = now + pause;
+                if pause.is_zero() {
+                    steps_at.push((now - at(quiet_ms)).as_millis());
+                    ration.charge(Duration::from_millis(1));
+                    now = now + Duration::from_millis(1);
+                }
+            }
+            let late = steps_at.iter().rev().take(10).rev().copied().collect::<Vec<_>>();
+            assert!(late.windows(2).all(|pair| pair[1] - pair[0] == 4), "{steps_at:?}");
+            assert!(steps_at[3] <= 5, "some may go at once: {steps_at:?}");
+        }
+    }
+
+    /// One step may be longer than the share: those behind it wait for as long as it takes to pay.
+    #[test]
+    fn a_long_step_is_paid_for() {
+        let mut ration = Ration::new(50);
+        assert_eq!(ration.wait(at(1)), Duration::ZERO);
+        ration.charge(Duration::from_millis(12));
+        assert_eq!(ration.wait(at(1)), Duration::from_millis(20), "10 ms too much at half of the time");
+        assert_eq!(ration.wait(at(11)), Duration::from_millis(10));
+        assert_eq!(ration.wait(at(21)), Duration::ZERO);
+    }
+
+    /// Places are bounded, and so is the line in front of the first step; who has begun goes first.
+    #[test]
+    fn the_line_is_bounded_and_finishes_what_has_begun() {
+        let mut handshakes = Handshakes::new(2, 25);
+        assert!(handshakes.begin() && handshakes.begin() && !handshakes.begin());
+        handshakes.end();
+        assert_eq!(handshakes.in_progress(), 1);
+        assert!(handshakes.begin());
+
+        let max = u32::try_from(BEGINNINGS_WAITING_MAX).unwrap();
+        assert!((0..max).all(|index| handshakes.join(key(index), false)));
+        assert!(!handshakes.join(key(max), false));
+        assert!(handshakes.join(key(max + 1), true), "what has begun is not turned away");
+        assert_eq!(handshakes.waiting(), BEGINNINGS_WAITING_MAX + 1);
+        assert_eq!(handshakes.next(), Some(key(max + 1)));
+        assert!((0..max).all(|index| handshakes.next() == Some(key(index))));
+        assert_eq!(handshakes.next(), None);
+    }
+}
