@@ -97,6 +97,7 @@ impl Core {
     /// Takes what waits for the peer, as much as fits one write: answers, then frames.
     pub(crate) fn gather(&mut self, key: ConnectionKey, now: Instant, batch: &mut SendBatch) {
         let Some(connection) = self.connection(key) else { return };
+        let is_plain = connection.front.is_none();
         if let Some(tls) = connection.tls_mut() {
             if tls.is_ready() {
                 batch.push_sealed(tls.take_ready());
@@ -118,7 +119,9 @@ impl Core {
         if connection.phase == Phase::Open && matches!(connection.activity, Activity::Playing(_)) {
             self.gather_frames(key, now, batch, slices);
         }
-        self.seal(key, now, batch);
+        if !is_plain {
+            self.seal(key, now, batch);
+        }
     }
 
     /// Makes records of what is in the batch, where TLS is spoken.
