@@ -101,7 +101,7 @@ impl Default for RuntimeSettings {
 ///
 /// | | an address | a network | why |
 /// |---|---:|---:|---|
-/// | connections | 250 | 1,000 | 2.5 times those 100; 256 addresses of a /24 at one sender in 250 subscribers |
+/// | connections | 250 | 1,000 | 2.5 times those 100; a /24 of such addresses with one sender in 260, a mobile /48 of 65,536 phones with one in 65 |
 /// | pending | 100 | 500 | an honest one is pending for some five round trips, a second over mobile networks: all 50 twice |
 /// | accepts a second (ten times that at once) | 20 | 100 | all 50 come back at once four times; one in five cannot publish and tries each half second |
 /// | failures a second (ten times that at once) | 5 | 25 | of the 50, ten with a wrong key try every two seconds |

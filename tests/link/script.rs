@@ -91,7 +91,7 @@ const CHANGES: &[Op] = &[
 const OFFENCES: &[Op] = &[
     Op::Say(|_| write::connect(inrush::rtmp::amf::Value::object([("app", "live".into())]))),
     Op::SayOften(|_| write::create_stream(8.0), 9),
-    Op::SayOften(|_| write::call(0, "frobnicate", 0.0, &[]), 200),
+    Op::SayOften(|_| write::call(0, "frobnicate", 0.0, &[]), 600),
     Op::Wait(Duration::from_secs(40)),
 ];
 
