@@ -105,6 +105,7 @@ impl Core {
         let Some(connection) = self.connection(key) else { return More::Ends };
         connection.front = Some(tls);
         connection.shakes_hands = true;
+        self.count_pending(key);
         More::Handshake
     }
 }

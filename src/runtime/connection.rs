@@ -339,9 +339,9 @@ impl Connection {
         }
     }
 
-    /// Bytes that it holds on its peer's behalf: input, handshake, answers that wait.
+    /// Bytes that it holds on its peer's behalf: input, handshake, answers that wait; with TLS as much as that may hold.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.session.retained_bytes() + self.control_bytes
+        self.session.retained_bytes() + self.control_bytes + self.tls().map_or(0, Tls::held_bytes_max)
     }
 
     /// What it holds while it neither publishes nor plays; 0 when it does, and when nothing is held any more.

@@ -373,7 +373,7 @@ impl Core {
     }
 
     /// The core's sum of what pending connections hold follows this one; when it grows over the bound, the greediest of them go.
-    fn count_pending(&mut self, key: ConnectionKey) {
+    pub(crate) fn count_pending(&mut self, key: ConnectionKey) {
         let Some(connection) = self.connection(key) else { return };
         let bytes = connection.pending_bytes();
         let counted = std::mem::replace(&mut connection.counted_pending_bytes, bytes);

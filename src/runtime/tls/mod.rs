@@ -37,6 +37,9 @@ use crate::session::{CloseReason, Instant};
 /// What a peer may send of a handshake that is not done, bytes: a ClientHello is 200 to 2,000 long, and comes whole before it is looked at.
 pub const HANDSHAKE_BYTES_MAX: usize = 2 * records::RECORD_BYTES_MAX;
 
+/// What rustls and our records keep of a connection beside what its peer has sent, bytes, roughly.
+const STATE_BYTES: usize = 8 * 1024;
+
 /// Content type of a handshake record, and so the first byte of TLS (RFC 8446 §5.1).
 pub const FIRST_BYTE: u8 = 0x16;
 
@@ -142,6 +145,11 @@ impl Tls {
     /// Whether the first flight is still to come: the step that costs most is ahead.
     pub fn is_at_its_beginning(&self) -> bool {
         matches!(self.stage, Stage::Awaits(_))
+    }
+
+    /// What it may keep on its peer's behalf at most, bytes: its state, and what has come of a handshake or a record that is not whole.
+    pub fn held_bytes_max(&self) -> usize {
+        STATE_BYTES + if self.is_shaking_hands() { HANDSHAKE_BYTES_MAX } else { records::RECORD_BYTES_MAX }
     }
 
     /// What was agreed, once it is.
