@@ -64,8 +64,8 @@ impl Core {
     fn on_proxied(&mut self, key: ConnectionKey, source: Option<SocketAddr>) -> bool {
         let Some(connection) = self.connection(key) else { return false };
         let (id, through) = (connection.id, connection.peer);
-        // One that speaks for itself, as for a health check, is who it is.
-        let peer = source.unwrap_or(through);
+        // One that speaks for itself, as for a health check, is who it is, and takes no place either.
+        let Some(peer) = source else { return true };
         let Some(place) = self.place(peer) else {
             self.shut(key, CloseReason::Overload);
             return false;
@@ -105,7 +105,6 @@ impl Core {
         let Some(connection) = self.connection(key) else { return More::Ends };
         connection.front = Some(tls);
         connection.shakes_hands = true;
-        self.count_pending(key);
         More::Handshake
     }
 }

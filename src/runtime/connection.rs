@@ -158,6 +158,8 @@ pub(crate) struct Reading {
     pub(crate) received_at: Option<Instant>,
     /// The core polls this publisher, and its reader rests.
     pub(crate) polled: Option<Polled>,
+    /// What was received and is of no use yet, bytes: a TLS record or a PROXY header that is not whole. It lies in the receive buffer.
+    pub(crate) waiting_bytes: usize,
     /// What was received before it moved here, for the reader to begin with.
     pub(crate) received: BytesMut,
     /// How often a receive brings something.
@@ -291,6 +293,7 @@ impl Connection {
                 armed_at: None,
                 received_at: None,
                 polled: None,
+                waiting_bytes: 0,
                 received: BytesMut::new(),
                 cadence: Cadence::default(),
             },
@@ -313,6 +316,7 @@ impl Connection {
         connection.role = moved.role;
         connection.pending_since = moved.pending_since;
         connection.front = moved.front;
+        connection.reading.waiting_bytes = moved.received.len();
         connection.reading.received = moved.received;
         connection.session_timeout = moved.session_timeout;
         connection.control_bytes = moved.control.iter().map(Bytes::len).sum();
@@ -339,9 +343,10 @@ impl Connection {
         }
     }
 
-    /// Bytes that it holds on its peer's behalf: input, handshake, answers that wait; with TLS as much as that may hold.
+    /// Bytes that it holds on its peer's behalf: input, handshakes, answers that wait.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.session.retained_bytes() + self.control_bytes + self.tls().map_or(0, Tls::held_bytes_max)
+        let tls_bytes = self.tls().map_or(0, Tls::held_bytes);
+        self.session.retained_bytes() + self.control_bytes + self.reading.waiting_bytes + tls_bytes
     }
 
     /// What it holds while it neither publishes nor plays; 0 when it does, and when nothing is held any more.

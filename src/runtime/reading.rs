@@ -199,11 +199,17 @@ impl Core {
         connection.totals.bytes_in += received as u64;
         if connection.phase == Phase::Open {
             connection.reading.on_bytes(now, received);
+            connection.reading.waiting_bytes = 0;
             match connection.front.as_deref() {
                 None => connection.session.handle_bytes(now, buffer.split().freeze()),
                 Some(Front::Arriving(_)) => more = self.on_arriving(key, now, buffer),
                 Some(Front::Tls(tls)) if tls.is_shaking_hands() => more = More::Handshake,
                 Some(Front::Tls(_)) => self.read_tls(key, now, buffer),
+            }
+            if !buffer.is_empty()
+                && let Some(connection) = self.connection(key)
+            {
+                connection.reading.waiting_bytes = buffer.len();
             }
         } else {
             buffer.clear();

@@ -67,7 +67,7 @@ fn result(entry: &cqueue::Entry) -> io::Result<usize> {
 }
 
 #[cfg(test)]
-mod counting;
+pub(crate) mod counting;
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tracing::debug;
 
-use super::{Failure, Shaken, Tls};
+use super::{Failure, Shaken, TINY_RECORDS_PER_SECOND_MAX, Tls};
 use crate::runtime::connection::{ConnectionKey, Front, Phase};
 use crate::runtime::core::{Core, CoreRef};
 use crate::runtime::op;
@@ -201,9 +201,8 @@ impl Core {
             self.count("refused", "tls_handshakes_max");
             return None;
         }
-        // A tiny record costs no less than a tiny chunk, and who sends one of each pays for both.
-        let tiny_records = shared.session_settings.limits.work_per_second_max;
-        Some(Box::new(Front::Tls(Tls::new(now, endpoint.config(), tiny_records))))
+        let tls = Tls::new(now, endpoint.config(), TINY_RECORDS_PER_SECOND_MAX);
+        Some(Box::new(Front::Tls(tls)))
     }
 
     fn join_handshakes(&mut self, key: ConnectionKey, buffer: &BytesMut) -> Turn {
@@ -279,6 +278,10 @@ impl Core {
             }
             Err(failure) => self.on_tls_failure(key, now, failure),
         }
+        if let Some(connection) = self.connection(key) {
+            connection.reading.waiting_bytes = buffer.len();
+        }
+        self.count_pending(key);
         Stepped::Taken
     }
 

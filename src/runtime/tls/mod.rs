@@ -10,7 +10,7 @@
 //!   [`records::PLAIN_BYTES_MAX`] of it is copied into a record's own memory, encrypted there and sent from there.
 //! # Bounds
 //! Of a connection: one handshake of [`HANDSHAKE_BYTES_MAX`] in its receive buffer, after that one record at most; one write's records;
-//! a few short records that wait ([`Tls::take_ready`]). Records with next to nothing in them are counted like tiny chunks.
+//! a few short records that wait ([`Tls::take_ready`]). Records with next to nothing in them have a budget ([`TINY_RECORDS_PER_SECOND_MAX`]).
 //! # Errors
 //! A [`Failure`] says whose fault it was; the alert that the peer is owed waits in [`Tls::take_ready`].
 
@@ -37,8 +37,18 @@ use crate::session::{CloseReason, Instant};
 /// What a peer may send of a handshake that is not done, bytes: a ClientHello is 200 to 2,000 long, and comes whole before it is looked at.
 pub const HANDSHAKE_BYTES_MAX: usize = 2 * records::RECORD_BYTES_MAX;
 
-/// What rustls and our records keep of a connection beside what its peer has sent, bytes, roughly.
-const STATE_BYTES: usize = 8 * 1024;
+/// What rustls keeps while a handshake goes on, bytes; a test measures it.
+const HANDSHAKE_STATE_BYTES: usize = 8 * 1024;
+/// What keys and ciphers take after it, bytes, likewise.
+const OPEN_STATE_BYTES: usize = 4 * 1024;
+
+/// Records with next to nothing in them, a second: ffmpeg puts each chunk's header into a record of its own, so with the chunk size that
+/// RTMP begins with, 25 Mbit/s are 24,000. Each costs as much as some 15 tiny chunks, all of them 10 ms of each second. What comes after a
+/// stall may be several seconds' worth.
+pub const TINY_RECORDS_PER_SECOND_MAX: u32 = 25_000;
+
+/// A second's tiny records that may come at once, as for all that a peer makes us do.
+const SECONDS_AT_ONCE: u32 = crate::session::work::SECONDS_AT_ONCE;
 
 /// Content type of a handshake record, and so the first byte of TLS (RFC 8446 §5.1).
 pub const FIRST_BYTE: u8 = 0x16;
@@ -132,7 +142,11 @@ impl Tls {
         Self {
             stage: Stage::Awaits(config),
             ready: Vec::new(),
-            tiny_records: TokenBucket::new(now, tiny_records_per_second_max),
+            tiny_records: TokenBucket::with_burst(
+                now,
+                tiny_records_per_second_max,
+                tiny_records_per_second_max.saturating_mul(SECONDS_AT_ONCE),
+            ),
             info: None,
         }
     }
@@ -142,14 +156,19 @@ impl Tls {
         matches!(self.stage, Stage::Awaits(_) | Stage::Handshake(_))
     }
 
+    /// What it holds, bytes: the state of the handshake or of both directions, and records that wait to be sent.
+    pub fn held_bytes(&self) -> usize {
+        let state_bytes = match &self.stage {
+            Stage::Handshake(_) => HANDSHAKE_STATE_BYTES,
+            Stage::Open(_) => OPEN_STATE_BYTES,
+            Stage::Awaits(_) | Stage::Failed => 0,
+        };
+        state_bytes + self.ready.len()
+    }
+
     /// Whether the first flight is still to come: the step that costs most is ahead.
     pub fn is_at_its_beginning(&self) -> bool {
         matches!(self.stage, Stage::Awaits(_))
-    }
-
-    /// What it may keep on its peer's behalf at most, bytes: its state, and what has come of a handshake or a record that is not whole.
-    pub fn held_bytes_max(&self) -> usize {
-        STATE_BYTES + if self.is_shaking_hands() { HANDSHAKE_BYTES_MAX } else { records::RECORD_BYTES_MAX }
     }
 
     /// What was agreed, once it is.

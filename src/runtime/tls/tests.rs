@@ -468,7 +468,8 @@ fn tiny_records_are_bounded() {
             pair.client_gets(&answer).unwrap();
         };
         assert_eq!(end, misbehaved(PeerMisbehaved::TooManyTinyRecords));
-        let expected = if payload.is_empty() { TINY_PER_SECOND / 20 } else { TINY_PER_SECOND };
+        let at_once = SECONDS_AT_ONCE * TINY_PER_SECOND;
+        let expected = if payload.is_empty() { at_once / 20 } else { at_once };
         assert_eq!(taken, expected);
     }
 }
@@ -500,6 +501,39 @@ fn half_a_hello_takes_no_step() {
     assert!(pair.server.is_at_its_beginning());
     pair.buffer.extend_from_slice(&hello[hello.len() - 1..]);
     assert_eq!(pair.server.has_step(&pair.buffer), Ok(true));
+}
+
+/// What is counted for a handshake in progress, and for a connection after it, is what it takes, give or take a factor of three.
+#[test]
+fn it_takes_what_it_is_counted_with() {
+    use crate::runtime::op::counting::held_bytes;
+    let endpoint = endpoint();
+    for suite in suites() {
+        let mut pair = Pair::new(&endpoint, client_config(Some(suite)));
+        let mut taken = 0;
+        while pair.server.is_shaking_hands() {
+            let said = pair.client_says();
+            pair.buffer.extend_from_slice(&said);
+            while pair.server.has_step(&pair.buffer) == Ok(true) {
+                let before = held_bytes();
+                pair.server.shake(&mut pair.buffer).unwrap();
+                taken += held_bytes() - before;
+            }
+            let counted = pair.server.held_bytes();
+            let range = counted / 3..=counted;
+            assert!(
+                range.contains(&usize::try_from(taken).unwrap()),
+                "{taken} bytes, counted as {counted}: {suite:?}"
+            );
+            // Nobody waits for what has been sent.
+            let answer = pair.server.take_ready();
+            let sent = answer.len();
+            pair.client_gets(&answer).unwrap();
+            drop(answer);
+            assert_eq!(pair.server.held_bytes(), counted - sent);
+            taken -= isize::try_from(sent).unwrap();
+        }
+    }
 }
 
 /// A client that does not trust us says so, and that is what is counted.
