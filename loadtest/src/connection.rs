@@ -9,7 +9,6 @@
 use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,11 +18,12 @@ use inrush::session::{
     ClientCloseReason, ClientEvent, ClientOutput, ClientSession, ClientSettings, Instant, Role,
 };
 use tokio::io::Interest;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::clock::now_us;
 use crate::link::{Link, sleep_until_us};
 use crate::report::{Recorder, Stage};
+use crate::socket::{connect, send_now, shut_down};
 
 /// S0, S1 and S2.
 const HANDSHAKE_BYTES: u64 = 1 + 2 * PACKET_BYTES as u64;
@@ -358,69 +358,4 @@ impl Connection {
     pub fn unsent(&self) -> usize {
         self.unsent.len()
     }
-}
-
-/// Connects, with nothing said yet.
-pub async fn connect(address: SocketAddr, source: Option<IpAddr>, link: Link) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    if let Some(bytes) = link.receive_bytes() {
-        // Before connecting, since the window's scale is agreed on there.
-        socket.set_recv_buffer_size(bytes)?;
-    }
-    if let Some(source) = source {
-        // Otherwise the port would be taken for all destinations, before the one is known.
-        choose_port_at_connect(&socket)?;
-        socket.bind(SocketAddr::new(source, 0))?;
-    }
-    let socket = socket.connect(address).await?;
-    socket.set_nodelay(true)?;
-    Ok(socket)
-}
-
-/// What a socket takes at once. The runtime does not learn that it is full.
-fn send_now(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: the descriptor is open; the kernel reads at most `bytes.len()` bytes of what lives longer than the call.
-    let sent = unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
-}
-
-/// Says that nothing more comes from us.
-fn shut_down(socket: &TcpStream) -> io::Result<()> {
-    // SAFETY: the descriptor is open; no pointers.
-    let result = unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// The kernel's smoothed round-trip time of a connection, µs; `None` where it does not tell.
-pub fn rtt_us(socket: &TcpStream) -> Option<u64> {
-    // SAFETY: `tcp_info` is plain numbers, for which all zero is valid.
-    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
-    let mut length = size_of_val(&info) as libc::socklen_t;
-    // SAFETY: the descriptor is open; the kernel writes at most `length` bytes to `info`, which outlives the call.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut info).cast(),
-            &raw mut length,
-        )
-    };
-    (result == 0 && info.tcpi_rtt > 0).then_some(u64::from(info.tcpi_rtt))
-}
-
-fn choose_port_at_connect(socket: &TcpSocket) -> io::Result<()> {
-    let yes: libc::c_int = 1;
-    // SAFETY: the descriptor is open, and the option's value is an int that outlives the call.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            (&raw const yes).cast(),
-            size_of_val(&yes) as libc::socklen_t,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

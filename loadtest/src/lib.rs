@@ -7,7 +7,7 @@
 //! | [`gather`] | the run's own thread |
 //! | [`plan`], [`worker`] | what is to happen, and a thread that does it |
 //! | [`peer`], [`publisher`], [`player`] | the peers, over the engine's own client session |
-//! | [`connection`], [`link`] | their sockets, and what a narrow link lets through |
+//! | [`connection`], [`socket`], [`link`] | their connections, the kernel's part of these, and what a narrow link lets through |
 //! | [`persona`], [`hostile`] | how peers behave, and those that mean no good |
 //! | [`schedule`], [`pace`] | when each message is due |
 //! | [`media`] | what is sent: synthetic or a file, and the stamp in each message |
@@ -38,4 +38,5 @@ pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod sequence;
+pub mod socket;
 pub mod worker;

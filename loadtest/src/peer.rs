@@ -12,7 +12,7 @@ use std::time::Duration;
 use inrush::session::{ClientEvent, Role};
 
 use crate::clock::now_us;
-use crate::connection::{self, Connection, Failure};
+use crate::connection::{Connection, Failure};
 use crate::hostile::Hostility;
 use crate::link::{Link, sleep_until_us};
 use crate::persona::Persona;
@@ -21,6 +21,7 @@ use crate::player::Watch;
 use crate::publisher::Publisher;
 use crate::report::Stage;
 use crate::schedule::Schedule;
+use crate::socket;
 use crate::worker::Thread;
 
 /// From the accepted publish to the first message at least.
@@ -93,7 +94,7 @@ impl Thread {
             let counts = &mut recorder.persona(part.casting.persona).counts;
             *(if ended { &mut counts.ended } else { &mut counts.opened }) += 1;
         };
-        if let Ok(socket) = connection::connect(target.address, target.source, Link::Free).await {
+        if let Ok(socket) = socket::connect(target.address, target.source, Link::Free).await {
             count(false);
             // An error is one way in which a server ends it.
             let _ = hostility.play(&socket).await;

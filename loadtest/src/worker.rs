@@ -18,11 +18,12 @@ use bytes::BytesMut;
 use tokio::task::LocalSet;
 
 use crate::clock::{Alarm, now_us};
-use crate::connection::{self, Failure};
+use crate::connection::Failure;
 use crate::peer::{Slot, Waiting};
 use crate::plan::{Part, Plan};
 use crate::player::Watch;
 use crate::report::Recorder;
+use crate::socket;
 
 /// Longest sleep: publishers come to the heap while its loop sleeps, and are not due before that.
 const SLEEP_US: u64 = 10_000;
@@ -222,7 +223,7 @@ impl Thread {
             let place = (look % publishers.len() as u64) as usize;
             let Some(slot) = publishers[place].as_ref().filter(|slot| slot.steady) else { continue };
             let socket = slot.publisher.borrow().as_ref().map(|publisher| publisher.connection().socket());
-            if let Some(rtt_us) = socket.and_then(|socket| connection::rtt_us(&socket)) {
+            if let Some(rtt_us) = socket.and_then(|socket| socket::rtt_us(&socket)) {
                 self.recorder.borrow_mut().rtt(rtt_us);
             }
         }
