@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::media::codec::{Audio, Mix, Video};
+use crate::media::layout::{Multitrack, TrackCount};
 use crate::pace::Pace;
 use crate::persona::share::Share;
 use crate::report::Threshold;
@@ -101,6 +103,22 @@ pub struct Load {
     /// Synthetic media: seed
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Synthetic media: video codecs, each of so many publishers: avc=70,hevc=20,av1=10. There are avc, enhanced-avc, hevc, legacy-hevc,
+    /// av1, vp8, vp9, vvc
+    #[arg(long, value_name = "MIX", default_value = "avc", conflicts_with = "flv")]
+    pub codec: Mix<Video>,
+    /// Synthetic media: audio codecs: aac, enhanced-aac, opus, flac, ac3, eac3, mp3, enhanced-mp3
+    #[arg(long, value_name = "MIX", default_value = "aac", conflicts_with = "flv")]
+    pub audio: Mix<Audio>,
+    /// Synthetic media: video and audio tracks of each stream, as 2:3
+    #[arg(long, value_name = "VIDEO:AUDIO", default_value = "1:1", conflicts_with = "flv")]
+    pub tracks: TrackCount,
+    /// Synthetic media: how tracks lie in messages [default: one, with several tracks]
+    #[arg(long, value_name = "HOW", conflicts_with = "flv")]
+    pub multitrack: Option<Multitrack>,
+    /// Share of the players of streams with tracks that say they take several; the rest says nothing of Enhanced RTMP
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = share)]
+    pub player_multitrack: f64,
     /// How bytes are spread over time: frame (each message at its time), wan (segments of 1448 bytes, evenly), burst:MS
     #[arg(long, default_value = "frame")]
     pub pacing: Pace,
@@ -154,6 +172,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
     } else {
         Err("0 to 1000000 seconds".to_owned())
     }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "a share, from 0 to 1".to_owned())
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -213,6 +236,7 @@ fn cpus(text: &str) -> Result<Cpus, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::codec::Choice;
 
     #[test]
     fn quantities_are_read_with_their_units() {
@@ -242,6 +266,23 @@ mod tests {
             assert!(PERSONAS.contains(name), "{name}");
         }
         assert!("slow-link:500k=0.1".parse::<Share>().is_ok() && "storm:10=0.1".parse::<Share>().is_ok());
+    }
+
+    /// The same of codecs.
+    #[test]
+    fn the_help_tells_the_codecs() {
+        use clap::CommandFactory;
+        let mut command = CommandLine::command();
+        let help = command.find_subcommand_mut("mixed").unwrap().render_long_help().to_string();
+        for name in Video::names().split(", ").chain(Audio::names().split(", ")) {
+            assert!(help.contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn shares_are_bounded() {
+        assert_eq!(share("0.25"), Ok(0.25));
+        assert!(share("1.1").is_err() && share("-0.1").is_err() && share("NaN").is_err());
     }
 
     #[test]

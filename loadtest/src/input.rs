@@ -10,8 +10,12 @@ use std::time::Duration;
 use inrush::session::{ClientUrl, ClientUrlError};
 
 use crate::cli::Load;
+use crate::enhanced::Enhanced;
+use crate::media::Media;
+use crate::media::codec::Video;
 use crate::media::flv::{self, FlvError};
-use crate::media::synthetic::{self, Pattern};
+use crate::media::layout::Multitrack;
+use crate::media::synthetic::{self, Pattern, Shape};
 use crate::report::MediaSetting;
 
 /// How long a TCP connection may take that shows whether there is a server at all.
@@ -28,6 +32,9 @@ pub enum BadInput {
     /// We have no TLS.
     #[error("--url: rtmps is not supported")]
     Tls,
+    /// A codec that several tracks cannot be of.
+    #[error("--codec legacy-hevc: codec id 12 has no place in a multitrack header; hevc has")]
+    LegacyTracks,
     /// Many streams of one name.
     #[error("--url: {0} streams need {{i}} in the name, as in rtmp://host/app/name{{i}}")]
     Pattern(u32),
@@ -90,20 +97,39 @@ pub enum BadInput {
     Io(#[from] io::Error),
 }
 
-/// What is published, and how the report describes it.
-pub fn media(load: &Load) -> Result<(crate::media::Media, MediaSetting), BadInput> {
+/// What is published.
+pub struct Published {
+    /// In each form that there is.
+    pub media: Vec<Media>,
+    /// For each stream, which of them.
+    pub media_of: Vec<usize>,
+    /// What peers say of it.
+    pub enhanced: Enhanced,
+    /// How the report describes it.
+    pub setting: MediaSetting,
+}
+
+/// What so many streams publish.
+pub fn media(load: &Load, streams: u32) -> Result<Published, BadInput> {
     let gop_frames = load.gop.unwrap_or(load.fps * 2);
+    let multitrack = load.multitrack.or(load.tracks.are_many().then_some(Multitrack::One));
     let setting = MediaSetting {
         source: "synthetic".to_owned(),
         bitrate_bps: load.bitrate,
         fps: f64::from(load.fps),
         gop_s: f64::from(gop_frames) / f64::from(load.fps),
         seed: load.seed,
+        video: load.codec.to_string(),
+        audio: load.audio.to_string(),
+        tracks: load.tracks.to_string(),
+        multitrack: multitrack.map(|multitrack| multitrack.name().to_owned()),
     };
     match &load.flv {
         None => {
             let pattern = Pattern { bitrate_bps: load.bitrate, fps: load.fps, gop_frames, seed: load.seed };
-            Ok((synthetic::media(&pattern), setting))
+            let (shapes, media_of) = shapes(load, multitrack, streams)?;
+            let media = shapes.iter().map(|shape| synthetic::shaped(&pattern, shape)).collect();
+            Ok(Published { media, media_of, enhanced: Enhanced::of(&shapes), setting })
         }
         Some(file) => {
             let name = file.display().to_string();
@@ -114,11 +140,41 @@ pub fn media(load: &Load) -> Result<(crate::media::Media, MediaSetting), BadInpu
                 bitrate_bps: media.bits_per_second(),
                 fps: media.video_messages() as f64 / period_s,
                 gop_s: period_s / media.key_frames().max(1) as f64,
-                seed: 0,
+                ..MediaSetting::default()
             };
-            Ok((media, setting))
+            let (media, media_of) = (vec![media], vec![0; streams as usize]);
+            Ok(Published { media, media_of, enhanced: Enhanced::default(), setting })
         }
     }
+}
+
+/// The shapes that streams come in, and for each stream which of them.
+fn shapes(
+    load: &Load,
+    multitrack: Option<Multitrack>,
+    streams: u32,
+) -> Result<(Vec<Shape>, Vec<usize>), BadInput> {
+    let (videos, audios) = (load.codec.choices(), load.audio.choices());
+    if multitrack.is_some() && videos.contains(&Video::LegacyHevc) {
+        return Err(BadInput::LegacyTracks);
+    }
+    // Each track of the next codec where a message can say so, else all of one.
+    let step = usize::from(multitrack == Some(Multitrack::ManyCodecs));
+    let dealt = load.codec.deal(streams, load.seed).into_iter().zip(load.audio.deal(streams, !load.seed));
+    let mut shapes = Vec::new();
+    let media_of = dealt.map(|(video, audio)| {
+        let video =
+            (0..usize::from(load.tracks.video)).map(|track| videos[(video + track * step) % videos.len()]);
+        let audio =
+            (0..usize::from(load.tracks.audio)).map(|track| audios[(audio + track * step) % audios.len()]);
+        let shape = Shape { video: video.collect(), audio: audio.collect(), multitrack };
+        shapes.iter().position(|known| *known == shape).unwrap_or_else(|| {
+            shapes.push(shape);
+            shapes.len() - 1
+        })
+    });
+    let media_of = media_of.collect();
+    Ok((shapes, media_of))
 }
 
 /// Where the server is, shown by a connection to it.

@@ -10,7 +10,7 @@
 //! | [`connection`], [`socket`], [`link`] | their connections, the kernel's part of these, and what a narrow link lets through |
 //! | [`persona`], [`hostile`] | how peers behave, and those that mean no good |
 //! | [`schedule`], [`pace`] | when each message is due |
-//! | [`media`] | what is sent: synthetic or a file, and the stamp in each message |
+//! | [`media`], [`enhanced`] | what is sent: synthetic or a file, and the stamp in each message; what is said of it beforehand |
 //! | [`sequence`] | loss, duplication and order |
 //! | [`clock`], [`process`] | time, and what the server's process uses |
 //! | [`live`] | the line that says how it goes |
@@ -20,6 +20,7 @@
 pub mod cli;
 pub mod clock;
 pub mod connection;
+pub mod enhanced;
 pub mod gather;
 pub mod hostile;
 pub mod input;

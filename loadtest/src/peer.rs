@@ -241,13 +241,13 @@ impl Thread {
             return self.part_with(Some(connection), part).await;
         }
         let spread_us = match leaves_us {
-            None => SPREAD_US_MAX.min(u64::from(self.plan.table.media().period_ms) * 1_000),
+            None => SPREAD_US_MAX.min(u64::from(self.plan.table(part.stream).media().period_ms) * 1_000),
             Some(_) => 0, // it might leave before it began
         };
         // Multiples of the golden ratio, as fractions of 2^32: evenly spread however many there are.
         let share = u64::from(part.number.wrapping_mul(0x9e37_79b9));
         let start_us = connection.ready_us() + LEAD_US + ((share * spread_us) >> 32);
-        let schedule = Schedule::new(self.plan.table.clone(), start_us);
+        let schedule = Schedule::new(self.plan.table(part.stream).clone(), start_us);
         let socket = connection.socket();
         let publisher = Publisher::new(connection, schedule, part, &self.plan)?;
         self.plan.census.publishers.fetch_add(1, Ordering::Relaxed);
@@ -299,7 +299,7 @@ impl Thread {
             return self.part_with(Some(connection), part).await;
         }
         let ready_us = connection.ready_us();
-        let watch = Watch::new(part.stream, part.charged, connection.asked_us(), ready_us, &self.plan);
+        let watch = Watch::new(part, connection.asked_us(), ready_us, &self.plan);
         let watch = Rc::new(RefCell::new(watch));
         self.players.borrow_mut()[place] = Some(watch.clone());
         let socket = connection.socket();

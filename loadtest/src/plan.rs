@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use inrush::session::{ClientSettings, ClientUrl, Role};
 
 use crate::connection::Target;
+use crate::enhanced::Enhanced;
 use crate::link::Link;
+use crate::media::Media;
+use crate::media::stamp::Lane;
 use crate::persona::Persona;
 use crate::persona::cast::Casting;
 use crate::persona::share::Share;
@@ -28,6 +31,8 @@ pub struct Part {
     pub stream: u32,
     /// Number among all connections.
     pub number: u32,
+    /// Of a player, whether it says that it takes several tracks.
+    pub multitrack: bool,
 }
 
 /// Shared by all threads.
@@ -38,8 +43,12 @@ pub struct Plan {
     pub url: String,
     /// Where connections come from, in turn; the kernel chooses when empty.
     pub sources: Vec<IpAddr>,
-    /// What publishers send.
-    pub table: Arc<Timetable>,
+    /// What publishers send, in each form that there is.
+    pub tables: Vec<Arc<Timetable>>,
+    /// For each stream, which of them.
+    pub table_of: Vec<usize>,
+    /// What publishers and players say of Enhanced RTMP.
+    pub enhanced: Enhanced,
     /// Chunk size of publishers.
     pub chunk_size: u32,
     /// First timestamp of each stream, milliseconds.
@@ -52,16 +61,39 @@ pub struct Plan {
     pub until_us: u64,
     /// Whether the streams are published here, rather than by another process.
     pub publishes: bool,
-    /// Stamps sent, of each stream.
-    pub sent: Vec<AtomicU64>,
-    /// Number of the first stamp of each stream that was sent while measured; `u64::MAX` before.
-    pub measured_from: Vec<AtomicU64>,
+    /// Whether everything of these streams that is coded media carries a stamp.
+    pub all_is_stamped: bool,
+    /// Of each stream, what was sent.
+    pub sent: Vec<Vec<LaneCounts>>,
     /// What there is to play; the first is steady.
     pub shares: Vec<Share>,
     /// How many there are of what, over all threads.
     pub census: Census,
     /// Told to all threads: end now.
     pub stop: AtomicBool,
+}
+
+/// What was sent of one lane of a stream.
+#[derive(Debug)]
+pub struct LaneCounts {
+    /// What.
+    pub lane: Lane,
+    /// Stamps.
+    pub sent: AtomicU64,
+    /// Number of the first stamp that was sent while measured; `u64::MAX` before.
+    pub measured_from: AtomicU64,
+}
+
+impl LaneCounts {
+    /// Nothing yet, of each lane.
+    pub fn of(media: &Media) -> Vec<Self> {
+        let none = |(lane, _): &(Lane, u64)| Self {
+            lane: *lane,
+            sent: AtomicU64::new(0),
+            measured_from: AtomicU64::new(u64::MAX),
+        };
+        media.lanes.iter().map(none).collect()
+    }
 }
 
 /// How many peers do what now.
@@ -92,6 +124,11 @@ impl Plan {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// What the publisher of this stream sends; of those beside the load, what the first one does.
+    pub fn table(&self, stream: u32) -> &Arc<Timetable> {
+        &self.tables[self.table_of.get(stream as usize).copied().unwrap_or(0)]
+    }
+
     /// How this part behaves.
     pub fn persona(&self, part: &Part) -> &Persona {
         &self.shares[part.casting.persona].persona
@@ -108,6 +145,7 @@ impl Plan {
             ClientUrl::parse(&url).expect("a number in the place of {i} leaves a URL a URL, and it was one");
         let mut settings = ClientSettings::new(url, part.role);
         settings.chunk_size_out = self.chunk_size;
+        settings.capabilities = self.enhanced.capabilities(part.role, part.multitrack);
         let source = match self.sources.len() {
             0 => None,
             count => Some(self.sources[part.number as usize % count]),

@@ -33,8 +33,8 @@ pub struct Publisher {
     stream: u32,
     /// Number of the persona.
     persona: usize,
-    /// Sequence number of the schedule's first stamp: a publisher that came back goes on counting.
-    first: u64,
+    /// Sequence number of the schedule's first stamp in each lane: a publisher that came back goes on counting.
+    first: SmallVec<[u64; 1]>,
     /// The message that is being sent.
     index: u64,
     /// Bytes of it, headers included, that are written.
@@ -56,8 +56,9 @@ impl Publisher {
         plan: &Plan,
     ) -> Result<Self, Failure> {
         let now = inrush::session::Instant::from_micros(now_us());
-        for header in &plan.table.media().headers {
-            let payload: Payload = [header.head.clone(), header.body.clone()].into_iter().collect();
+        for header in &plan.table(part.stream).media().headers {
+            let slices = header.parts.iter().flat_map(|part| [part.head.clone(), part.body.clone()]);
+            let payload: Payload = slices.collect();
             connection
                 .session()
                 .send_media_type(now, header.type_id, plan.timestamp_start_ms, &payload)
@@ -68,7 +69,10 @@ impl Publisher {
             schedule,
             stream: part.stream,
             persona: part.casting.persona,
-            first: plan.sent[part.stream as usize].load(Ordering::Relaxed),
+            first: plan.sent[part.stream as usize]
+                .iter()
+                .map(|lane| lane.sent.load(Ordering::Relaxed))
+                .collect(),
             index: 0,
             offset: 0,
             staged: false,
@@ -280,13 +284,19 @@ impl Publisher {
     /// A message with its stamp and its headers.
     fn frame(&mut self, index: u64, due_us: u64, plan: &Plan) -> Result<Framed, Failure> {
         let message = self.schedule.message(index);
-        let sequence = self.first + self.schedule.stamp_number(index);
-        let stamp = Stamp { machine: plan.machine, stream: self.stream, sequence, due_us };
-        let head = match message.carrier {
-            Some(carrier) => stamp.behind(&message.head, carrier),
-            None => message.head.clone(),
-        };
-        let payload: Payload = [head, message.body.clone()].into_iter().collect();
+        let mut payload = Payload::new();
+        for part in &message.parts {
+            let head = match (part.carrier, self.schedule.stamp_number(index, part)) {
+                (Some(carrier), Some((lane, number))) => {
+                    let sequence = self.first[lane] + number;
+                    let (machine, stream, lane) = (plan.machine, self.stream, part.lane);
+                    Stamp { machine, stream, lane, sequence, due_us }.behind(&part.head, carrier)
+                }
+                _ => part.head.clone(),
+            };
+            payload.push(head);
+            payload.push(part.body.clone());
+        }
         let timestamp = plan.timestamp_start_ms.wrapping_add(self.schedule.media_ms(index) as u32);
         let type_id = message.type_id;
         let headers = self
@@ -307,24 +317,33 @@ impl Publisher {
     }
 
     fn count_sent(&self, plan: &Plan, recorder: &mut Recorder, due_us: u64) {
-        let number = |index| self.first + self.schedule.stamp_number(index);
-        if plan.is_measured(due_us) {
-            recorder.counts.due += 1;
-            recorder.counts.sent += 1;
-            recorder.persona(self.persona).counts.sent += 1;
-            plan.measured_from[self.stream as usize].fetch_min(number(self.index), Ordering::Relaxed);
+        let message = self.schedule.message(self.index);
+        let is_measured = plan.is_measured(due_us);
+        if is_measured {
+            let parts = message.parts.len() as u64;
+            recorder.counts.due += parts;
+            recorder.counts.sent += parts;
+            recorder.persona(self.persona).counts.sent += parts;
         }
-        plan.sent[self.stream as usize].store(number(self.index + 1), Ordering::Relaxed);
+        for part in &message.parts {
+            let Some((lane, number)) = self.schedule.stamp_number(self.index, part) else { continue };
+            let (number, counts) = (self.first[lane] + number, &plan.sent[self.stream as usize][lane]);
+            if is_measured {
+                counts.measured_from.fetch_min(number, Ordering::Relaxed);
+            }
+            counts.sent.store(number + 1, Ordering::Relaxed);
+        }
     }
 
     /// Counts what was due and will not be sent any more.
     pub fn count_unsent(&self, plan: &Plan, recorder: &mut Recorder) {
         let now = now_us();
-        let due = (self.index..)
-            .map(|index| self.schedule.due_us(index))
-            .take_while(|due_us| *due_us < plan.until_us && *due_us <= now)
-            .filter(|due_us| plan.is_measured(*due_us))
-            .count();
+        let due: usize = (self.index..)
+            .map(|index| (self.schedule.due_us(index), index))
+            .take_while(|(due_us, _)| *due_us < plan.until_us && *due_us <= now)
+            .filter(|(due_us, _)| plan.is_measured(*due_us))
+            .map(|(_, index)| self.schedule.message(index).parts.len())
+            .sum();
         recorder.counts.due += due as u64;
     }
 

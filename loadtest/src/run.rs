@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,9 +15,10 @@ use inrush::session::{ClientUrl, Role};
 use crate::cli::Load;
 use crate::clock::{machine, now_us};
 use crate::gather::{BrokenOff, Gathering};
-use crate::input::{BadInput, media, pin, ports_per_source, raise_file_limit, resolve};
+use crate::input::{BadInput, Published, media, pin, ports_per_source, raise_file_limit, resolve};
+use crate::media::Media;
 use crate::persona::cast::Cast;
-use crate::plan::{Census, Part, Plan};
+use crate::plan::{Census, LaneCounts, Part, Plan};
 use crate::process;
 use crate::report::{PersonaShare, Run, RunFacts, ServerUse, Setting, Validity, without_secrets};
 use crate::schedule::Timetable;
@@ -63,15 +64,15 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         _ if load.per_stream => load.players.saturating_mul(streams),
         _ => load.players,
     };
-    let (media, media_setting) = media(load)?;
-    if players > 0 && !media.is_stamped() {
+    // Before anything is made for each of them.
+    raise_file_limit(u64::from(publishers) + u64::from(players))?;
+    let Published { media, media_of, enhanced, setting: media_setting } = media(load, streams)?;
+    if players > 0 && !media.iter().all(Media::is_stamped) {
         eprintln!(
             "inrush-loadtest: only AVC and AAC can carry stamps: no end-to-end latency and no loss is measured"
         );
     }
     let peers = u64::from(publishers) + u64::from(players);
-    // Before anything is made for each of them.
-    raise_file_limit(peers)?;
     let cast = Cast::new(&load.persona, publishers, players, load.seed)?;
     let connections = peers + cast.extras.len() as u64;
     raise_file_limit(connections)?;
@@ -93,22 +94,24 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     }
 
     let started_us = now_us() + LEAD_US;
-    let parts = parts(&cast, streams, load.ramp, started_us);
+    let parts = parts(&cast, streams, load, started_us);
     let opened_us = parts.last().map_or(started_us, |part| part.open_us);
     let from_us = opened_us + load.warmup.as_micros() as u64;
     let plan = Arc::new(Plan {
         address,
         url: load.url.clone(),
         sources: sources.clone(),
-        table: Arc::new(Timetable::new(media, load.pacing)),
+        sent: media_of.iter().map(|at| LaneCounts::of(&media[*at])).collect(),
+        tables: media.into_iter().map(|media| Arc::new(Timetable::new(media, load.pacing))).collect(),
+        table_of: media_of,
+        enhanced,
         chunk_size: load.chunk_size,
         timestamp_start_ms: load.timestamp_start,
         machine: machine(),
         from_us,
         until_us: from_us + load.duration.as_micros() as u64,
         publishes: mode != Mode::Play,
-        sent: (0..streams).map(|_| AtomicU64::new(0)).collect(),
-        measured_from: (0..streams).map(|_| AtomicU64::new(u64::MAX)).collect(),
+        all_is_stamped: mode != Mode::Play && load.flv.is_none(),
         shares: cast.shares.clone(),
         census: Census::default(),
         stop: AtomicBool::new(false),
@@ -221,6 +224,7 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
                 .iter()
                 .map(|share| PersonaShare { name: share.label(), share: share.share })
                 .collect(),
+            player_multitrack: load.player_multitrack,
             threads: u32::from(load.threads),
             cpus: load.cpus.as_ref().map(|cpus| cpus.0.clone()).unwrap_or_default(),
             sources: sources.iter().map(IpAddr::to_string).collect(),
@@ -245,10 +249,16 @@ fn personas(cast: &Cast) -> Vec<(String, u64)> {
 }
 
 /// Publishers first, then players, then those beside the load.
-fn parts(cast: &Cast, streams: u32, ramp: f64, started_us: u64) -> Vec<Part> {
+fn parts(cast: &Cast, streams: u32, load: &Load, started_us: u64) -> Vec<Part> {
+    // Spread evenly over the players of each stream, who come one after the other.
+    let multitrack = |player: u32| {
+        let place = f64::from(player / streams);
+        let until = |place: f64| (place * load.player_multitrack).floor();
+        until(place + 1.0) > until(place)
+    };
     let publishers = (0..streams)
         .zip(&cast.publishers)
-        .map(|(stream, casting)| (Role::Publish, stream, *casting, casting.persona));
+        .map(|(stream, casting)| (Role::Publish, stream, *casting, casting.persona, true));
     let players = (0..).zip(&cast.players).map(|(player, casting)| {
         let stream: u32 = player % streams;
         let charged = match casting.persona {
@@ -256,15 +266,15 @@ fn parts(cast: &Cast, streams: u32, ramp: f64, started_us: u64) -> Vec<Part> {
             0 => cast.publishers.get(stream as usize).map_or(0, |publisher| publisher.persona),
             own => own,
         };
-        (Role::Play, stream, *casting, charged)
+        (Role::Play, stream, *casting, charged, multitrack(player))
     });
     let extras = (streams..)
         .zip(&cast.extras)
-        .map(|(stream, casting)| (Role::Publish, stream, *casting, casting.persona));
+        .map(|(stream, casting)| (Role::Publish, stream, *casting, casting.persona, true));
     (0..)
         .zip(publishers.chain(players).chain(extras))
-        .map(|(number, (role, stream, casting, charged))| Part {
-            open_us: match ramp {
+        .map(|(number, (role, stream, casting, charged, multitrack))| Part {
+            open_us: match load.ramp {
                 0.0 => started_us,
                 ramp => started_us + (f64::from(number) / ramp * 1e6) as u64,
             },
@@ -273,6 +283,7 @@ fn parts(cast: &Cast, streams: u32, ramp: f64, started_us: u64) -> Vec<Part> {
             charged,
             stream,
             number,
+            multitrack,
         })
         .collect()
 }

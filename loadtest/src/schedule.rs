@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::media::{Media, Message};
+use crate::media::{Media, Message, Part};
 use crate::pace::{Pace, SEGMENT_BYTES};
 
 /// What all publishers of a run have in common.
@@ -15,10 +15,6 @@ pub struct Timetable {
     pace: Pace,
     /// Payload bytes of the round up to the end of each message.
     ends: Vec<u64>,
-    /// Messages of the round before each that carry a stamp.
-    stamped_before: Vec<u64>,
-    /// Messages of the round that do.
-    stamped: u64,
 }
 
 /// The timetable from one publisher's start on.
@@ -39,17 +35,7 @@ impl Timetable {
                 Some(*end)
             })
             .collect();
-        let mut stamped = 0;
-        let stamped_before = media
-            .round
-            .iter()
-            .map(|message| {
-                let before = stamped;
-                stamped += u64::from(message.carrier.is_some());
-                before
-            })
-            .collect();
-        Self { media, pace, ends, stamped_before, stamped }
+        Self { media, pace, ends }
     }
 
     /// What is sent.
@@ -85,11 +71,14 @@ impl Schedule {
         &self.table.media.round[self.place(index).1]
     }
 
-    /// How many messages before `index` carry a stamp, which is the number of the next one that does. A player cannot miss what
-    /// it cannot tell, so nothing else is numbered.
-    pub fn stamp_number(&self, index: u64) -> u64 {
-        let (round, place) = self.place(index);
-        round * self.table.stamped + self.table.stamped_before[place]
+    /// The number of a part of message `index` among the stamps of its lane, and the lane's place in [`Media::lanes`]; `None` when it
+    /// carries none. A player cannot miss what it cannot tell, so nothing else is numbered.
+    pub fn stamp_number(&self, index: u64, part: &Part) -> Option<(usize, u64)> {
+        part.carrier?;
+        let (round, _) = self.place(index);
+        let lanes = &self.table.media.lanes;
+        let at = lanes.iter().position(|(lane, _)| *lane == part.lane)?;
+        Some((at, round * lanes[at].1 + part.number))
     }
 
     /// Milliseconds of media time since the start.
@@ -153,7 +142,9 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::media::synthetic::{self, Pattern};
+    use crate::media::codec::{Audio, Video};
+    use crate::media::layout::Multitrack;
+    use crate::media::synthetic::{self, Pattern, Shape};
     use crate::media::type_id;
 
     const START_US: u64 = 5_000_000;
@@ -181,13 +172,33 @@ mod tests {
             Message::new(type_id::AUDIO, 10, Bytes::from_static(&[0x2f, 0xff, 0xfb])),
             Message::new(type_id::VIDEO, 20, picture),
         ];
-        let round_bytes = round.iter().map(|message| message.bytes() as u64).sum();
-        let media = Media { headers: Vec::new(), round, period_ms: 30, round_bytes };
+        let media = Media::new(Vec::new(), round, 30);
         let schedule = Schedule::new(Arc::new(Timetable::new(media, Pace::Frame)), START_US);
-        let numbers: Vec<_> = (0..7).map(|index| schedule.stamp_number(index)).collect();
-        assert_eq!(numbers, [0, 1, 1, 2, 3, 3, 4]);
-        let stamped = (0..6).filter(|index| schedule.message(*index).carrier.is_some());
-        assert_eq!(stamped.map(|index| schedule.stamp_number(index)).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        let numbers: Vec<_> =
+            (0..6).map(|index| schedule.stamp_number(index, &schedule.message(index).parts[0])).collect();
+        assert_eq!(numbers, [Some((0, 0)), None, Some((0, 1)), Some((0, 2)), None, Some((0, 3))]);
+    }
+
+    /// Each track goes on counting by itself from round to round.
+    #[test]
+    fn each_lane_is_numbered_by_itself() {
+        let pattern = Pattern { bitrate_bps: 300_000, fps: 10, gop_frames: 10, seed: 1 };
+        let (video, audio) = (vec![Video::Avc; 2], vec![Audio::Opus; 3]);
+        for layout in [Multitrack::One, Multitrack::Many] {
+            let shape = Shape { video: video.clone(), audio: audio.clone(), multitrack: Some(layout) };
+            let media = synthetic::shaped(&pattern, &shape);
+            let count = media.round.len() as u64;
+            let schedule = Schedule::new(Arc::new(Timetable::new(media, Pace::Frame)), START_US);
+            let mut next = [0; 5];
+            for index in 0..3 * count {
+                for part in &schedule.message(index).parts {
+                    let (lane, number) = schedule.stamp_number(index, part).unwrap();
+                    assert_eq!(number, next[lane], "{layout:?}");
+                    next[lane] += 1;
+                }
+            }
+            assert_eq!(next, [30, 30, 150, 150, 150], "{layout:?}");
+        }
     }
 
     #[test]

@@ -83,10 +83,10 @@ fn messages_that_carry_no_stamp_are_not_missed() {
     };
     let is_video = |message: &&Message| message.type_id == type_id::VIDEO;
     for header in media.headers.iter().filter(is_video) {
-        tag(header.type_id, 0, [&header.head, &header.body]);
+        tag(header.type_id, 0, [&header.parts[0].head, &header.parts[0].body]);
     }
     for picture in media.round.iter().filter(is_video) {
-        tag(picture.type_id, picture.time_ms, [&picture.head, &picture.body]);
+        tag(picture.type_id, picture.time_ms, [&picture.parts[0].head, &picture.parts[0].body]);
         // MP3 (Video File Format 10.1, annex E.4.2).
         tag(type_id::AUDIO, picture.time_ms + 20, [&[0x2f], &[0xff, 0xfb, 0x90, 0x64]]);
     }

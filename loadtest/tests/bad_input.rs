@@ -42,6 +42,20 @@ fn a_bad_command_line_is_one_line_and_exit_2() {
     let nowhere = format!("rtmp://{}/live/s", "a".repeat(64));
     let table: &[(&[&str], &str)] = &[
         (&["publish", "--url", "http://127.0.0.1/live/s"], "begins with rtmp://"),
+        (&["publish", "--url", &url, "--codec", "h264"], "there are avc, enhanced-avc, hevc"),
+        (&["publish", "--url", &url, "--codec", "avc=0"], "a weight is a number"),
+        (&["publish", "--url", &url, "--codec", "avc,avc"], "stands there twice"),
+        (&["publish", "--url", &url, "--audio", "vorbis"], "there are aac, enhanced-aac, opus"),
+        (&["publish", "--url", &url, "--tracks", "17:1"], "from 0 to 16 each and not 0:0"),
+        (&["publish", "--url", &url, "--tracks", "0:0"], "as 2:3"),
+        (&["publish", "--url", &url, "--multitrack", "all"], "one, many, many-codecs"),
+        (
+            &["publish", "--url", &url, "--tracks", "2:1", "--codec", "legacy-hevc"],
+            "codec id 12 has no place",
+        ),
+        (&["publish", "--url", &url, "--flv", empty, "--codec", "hevc"], "cannot be used with"),
+        (&["publish", "--url", &url, "--flv", empty, "--tracks", "2:2"], "cannot be used with"),
+        (&["mixed", "--url", &url, "--player-multitrack", "2"], "a share, from 0 to 1"),
         (&["publish", "--url", "rtmps://127.0.0.1/live/s"], "rtmps is not supported"),
         (&["publish", "--url", "127.0.0.1:1935"], "begins with rtmp://"),
         (&["publish", "--url", "rtmp://127.0.0.1:99999/live/s"], "port"),

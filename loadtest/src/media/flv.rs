@@ -131,7 +131,7 @@ mod tests {
         let times: Vec<_> = media.round.iter().map(|message| message.time_ms).collect();
         assert_eq!((times, media.period_ms), (vec![0, 20, 20], 26));
         assert_eq!(
-            (&media.round[0].head[..], &media.round[0].body[..]),
+            (&media.round[0].parts[0].head[..], &media.round[0].parts[0].body[..]),
             (&[0x17, 1, 0, 0, 0][..], &[9, 9][..])
         );
         assert!(media.is_stamped());

@@ -71,6 +71,8 @@ pub struct Setting {
     pub media: MediaSetting,
     /// Kinds of peers and their shares.
     pub personas: Vec<PersonaShare>,
+    /// Share of the players of streams with tracks that say they take several; 1 where that does not matter.
+    pub player_multitrack: f64,
     /// Threads that make the load.
     pub threads: u32,
     /// CPUs they are pinned to; empty when they are not.
@@ -93,6 +95,14 @@ pub struct MediaSetting {
     pub gop_s: f64,
     /// Seed of the synthetic payload.
     pub seed: u64,
+    /// Codecs of video tracks with their weights, as `avc=70,hevc=30`; empty for a file.
+    pub video: String,
+    /// The same of audio tracks.
+    pub audio: String,
+    /// Video and audio tracks of each stream, as `2:3`; empty for a file.
+    pub tracks: String,
+    /// How tracks lie in messages: `one`, `many`, `many-codecs`; absent without a multitrack header.
+    pub multitrack: Option<String>,
 }
 
 /// How many of the peers are of one kind.
@@ -215,6 +225,8 @@ counts! {
     reordered,
     /// Messages that a player read without an intact stamp, or with that of another stream.
     unstamped,
+    /// Messages of other tracks than the default ones that a player read which had not said that it takes several.
+    unnegotiated,
     /// Connections opened.
     connections_opened,
     /// Connections that failed before they published or played, those refused and those without an answer at the end among them.

@@ -66,6 +66,9 @@ pub(super) fn setting(setting: &Setting) -> Vec<(&'static str, String)> {
         ),
         ("pace", format!("{}, chunks of {} bytes", setting.pace, number(setting.chunk_size.into()))),
     ];
+    if let Some(tracks) = tracks(setting) {
+        rows.push(("tracks", tracks));
+    }
     if setting.timestamp_start_ms != 0 {
         rows.push(("timestamps", format!("from {} ms", number(setting.timestamp_start_ms.into()))));
     }
@@ -91,6 +94,24 @@ pub(super) fn setting(setting: &Setting) -> Vec<(&'static str, String)> {
         rows.push(("sources", setting.sources.join(", ")));
     }
     rows
+}
+
+/// Codecs and tracks, unless they are those that all servers know.
+fn tracks(setting: &Setting) -> Option<String> {
+    let media = &setting.media;
+    let is_plain = matches!(
+        (media.video.as_str(), media.audio.as_str(), media.tracks.as_str(), &media.multitrack),
+        ("" | "avc", "" | "aac", "" | "1:1", None)
+    );
+    if is_plain {
+        return None;
+    }
+    let mut told = format!("{} of {} and {}", media.tracks, media.video, media.audio);
+    if let Some(multitrack) = &media.multitrack {
+        let share = number(setting.player_multitrack * 100.0);
+        let _ = write!(told, ", multitrack {multitrack}, taken by {share} % of players");
+    }
+    Some(told)
 }
 
 fn several(count: u32, noun: &str) -> String {
@@ -216,6 +237,7 @@ mixed rtmp://127.0.0.1/live/s{i}?key=…
   load        1 publisher, 1 player
   media       synthetic, 3.00 Mbit/s, 30 fps, a key frame every 2 s, seed 7
   pace        frame, chunks of 4,096 bytes
+  tracks      2:3 of avc=70,hevc=30 and opus, multitrack one, taken by 50 % of players
   personas    steady 100 %
   ramp        10 connections a second, then 1 s of warm-up
   threads     1, on CPU 1

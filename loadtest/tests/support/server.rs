@@ -28,6 +28,14 @@ impl Server {
         })
     }
 
+    /// What `inrush` tells of a stream.
+    #[track_caller]
+    pub fn stream(&self, name: &str) -> Value {
+        let path = format!("/api/v1/streams/live/{name}");
+        let body = http::request("GET", self.http(), &path).expect("the stream is there");
+        serde_json::from_str(&body).expect("what is told is JSON")
+    }
+
     /// nginx-rtmp, its one worker being the process itself; it gives players no message before the first key frame.
     #[track_caller]
     pub fn nginx_rtmp() -> Self {
