@@ -140,6 +140,18 @@ pub struct Load {
     /// Where connections come from, in turn, for more than one address has ports for: 127.0.0.2-127.0.0.20 or a,b
     #[arg(long, value_name = "LIST", value_parser = sources)]
     pub source: Option<Sources>,
+    /// RTMPS: accept any certificate
+    #[arg(long, conflicts_with = "tls_ca")]
+    pub tls_insecure: bool,
+    /// RTMPS: certificates to trust, PEM [default: those that web browsers trust]
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// RTMPS: whose certificate is wanted, and sent as SNI [default: the URL's host]
+    #[arg(long, value_name = "NAME")]
+    pub tls_server_name: Option<String>,
+    /// RTMPS: share of connections that may resume an earlier one's session [default: 1]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub tls_resume: Option<f64>,
     /// The server's process: tells its CPU time and memory
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,

@@ -1,8 +1,11 @@
 //! One client session on one socket: what publishers and players have in common.
 //!
+//! Under TLS, what the session says is encrypted when it is written, and what is sent past it when it is sent. Bytes are counted as RTMP
+//! has them, without what TLS adds.
+//!
 //! # Bounds
 //! Reads go into the thread's buffer, so an idle connection holds none. What the session has to say waits in `unsent`, which
-//! grows only by answers to what the server says.
+//! grows only by answers to what the server says; under TLS, what the socket did not take of one [`Connection::send`] waits encrypted.
 //! # Errors
 //! [`Failure`]: where in the connection's life, and what.
 
@@ -24,6 +27,8 @@ use crate::clock::now_us;
 use crate::link::{Link, sleep_until_us};
 use crate::report::{Recorder, Stage};
 use crate::socket::{connect, send_now, shut_down};
+use crate::tls::Secured;
+use crate::tls::session::TlsSession;
 
 /// S0, S1 and S2.
 const HANDSHAKE_BYTES: u64 = 1 + 2 * PACKET_BYTES as u64;
@@ -50,6 +55,10 @@ impl Failure {
         // Without the number of the error, so that the same cause counts as one.
         Self { stage, kind: error.kind().to_string(), refused: false }
     }
+
+    fn tls(stage: Stage, error: &rustls::Error) -> Self {
+        Self { stage, kind: error.to_string(), refused: false }
+    }
 }
 
 /// Where and how to connect.
@@ -59,6 +68,8 @@ pub struct Target {
     pub address: SocketAddr,
     /// Where from; the kernel chooses when `None`.
     pub source: Option<IpAddr>,
+    /// How it is secured; not at all when `None`.
+    pub secured: Option<Secured>,
     /// What the session says.
     pub settings: ClientSettings,
     /// What may pass when.
@@ -81,6 +92,7 @@ pub enum Flushed {
 /// One connection.
 pub struct Connection {
     socket: Rc<TcpStream>,
+    tls: Option<Box<TlsSession>>,
     session: ClientSession,
     role: Role,
     link: Link,
@@ -114,11 +126,16 @@ impl Connection {
             recorder.tcp_connect(began_us - connecting_us);
             recorder.opened(target.persona, again, began_us);
         }
+        let tls = match target.secured.map(TlsSession::new).transpose() {
+            Ok(tls) => tls.map(Box::new),
+            Err(error) => return Err(Failure::tls(Stage::TlsHandshake, &error)),
+        };
         let role = target.settings.role;
         let entropy = Entropy { time_ms: 0, random: [(began_us & 0xff) as u8; PACKET_BYTES - 8] };
         let session = ClientSession::new(Instant::from_micros(began_us), target.settings, Box::new(entropy));
         let mut connection = Self {
             socket: Rc::new(socket),
+            tls,
             session,
             role,
             link: target.link,
@@ -129,12 +146,74 @@ impl Connection {
             ready_us: None,
             connected: false,
         };
-        match tokio::time::timeout(PATIENCE, connection.establish(stage, recorder, buffer)).await {
+        let establishing = async {
+            connection.secure(stage, recorder, buffer).await?;
+            connection.establish(stage, recorder, buffer).await
+        };
+        match tokio::time::timeout(PATIENCE, establishing).await {
             Ok(result) => result.map(|()| connection),
             Err(_) => {
                 Err(Failure { stage: connection.stage(), kind: "no answer in time".into(), refused: false })
             }
         }
+    }
+
+    /// Does the TLS handshake, if there is to be one.
+    async fn secure(
+        &mut self,
+        stage: &Cell<Stage>,
+        recorder: &std::cell::RefCell<Recorder>,
+        buffer: &std::cell::RefCell<BytesMut>,
+    ) -> Result<(), Failure> {
+        if self.tls.is_none() {
+            return Ok(());
+        }
+        stage.set(Stage::TlsHandshake);
+        loop {
+            self.write_out().await?;
+            if self.tls.as_ref().is_none_or(|tls| tls.is_established()) {
+                break;
+            }
+            if self.session.is_closed() {
+                let kind = "closed by the server".to_owned();
+                return Err(Failure { stage: Stage::TlsHandshake, kind, refused: false });
+            }
+            self.read_when_ready(buffer).await?;
+        }
+        let is_resumed = self.tls.as_ref().is_some_and(|tls| tls.is_resumed());
+        let mut recorder = recorder.borrow_mut();
+        recorder.counts.tls_handshakes += 1;
+        recorder.counts.tls_resumed += u64::from(is_resumed);
+        let now = now_us();
+        // What a narrow link adds is not the server's.
+        if self.link == Link::Free {
+            recorder.tls_handshake(now - self.began_us);
+        }
+        // RTMP begins here.
+        self.began_us = now;
+        Ok(())
+    }
+
+    /// Writes all that waits.
+    async fn write_out(&mut self) -> Result<(), Failure> {
+        loop {
+            match self.flush()? {
+                Flushed::All => return Ok(()),
+                Flushed::Full => {
+                    self.socket.writable().await.map_err(|error| Failure::io(self.stage(), &error))?;
+                }
+                Flushed::Until(at_us) => sleep_until_us(at_us).await,
+            }
+        }
+    }
+
+    /// Reads once, when there is something and the link lets it through.
+    async fn read_when_ready(&mut self, buffer: &std::cell::RefCell<BytesMut>) -> Result<(), Failure> {
+        if let Err(at_us) = self.link.may_read(now_us()) {
+            sleep_until_us(at_us).await;
+        }
+        self.socket.readable().await.map_err(|error| Failure::io(self.stage(), &error))?;
+        self.read(&mut buffer.borrow_mut()).map(|_| ())
     }
 
     async fn establish(
@@ -158,23 +237,9 @@ impl Connection {
             if self.asked_us.is_none() && self.session.stream_id().is_some() {
                 self.asked_us = Some(now_us());
             }
-            match self.flush()? {
-                Flushed::All => {}
-                Flushed::Full => {
-                    self.socket.writable().await.map_err(|error| Failure::io(self.stage(), &error))?;
-                    continue;
-                }
-                Flushed::Until(at_us) => {
-                    sleep_until_us(at_us).await;
-                    continue;
-                }
-            }
-            if let Err(at_us) = self.link.may_read(now_us()) {
-                sleep_until_us(at_us).await;
-            }
-            self.socket.readable().await.map_err(|error| Failure::io(self.stage(), &error))?;
+            self.write_out().await?;
             let before = self.received;
-            self.read(&mut buffer.borrow_mut())?;
+            self.read_when_ready(buffer).await?;
             recorder.borrow_mut().bytes_out += self.received - before;
             // What a narrow link adds is not the server's.
             let free = self.link == Link::Free;
@@ -187,6 +252,7 @@ impl Connection {
     /// Where in its life it is.
     pub fn stage(&self) -> Stage {
         match (self.role, self.ready_us) {
+            _ if self.tls.as_ref().is_some_and(|tls| !tls.is_established()) => Stage::TlsHandshake,
             _ if self.received < HANDSHAKE_BYTES => Stage::Handshake,
             _ if !self.connected => Stage::Connect,
             (_, Some(_)) => Stage::Media,
@@ -220,7 +286,7 @@ impl Connection {
         self.link
     }
 
-    /// Reads once, what there is and the link lets through; how many bytes.
+    /// Reads once, what there is and the link lets through; how many bytes of RTMP. `buffer` is empty, before and after.
     pub fn read(&mut self, buffer: &mut BytesMut) -> Result<usize, Failure> {
         let now_us = now_us();
         let Ok(bytes_max) = self.link.may_read(now_us) else { return Ok(0) };
@@ -232,9 +298,21 @@ impl Connection {
                 Ok(0)
             }
             Ok(read) => {
-                self.received += read as u64;
                 self.link.on_read(read, now_us);
-                self.session.handle_bytes(now, buffer.split().freeze());
+                let mut is_last = false;
+                if let Some(tls) = &mut self.tls {
+                    let network = buffer.split();
+                    let received = tls.receive(network, buffer);
+                    is_last = tls.is_closed();
+                    received.map_err(|error| Failure::tls(self.stage(), &error))?;
+                }
+                let bytes = buffer.split().freeze();
+                let read = bytes.len();
+                self.received += read as u64;
+                self.session.handle_bytes(now, bytes);
+                if is_last {
+                    self.session.handle_eof(now);
+                }
                 Ok(read)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
@@ -270,27 +348,46 @@ impl Connection {
         Ok(None)
     }
 
-    /// Writes what waits, as much as socket and link take.
+    /// Writes what waits, as much as socket and link take. The socket is not to be in the middle of a message.
     pub fn flush(&mut self) -> Result<Flushed, Failure> {
+        if let Some(tls) = &mut self.tls
+            && tls.is_established()
+            && !self.unsent.is_empty()
+        {
+            let encrypted = tls.encrypt(&std::mem::take(&mut self.unsent));
+            encrypted.map_err(|error| Failure::tls(self.stage(), &error))?;
+        }
+        self.flush_socket()
+    }
+
+    /// Writes what waits and has its last form.
+    fn flush_socket(&mut self) -> Result<Flushed, Failure> {
         let mut written = 0;
-        while !self.unsent.is_empty() {
+        loop {
+            let stage = self.stage();
+            let waiting = match &mut self.tls {
+                Some(tls) => tls.outgoing(),
+                None => &mut self.unsent,
+            };
+            if waiting.is_empty() {
+                *waiting = BytesMut::new();
+                return Ok(Flushed::All);
+            }
             let now_us = if self.link == Link::Free { 0 } else { now_us() };
             let bytes_max = match self.link.may_write(written, now_us) {
-                Ok(bytes_max) => bytes_max.min(self.unsent.len()),
+                Ok(bytes_max) => bytes_max.min(waiting.len()),
                 Err(at_us) => return Ok(Flushed::Until(at_us)),
             };
-            match self.socket.try_write(&self.unsent[..bytes_max]) {
+            match self.socket.try_write(&waiting[..bytes_max]) {
                 Ok(bytes) => {
-                    self.unsent.advance(bytes);
+                    waiting.advance(bytes);
                     self.link.on_written(bytes, now_us);
                     written += bytes;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Full),
-                Err(error) => return Err(Failure::io(self.stage(), &error)),
+                Err(error) => return Err(Failure::io(stage, &error)),
             }
         }
-        self.unsent = BytesMut::new();
-        Ok(Flushed::All)
     }
 
     /// Whether the socket may take more after it was full. Until the kernel tells so, asking costs no system call.
@@ -298,17 +395,46 @@ impl Connection {
         self.socket.try_io(Interest::WRITABLE, || Ok(())).is_ok()
     }
 
-    /// Writes media past what waits and past the link; how many bytes the socket took, `None` when it is full.
+    /// Writes media past what waits and past the link; how many bytes were taken, `None` when there is no room.
     ///
-    /// `was_full` says that it was before. Only then the runtime is asked and told, whose own state of the socket another connection's
-    /// has driven out of the caches since the last write.
-    pub fn send(&self, bytes: &[u8], was_full: bool) -> Result<Option<usize>, Failure> {
+    /// `was_full` says that there was none before. Only then the runtime is asked and told, whose own state of the socket another
+    /// connection's has driven out of the caches since the last write. Under TLS all is taken if anything is, and
+    /// [`Self::finish_sending`] tells when the socket has it.
+    pub fn send(&mut self, bytes: &[u8], was_full: bool) -> Result<Option<usize>, Failure> {
+        if self.tls.is_some() {
+            return self.send_secured(bytes, was_full);
+        }
         let sent = if was_full { self.socket.try_write(bytes) } else { send_now(&self.socket, bytes) };
         match sent {
             Ok(sent) => Ok(Some(sent)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(Failure::io(Stage::Media, &error)),
         }
+    }
+
+    fn send_secured(&mut self, bytes: &[u8], was_full: bool) -> Result<Option<usize>, Failure> {
+        if !self.finish_sending()? {
+            return Ok(None);
+        }
+        let Some(tls) = &mut self.tls else { return Ok(None) };
+        tls.encrypt(bytes).map_err(|error| Failure::tls(Stage::Media, &error))?;
+        let outgoing = tls.outgoing();
+        let sent = if was_full { self.socket.try_write(outgoing) } else { send_now(&self.socket, outgoing) };
+        match sent {
+            Ok(sent) if sent == outgoing.len() => *outgoing = BytesMut::new(),
+            Ok(sent) => outgoing.advance(sent),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(Failure::io(Stage::Media, &error)),
+        }
+        Ok(Some(bytes.len()))
+    }
+
+    /// Whether the socket has all that [`Self::send`] took; writes what it lacks, if it has room for that.
+    pub fn finish_sending(&mut self) -> Result<bool, Failure> {
+        if self.tls.as_ref().is_none_or(|tls| !tls.has_outgoing()) {
+            return Ok(true);
+        }
+        Ok(self.flush_socket()? == Flushed::All)
     }
 
     /// Leaves in good order: says so, and waits until the server has closed its side. The socket is not to be in the middle of
@@ -318,14 +444,10 @@ impl Connection {
         let leaving = async {
             // The session tells its own end here, which is no failure.
             let _ = self.next_event();
-            loop {
-                match self.flush()? {
-                    Flushed::All => break,
-                    Flushed::Full => {
-                        self.socket.writable().await.map_err(|error| Failure::io(Stage::Media, &error))?;
-                    }
-                    Flushed::Until(at_us) => sleep_until_us(at_us).await,
-                }
+            self.write_out().await?;
+            if let Some(tls) = &mut self.tls {
+                tls.close().map_err(|error| Failure::tls(Stage::Media, &error))?;
+                self.write_out().await?;
             }
             shut_down(&self.socket).map_err(|error| Failure::io(Stage::Media, &error))?;
             let mut buffer = [0; 4096];
@@ -354,7 +476,7 @@ impl Connection {
         }
     }
 
-    /// Bytes that wait.
+    /// Bytes that wait, but for what is encrypted already.
     pub fn unsent(&self) -> usize {
         self.unsent.len()
     }

@@ -29,9 +29,20 @@ pub enum BadInput {
     /// The URL is not RTMP.
     #[error("--url: {0}")]
     Url(#[from] ClientUrlError),
-    /// We have no TLS.
-    #[error("--url: rtmps is not supported")]
-    Tls,
+    /// An option of TLS without TLS.
+    #[error("{0} is of RTMPS, and --url does not begin with rtmps://")]
+    Plain(&'static str),
+    /// Certificates to trust cannot be had.
+    #[error("--tls-ca {0}: {1}")]
+    Ca(String, String),
+    /// Nothing that a certificate could be of.
+    #[error("{option}: \"{name}\" is no name of a host and no address")]
+    ServerName {
+        /// Where it stands.
+        option: &'static str,
+        /// What stands there.
+        name: String,
+    },
     /// A codec that several tracks cannot be of.
     #[error("--codec legacy-hevc: codec id 12 has no place in a multitrack header; hevc has")]
     LegacyTracks,

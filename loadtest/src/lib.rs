@@ -8,6 +8,7 @@
 //! | [`plan`], [`worker`] | what is to happen, and a thread that does it |
 //! | [`peer`], [`publisher`], [`player`] | the peers, over the engine's own client session |
 //! | [`connection`], [`socket`], [`link`] | their connections, the kernel's part of these, and what a narrow link lets through |
+//! | [`tls`] | RTMPS |
 //! | [`persona`], [`hostile`] | how peers behave, and those that mean no good |
 //! | [`schedule`], [`pace`] | when each message is due |
 //! | [`media`], [`enhanced`] | what is sent: synthetic or a file, and the stamp in each message; what is said of it beforehand |
@@ -40,4 +41,5 @@ pub mod run;
 pub mod schedule;
 pub mod sequence;
 pub mod socket;
+pub mod tls;
 pub mod worker;

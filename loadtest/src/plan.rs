@@ -15,6 +15,7 @@ use crate::persona::Persona;
 use crate::persona::cast::Casting;
 use crate::persona::share::Share;
 use crate::schedule::Timetable;
+use crate::tls::Tls;
 
 /// One connection to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct Plan {
     pub url: String,
     /// Where connections come from, in turn; the kernel chooses when empty.
     pub sources: Vec<IpAddr>,
+    /// How connections are secured; not at all when `None`.
+    pub tls: Option<Tls>,
     /// What publishers send, in each form that there is.
     pub tables: Vec<Arc<Timetable>>,
     /// For each stream, which of them.
@@ -151,7 +154,8 @@ impl Plan {
             count => Some(self.sources[part.number as usize % count]),
         };
         let (link, persona) = (Link::of(persona), part.casting.persona);
-        Target { address: self.address, source, settings, link, persona }
+        let secured = self.tls.as_ref().map(Tls::next);
+        Target { address: self.address, source, secured, settings, link, persona }
     }
 }
 

@@ -215,6 +215,7 @@ mod tests {
             address: ([127, 0, 0, 1], 1935).into(),
             url: "rtmp://127.0.0.1/live/s{i}".to_owned(),
             sources: Vec::new(),
+            tls: None,
             tables: vec![Arc::new(Timetable::new(synthetic::media(&pattern), Pace::Frame))],
             table_of: vec![0, 0],
             enhanced: Enhanced::default(),

@@ -137,6 +137,10 @@ impl Publisher {
             return Ok(Some(now + RETRY_US));
         }
         loop {
+            if !self.connection.finish_sending()? {
+                self.behind = true;
+                return Ok(Some(now + RETRY_US));
+            }
             let due_us = self.schedule.due_us(self.index);
             if self.offset == 0 {
                 if due_us >= plan.until_us {

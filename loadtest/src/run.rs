@@ -20,8 +20,9 @@ use crate::media::Media;
 use crate::persona::cast::Cast;
 use crate::plan::{Census, LaneCounts, Part, Plan};
 use crate::process;
-use crate::report::{PersonaShare, Run, RunFacts, ServerUse, Setting, Validity, without_secrets};
+use crate::report::{PersonaShare, Run, RunFacts, ServerUse, Setting, TlsSetting, Validity, without_secrets};
 use crate::schedule::Timetable;
+use crate::tls::{self, Tls, TlsOptions};
 use crate::worker;
 
 /// Until the first connection, so that all threads are there.
@@ -51,9 +52,7 @@ pub struct Outcome {
 /// Runs the load to its end.
 pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     let url = ClientUrl::parse(&load.url.replace("{i}", "0"))?;
-    if url.tls {
-        return Err(BadInput::Tls);
-    }
+    tls::check(load, &url)?;
     let publishers = if mode == Mode::Play { 0 } else { load.publishers };
     let streams = load.publishers;
     if streams > 1 && !load.url.contains("{i}") {
@@ -76,6 +75,10 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     let cast = Cast::new(&load.persona, publishers, players, load.seed)?;
     let connections = peers + cast.extras.len() as u64;
     raise_file_limit(connections)?;
+    let tls = match url.tls {
+        true => Some(Tls::new(&tls_options(load), &url.host)?),
+        false => None,
+    };
     let idle = match load.server_pid {
         Some(pid) => Some((pid, process::usage(pid).ok_or(BadInput::Pid(pid))?, process::pss_bytes(pid))),
         None => None,
@@ -101,6 +104,7 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         address,
         url: load.url.clone(),
         sources: sources.clone(),
+        tls,
         sent: media_of.iter().map(|at| LaneCounts::of(&media[*at])).collect(),
         tables: media.into_iter().map(|media| Arc::new(Timetable::new(media, load.pacing))).collect(),
         table_of: media_of,
@@ -225,6 +229,11 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
                 .map(|share| PersonaShare { name: share.label(), share: share.share })
                 .collect(),
             player_multitrack: load.player_multitrack,
+            tls: url.tls.then(|| TlsSetting {
+                insecure: load.tls_insecure,
+                resume: tls_options(load).resume,
+                server_name: load.tls_server_name.clone(),
+            }),
             threads: u32::from(load.threads),
             cpus: load.cpus.as_ref().map(|cpus| cpus.0.clone()).unwrap_or_default(),
             sources: sources.iter().map(IpAddr::to_string).collect(),
@@ -246,6 +255,15 @@ fn end_of_measurement(plan: &Plan, sampled_us: Option<u64>) -> u64 {
 fn personas(cast: &Cast) -> Vec<(String, u64)> {
     let all = cast.shares.iter().enumerate().map(|(at, share)| (share.label(), cast.count(at)));
     if cast.shares.len() > 1 { all.collect() } else { Vec::new() }
+}
+
+fn tls_options(load: &Load) -> TlsOptions {
+    TlsOptions {
+        insecure: load.tls_insecure,
+        ca: load.tls_ca.clone(),
+        server_name: load.tls_server_name.clone(),
+        resume: load.tls_resume.unwrap_or(1.0),
+    }
 }
 
 /// Publishers first, then players, then those beside the load.

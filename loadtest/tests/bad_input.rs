@@ -40,8 +40,28 @@ fn a_bad_command_line_is_one_line_and_exit_2() {
     let gone = gone().to_string();
     // Longer than a label of a name can be (RFC 1035 §2.3.4), so that no resolver is asked.
     let nowhere = format!("rtmp://{}/live/s", "a".repeat(64));
+    // Options are looked at before anybody is asked for a handshake.
+    let tls = url.replace("rtmp://", "rtmps://");
+    let tls = tls.as_str();
     let table: &[(&[&str], &str)] = &[
         (&["publish", "--url", "http://127.0.0.1/live/s"], "begins with rtmp://"),
+        (&["publish", "--url", "rtmps://127.0.0.1:1/live/s"], "no server at 127.0.0.1:1"),
+        (
+            &["publish", "--url", &url, "--tls-insecure"],
+            "--tls-insecure is of RTMPS, and --url does not begin with",
+        ),
+        (&["publish", "--url", &url, "--tls-ca", flv], "--tls-ca is of RTMPS"),
+        (&["publish", "--url", &url, "--tls-server-name", "a"], "--tls-server-name is of RTMPS"),
+        (&["publish", "--url", &url, "--tls-resume", "0.5"], "--tls-resume is of RTMPS"),
+        (&["publish", "--url", tls, "--tls-ca", "/no/such.pem"], "--tls-ca /no/such.pem: No such file"),
+        (&["publish", "--url", tls, "--tls-ca", flv], "holds no certificate"),
+        (&["publish", "--url", tls, "--tls-ca", flv, "--tls-insecure"], "cannot be used with"),
+        (
+            &["publish", "--url", tls, "--tls-server-name", "a b"],
+            "\"a b\" is no name of a host and no address",
+        ),
+        (&["publish", "--url", "rtmps://under..dots/live/s"], "--url: \"under..dots\" is no name of a host"),
+        (&["publish", "--url", tls, "--tls-resume", "1.5"], "--tls-resume <SHARE>': a share, from 0 to 1"),
         (&["publish", "--url", &url, "--codec", "h264"], "there are avc, enhanced-avc, hevc"),
         (&["publish", "--url", &url, "--codec", "avc=0"], "a weight is a number"),
         (&["publish", "--url", &url, "--codec", "avc,avc"], "stands there twice"),
@@ -56,7 +76,6 @@ fn a_bad_command_line_is_one_line_and_exit_2() {
         (&["publish", "--url", &url, "--flv", empty, "--codec", "hevc"], "cannot be used with"),
         (&["publish", "--url", &url, "--flv", empty, "--tracks", "2:2"], "cannot be used with"),
         (&["mixed", "--url", &url, "--player-multitrack", "2"], "a share, from 0 to 1"),
-        (&["publish", "--url", "rtmps://127.0.0.1/live/s"], "rtmps is not supported"),
         (&["publish", "--url", "127.0.0.1:1935"], "begins with rtmp://"),
         (&["publish", "--url", "rtmp://127.0.0.1:99999/live/s"], "port"),
         (&["publish", "--url", "rtmp://127.0.0.1:19350x/live/s"], "port"),

@@ -13,6 +13,8 @@ use super::summary;
 const FIGURES: &[&str] = &[
     "tcp_connect.p50",
     "tcp_connect.p99",
+    "tls_handshake.p50",
+    "tls_handshake.p99",
     "handshake.p50",
     "handshake.p99",
     "publish_accepted.p50",
@@ -187,6 +189,8 @@ mod tests {
     const EXPECTED: &str = "                         a.json   b.json  ratio
 tcp_connect.p50           80 µs    80 µs  1.00x
 tcp_connect.p99           80 µs    80 µs  1.00x
+tls_handshake.p50        900 µs   900 µs  1.00x
+tls_handshake.p99        900 µs   900 µs  1.00x
 handshake.p50            400 µs   400 µs  1.00x
 handshake.p99            400 µs   400 µs  1.00x
 publish_accepted.p50     2.00 s   2.00 s  1.00x

@@ -11,6 +11,7 @@ pub(super) fn run() -> Run {
         recorder.generator_late(at);
     }
     recorder.tcp_connect(80);
+    recorder.tls_handshake(900);
     recorder.handshake(400);
     recorder.publish_accepted(2_001_000);
     recorder.counts = Counts {
@@ -76,6 +77,11 @@ pub(super) fn run() -> Run {
                 multitrack: Some("one".to_owned()),
             },
             player_multitrack: 0.5,
+            tls: Some(TlsSetting {
+                insecure: false,
+                resume: 1.0,
+                server_name: Some("edge.example".to_owned()),
+            }),
             personas: vec![PersonaShare { name: "steady".to_owned(), share: 1.0 }],
             threads: 1,
             cpus: vec![1],

@@ -15,8 +15,8 @@ use super::summary;
 const MEDIA: [&str; 4] = ["e2e", "gap", "generator_late", "rtt"];
 
 /// Distributions of getting connected, drawn together.
-const CONNECTING: [&str; 5] =
-    ["tcp_connect", "handshake", "publish_accepted", "play_accepted", "first_frame"];
+const CONNECTING: [&str; 6] =
+    ["tcp_connect", "tls_handshake", "handshake", "publish_accepted", "play_accepted", "first_frame"];
 
 /// How pages of the harness look.
 pub(crate) const STYLE: &str = include_str!("page.css");
@@ -250,8 +250,8 @@ mod tests {
         let page = page(&fixture::run(), &[]);
         let plots: Vec<_> = page.match_indices("<figure>").collect();
         assert_eq!(plots.len(), 7);
-        // e2e, gap, generator_late, rtt; tcp_connect, handshake, publish_accepted; in, out; and one each.
-        assert_eq!(page.matches("<polyline").count(), 4 + 3 + 2 + 4);
+        // e2e, gap, generator_late, rtt; tcp_connect, tls_handshake, handshake, publish_accepted; in, out; and one each.
+        assert_eq!(page.matches("<polyline").count(), 4 + 4 + 2 + 4);
         assert!(!page.contains("NaN") && !page.contains("inf\""), "{page}");
     }
 

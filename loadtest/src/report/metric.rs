@@ -11,8 +11,15 @@ use serde_json::Value;
 use super::model::{Counts, Latencies, PersonaCounts, Run, ServerCost, Stage, Throughput};
 
 /// The stages of [`Metric`] `errors.STAGE`.
-const STAGES: [Stage; 6] =
-    [Stage::TcpConnect, Stage::Handshake, Stage::Connect, Stage::Publish, Stage::Play, Stage::Media];
+const STAGES: [Stage; 7] = [
+    Stage::TcpConnect,
+    Stage::TlsHandshake,
+    Stage::Handshake,
+    Stage::Connect,
+    Stage::Publish,
+    Stage::Play,
+    Stage::Media,
+];
 
 /// What a figure is measured in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

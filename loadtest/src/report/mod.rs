@@ -20,7 +20,7 @@ pub use histogram::{Bucket, HIGHEST_US, Histogram};
 pub use metric::{Metric, Unit, UnknownMetric};
 pub use model::{
     Counts, Latencies, MediaSetting, PersonaCounts, PersonaResult, PersonaShare, ReadError, Run, Sample,
-    ServerCost, Setting, Stage, StageErrors, Throughput, VERSION, Validity, without_secrets,
+    ServerCost, Setting, Stage, StageErrors, Throughput, TlsSetting, VERSION, Validity, without_secrets,
 };
 pub use recorder::{Recorder, RunFacts, ServerUse};
 pub use threshold::{BadThreshold, Threshold, Verdict};

@@ -73,6 +73,8 @@ pub struct Setting {
     pub personas: Vec<PersonaShare>,
     /// Share of the players of streams with tracks that say they take several; 1 where that does not matter.
     pub player_multitrack: f64,
+    /// How RTMPS is spoken; absent without it.
+    pub tls: Option<TlsSetting>,
     /// Threads that make the load.
     pub threads: u32,
     /// CPUs they are pinned to; empty when they are not.
@@ -103,6 +105,18 @@ pub struct MediaSetting {
     pub tracks: String,
     /// How tracks lie in messages: `one`, `many`, `many-codecs`; absent without a multitrack header.
     pub multitrack: Option<String>,
+}
+
+/// How RTMPS is spoken.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TlsSetting {
+    /// Whether any certificate is accepted.
+    pub insecure: bool,
+    /// Share of connections that may resume, 0 to 1.
+    pub resume: f64,
+    /// Whose certificate is wanted, where that is not the URL's host.
+    pub server_name: Option<String>,
 }
 
 /// How many of the peers are of one kind.
@@ -143,6 +157,8 @@ impl Validity {
 pub struct Latencies {
     /// `connect(2)` to connected.
     pub tcp_connect: Histogram,
+    /// ClientHello sent to the handshake done, over RTMPS only.
+    pub tls_handshake: Histogram,
     /// C0 sent to S2 read.
     pub handshake: Histogram,
     /// `publish` sent to `NetStream.Publish.Start`.
@@ -163,9 +179,10 @@ pub struct Latencies {
 
 impl Latencies {
     /// Each distribution with its name, in the order of a connection's life.
-    pub fn named(&self) -> [(&'static str, &Histogram); 9] {
+    pub fn named(&self) -> [(&'static str, &Histogram); 10] {
         [
             ("tcp_connect", &self.tcp_connect),
+            ("tls_handshake", &self.tls_handshake),
             ("handshake", &self.handshake),
             ("publish_accepted", &self.publish_accepted),
             ("play_accepted", &self.play_accepted),
@@ -235,6 +252,10 @@ counts! {
     connections_lost,
     /// Connections opened again, on a schedule or after a loss.
     reconnects,
+    /// TLS handshakes done.
+    tls_handshakes,
+    /// TLS handshakes among them that resumed an earlier connection's.
+    tls_resumed,
     /// `publish` requests accepted.
     publishes_accepted,
     /// `publish` requests refused.
@@ -311,6 +332,8 @@ impl PersonaResult {
 pub enum Stage {
     /// TCP connect.
     TcpConnect,
+    /// TLS handshake.
+    TlsHandshake,
     /// RTMP handshake.
     Handshake,
     /// The `connect` command.
@@ -328,6 +351,7 @@ impl Stage {
     pub const fn name(self) -> &'static str {
         match self {
             Self::TcpConnect => "tcp_connect",
+            Self::TlsHandshake => "tls_handshake",
             Self::Handshake => "handshake",
             Self::Connect => "connect",
             Self::Publish => "publish",
@@ -548,6 +572,7 @@ mod tests {
             "/counts",
             "/errors/0",
             "/personas/0",
+            "/setting/tls",
             "/throughput",
             "/server",
             "/series/0",

@@ -27,6 +27,7 @@ const KIND_CHARS: usize = 160;
 #[derive(Clone, Debug)]
 pub struct Recorder {
     tcp_connect: Hdr<u64>,
+    tls_handshake: Hdr<u64>,
     handshake: Hdr<u64>,
     publish_accepted: Hdr<u64>,
     play_accepted: Hdr<u64>,
@@ -119,6 +120,8 @@ macro_rules! latencies {
 latencies! {
     /// Records the time from `connect(2)` to connected.
     tcp_connect,
+    /// Records the time of the TLS handshake.
+    tls_handshake,
     /// Records the time of the RTMP handshake.
     handshake,
     /// Records the time from `publish` to its acceptance.

@@ -69,6 +69,11 @@ pub(super) fn setting(setting: &Setting) -> Vec<(&'static str, String)> {
     if let Some(tracks) = tracks(setting) {
         rows.push(("tracks", tracks));
     }
+    if let Some(tls) = &setting.tls {
+        let verified = if tls.insecure { "any certificate" } else { "verified" };
+        let name = tls.server_name.as_ref().map_or(String::new(), |name| format!(" as {name}"));
+        rows.push(("tls", format!("{verified}{name}, {} % may resume", number(tls.resume * 100.0))));
+    }
     if setting.timestamp_start_ms != 0 {
         rows.push(("timestamps", format!("from {} ms", number(setting.timestamp_start_ms.into()))));
     }
@@ -238,6 +243,7 @@ mixed rtmp://127.0.0.1/live/s{i}?key=…
   media       synthetic, 3.00 Mbit/s, 30 fps, a key frame every 2 s, seed 7
   pace        frame, chunks of 4,096 bytes
   tracks      2:3 of avc=70,hevc=30 and opus, multitrack one, taken by 50 % of players
+  tls         verified as edge.example, 100 % may resume
   personas    steady 100 %
   ramp        10 connections a second, then 1 s of warm-up
   threads     1, on CPU 1
@@ -245,6 +251,7 @@ mixed rtmp://127.0.0.1/live/s{i}?key=…
 
 latencies              count       min       p50       p90       p99     p99.9       max
   tcp_connect              1     80 µs     80 µs     80 µs     80 µs     80 µs     80 µs
+  tls_handshake            1    900 µs    900 µs    900 µs    900 µs    900 µs    900 µs
   handshake                1    400 µs    400 µs    400 µs    400 µs    400 µs    400 µs
   publish_accepted         1    2.00 s    2.00 s    2.00 s    2.00 s    2.00 s    2.00 s
   e2e                    100    100 µs   5.00 ms   9.01 ms   9.90 ms   10.0 ms   10.0 ms

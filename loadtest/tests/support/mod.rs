@@ -10,6 +10,7 @@
 pub mod ffmpeg;
 pub mod keyed;
 pub mod proxy;
+pub mod secured;
 pub mod server;
 
 use std::fs;

@@ -1,0 +1,140 @@
+//! The harness over TLS, through a front that shares no code with its client but rustls: what it says it did is what it did.
+
+mod support;
+
+use inrush_loadtest::report::{Run, Stage};
+use support::secured::{NAME, Secured};
+use support::server::Server;
+use support::{harness, measure, passed};
+
+/// Both ways at every pace: each message once, each connection with a handshake of its own, and nobody in plain.
+#[test]
+fn all_that_is_sent_over_tls_is_received_at_every_pace() {
+    let server = Server::inrush();
+    let front = Secured::start(server.address());
+    for (number, pacing) in ["frame", "wan", "burst:100"].into_iter().enumerate() {
+        let before = front.handshakes().len() as u64;
+        let url = front.url(&format!("pace{number}-{{i}}"));
+        let load = ["mixed", "--url", &url, "--publishers", "3", "--players", "6", "--tls-ca"];
+        let rest =
+            ["--duration", "1", "--warmup", "1.2", "--gop", "25", "--bitrate", "600k", "--pacing", pacing];
+        let fails = ["--chunk-size", "300", "--fail-if", "lost>0", "--fail-if", "errors>0"];
+        let (output, run) = measure(&[&load[..], &[front.certificate()], &rest[..], &fails[..]].concat());
+        assert!(passed(&output, &run), "{pacing}: {output:?}");
+        let counts = &run.counts;
+        assert!((3 * 66..=3 * 76).contains(&counts.due), "{pacing}: {}", counts.due);
+        assert_eq!((counts.sent, counts.received), (counts.due, 2 * counts.due), "{pacing}");
+        let odd = (counts.duplicated, counts.reordered, counts.unstamped, counts.lost);
+        assert_eq!(odd, (0, 0, 0, 0), "{pacing}");
+        assert_eq!(run.latencies.e2e.count, counts.received, "{pacing}");
+        // Each with its own, which the front saw as well.
+        assert_eq!((counts.tls_handshakes, run.latencies.tls_handshake.count), (9, 9), "{pacing}");
+        assert_eq!(front.handshakes().len() as u64 - before, counts.tls_handshakes, "{pacing}");
+        assert_eq!(run.latencies.handshake.count, 9, "{pacing}");
+        let mbit = run.throughput.mbit_per_second_in;
+        assert!((1.4..2.4).contains(&mbit), "{pacing}: {mbit}");
+        let tls = run.setting.tls.expect("the setting tells of TLS");
+        assert!(!tls.insecure && tls.server_name.is_none(), "{tls:?}");
+    }
+}
+
+/// Messages of hundreds of kilobytes, more than a socket takes at once: what the socket does not take waits, and arrives in time.
+#[test]
+fn a_full_socket_loses_nothing() {
+    let server = Server::inrush();
+    let front = Secured::start(server.address());
+    let url = front.url("large");
+    let load =
+        ["mixed", "--url", &url, "--players", "2", "--tls-insecure", "--bitrate", "40M", "--fps", "10"];
+    let rest = ["--gop", "10", "--duration", "1.5", "--warmup", "1.2", "--pacing", "burst:500"];
+    let (output, run) = measure(&[&load[..], &rest[..], &["--fail-if", "lost>0"]].concat());
+    assert!(passed(&output, &run), "{output:?}");
+    assert_eq!((run.counts.sent, run.counts.received), (run.counts.due, 2 * run.counts.due));
+    assert!(run.throughput.bytes_in > 4_000_000, "{}", run.throughput.bytes_in);
+}
+
+#[track_caller]
+fn refused(args: &[&str], front: &Secured) -> String {
+    let url = front.url("s");
+    let load = ["publish", "--url", &url, "--duration", "60"];
+    let output = harness(&[&load[..], args].concat()).output().expect("run the harness");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), error.lines().count()), (Some(2), 1), "{args:?}: {error}");
+    error
+}
+
+/// Unless it is told not to care, the harness publishes to nobody whose certificate it cannot verify.
+#[test]
+fn certificates_are_verified_by_default() {
+    let server = Server::inrush();
+    let front = Secured::start(server.address());
+    let unknown = refused(&[], &front);
+    assert!(unknown.contains("tls_handshake: invalid peer certificate: UnknownIssuer"), "{unknown}");
+    let ca = front.certificate();
+    let other = refused(&["--tls-ca", ca, "--tls-server-name", "other.example"], &front);
+    assert!(
+        other.contains("tls_handshake: invalid peer certificate: certificate not valid for name"),
+        "{other}"
+    );
+    assert_eq!(front.handshakes(), [], "no handshake was done");
+
+    let url = front.url("s");
+    let load = ["publish", "--url", &url, "--warmup", "0", "--duration", "0.5", "--gop", "5"];
+    for (args, name) in [
+        (&["--tls-ca", ca][..], None), // an address is no SNI (RFC 6066 §3)
+        (&["--tls-ca", ca, "--tls-server-name", NAME], Some(NAME)),
+        (&["--tls-insecure", "--tls-server-name", "other.example"], Some("other.example")),
+    ] {
+        let (output, run) = measure(&[&load[..], args].concat());
+        assert!(output.status.success() && run.counts.sent > 0, "{args:?}: {output:?}");
+        let seen = front.handshakes();
+        assert_eq!(seen.last().and_then(|seen| seen.name.as_deref()), name, "{args:?}");
+    }
+}
+
+/// Publishers that come and go.
+fn churning(front: &Secured, resume: &str) -> Run {
+    let url = front.url("churning{i}");
+    let load =
+        ["publish", "--url", &url, "--publishers", "4", "--persona", "churning:0/0=1", "--warmup", "0"];
+    let rest = ["--tls-insecure", "--tls-resume", resume, "--ramp", "20", "--duration", "1.5"];
+    let (output, run) = measure(&[&load[..], &rest[..]].concat());
+    assert!(output.status.success(), "{output:?}");
+    assert!(run.counts.tls_handshakes > 8, "{:?}", run.counts);
+    run
+}
+
+/// Those that come again resume, if they may, in both versions; the front counts as many.
+#[test]
+fn a_share_of_connections_resumes() {
+    let server = Server::inrush();
+    for versions in [&[&rustls::version::TLS13][..], &[&rustls::version::TLS12]] {
+        let front = Secured::start_with(server.address(), versions);
+        let mut before = 0;
+        for (resume, wanted) in [("1", 1.0), ("0.5", 0.5), ("0", 0.0)] {
+            let run = churning(&front, resume);
+            let seen = front.handshakes();
+            let resumed = seen[before..].iter().filter(|seen| seen.resumed).count() as u64;
+            before = seen.len();
+            assert!(seen.iter().all(|seen| seen.version == Some(versions[0].version)));
+            let counts = &run.counts;
+            // One more may have been under way at the end on either side.
+            assert!(resumed.abs_diff(counts.tls_resumed) <= 4, "{resume}: {resumed}, {counts:?}");
+            let share = counts.tls_resumed as f64 / counts.tls_handshakes as f64;
+            // The first ones have nothing to resume, and neither has who comes before a ticket was read.
+            assert!(share <= wanted && (resume == "0" || share > 0.0), "{resume}: {share}, {counts:?}");
+        }
+    }
+}
+
+/// RTMPS to a port that speaks RTMP fails at the TLS handshake, and says so.
+#[test]
+fn a_server_without_tls_is_told() {
+    let server = Server::inrush();
+    let url = format!("rtmps://{}/live/s", server.address());
+    let load = ["publish", "--url", &url, "--tls-insecure", "--duration", "60"];
+    let output = harness(&load).output().expect("run the harness");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains(Stage::TlsHandshake.name()) && error.lines().count() == 1, "{error}");
+}
