@@ -1,11 +1,13 @@
 //! The command line.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
 
+use crate::hostile::kind::Troop;
 use crate::media::codec::{Audio, Mix, Video};
 use crate::media::layout::{Multitrack, TrackCount};
 use crate::pace::Pace;
@@ -23,7 +25,21 @@ Personas (--persona NAME=SHARE, SHARE from 0 to 1; the rest is steady; times in 
   one-byte             a publisher that writes one byte at a time; takes no players
 publish.NAME=SHARE and play.NAME=SHARE take only publishers, or only players, of these. Beside the load come:
   half-open, garbage   half a handshake, and bytes without meaning
-  wrong-key:QUERY      a publish of a name that nobody uses, with QUERY for the URL's query: it should be refused";
+  wrong-key:QUERY      a publish of a name that nobody uses, with QUERY for the URL's query: it should be refused
+
+Hostile peers (--hostile KIND=COUNT, not part of the verdict; each comes again when the server has ended its connection):
+  garbage, half-open   bytes without meaning, and half a handshake
+  slow-handshake       a handshake at a byte a second
+  slow-command         after the handshake, connect at a byte a second
+  never-reading-player, never-reading-publisher
+  tiny-chunks          a publisher of chunks of one byte
+  header-flood, ack-flood, ping-flood, command-flood
+                       empty messages, acknowledgement windows, pings, commands, as fast as they may, after connect
+  memory-hog           two messages of 7 MiB before any publish, each sent up to its last byte
+  reassembly-hog       unfinished messages on 51 chunk streams
+  churn                connects and cuts
+  failed-publish       asks for a name that is taken, again and again
+  tls-hello            a ClientHello, and nothing after it";
 
 /// Load for RTMP servers, and what they make of it.
 #[derive(Debug, Parser)]
@@ -152,6 +168,21 @@ pub struct Load {
     /// RTMPS: share of connections that may resume an earlier one's session [default: 1]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub tls_resume: Option<f64>,
+    /// Hostile peers beside the load, as garbage=10,half-open=50; see below
+    #[arg(long, value_name = "KIND=COUNT", value_delimiter = ',')]
+    pub hostile: Vec<Troop>,
+    /// Prefixes whose addresses hostile peers come from: 127.1.0.0/16
+    #[arg(long, value_name = "PREFIX", value_delimiter = ',', value_parser = prefix)]
+    pub hostile_source: Vec<IpNet>,
+    /// How long after the end of its connection a hostile peer comes again, seconds
+    #[arg(long, value_name = "S", default_value = "1", value_parser = pause)]
+    pub hostile_pause: Duration,
+    /// Full TLS handshakes a second beside the load
+    #[arg(long, value_name = "RATE", value_parser = flood)]
+    pub tls_flood: Option<f64>,
+    /// Where tls-hello and --tls-flood go [default: the URL's server, if it is rtmps]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub hostile_tls: Option<SocketAddr>,
     /// The server's process: tells its CPU time and memory
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
@@ -186,9 +217,28 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A hostile peer that comes again at once is none that a server has ended: it would only be counted faster.
+fn pause(text: &str) -> Result<Duration, String> {
+    seconds(text).ok().filter(|pause| *pause >= PAUSE_MIN).ok_or("0.02 to 1000000 seconds".to_owned())
+}
+
+/// Shortest pause of a hostile peer.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+
 fn share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| "a share, from 0 to 1".to_owned())
+}
+
+fn flood(text: &str) -> Result<f64, String> {
+    let rate = text.strip_suffix("/s").unwrap_or(text).parse();
+    rate.ok()
+        .filter(|rate| (0.1..=1e5).contains(rate))
+        .ok_or("handshakes a second, from 0.1 to 100000".to_owned())
+}
+
+fn prefix(text: &str) -> Result<IpNet, String> {
+    text.parse().map_err(|_| format!("\"{text}\" is no prefix; write it as 127.1.0.0/16"))
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -248,6 +298,7 @@ fn cpus(text: &str) -> Result<Cpus, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hostile::kind::Kind;
     use crate::media::codec::Choice;
 
     #[test]
@@ -280,10 +331,13 @@ mod tests {
         assert!("slow-link:500k=0.1".parse::<Share>().is_ok() && "storm:10=0.1".parse::<Share>().is_ok());
     }
 
-    /// The same of codecs.
+    /// The same of hostile peers and codecs.
     #[test]
-    fn the_help_tells_the_codecs() {
+    fn the_help_tells_hostile_peers_and_codecs() {
         use clap::CommandFactory;
+        for kind in Kind::ALL {
+            assert!(PERSONAS.contains(kind.name()), "{}", kind.name());
+        }
         let mut command = CommandLine::command();
         let help = command.find_subcommand_mut("mixed").unwrap().render_long_help().to_string();
         for name in Video::names().split(", ").chain(Audio::names().split(", ")) {
@@ -292,9 +346,13 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_bounded() {
-        assert_eq!(share("0.25"), Ok(0.25));
-        assert!(share("1.1").is_err() && share("-0.1").is_err() && share("NaN").is_err());
+    fn shares_rates_and_prefixes_are_bounded() {
+        assert_eq!(
+            (share("0.25"), flood("2000/s"), pause("0.5")),
+            (Ok(0.25), Ok(2e3), Ok(Duration::from_millis(500)))
+        );
+        assert!(share("1.1").is_err() && share("NaN").is_err() && flood("0").is_err() && pause("0").is_err());
+        assert!(prefix("127.1.0.0/16").is_ok() && prefix("127.1.0.0").is_err() && prefix("::1/129").is_err());
     }
 
     #[test]

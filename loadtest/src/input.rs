@@ -8,15 +8,19 @@ use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::time::Duration;
 
 use inrush::session::{ClientUrl, ClientUrlError};
+use ipnet::IpNet;
 
 use crate::cli::Load;
 use crate::enhanced::Enhanced;
+use crate::hostile::party::Party;
+use crate::hostile::source::Sources;
 use crate::media::Media;
 use crate::media::codec::Video;
 use crate::media::flv::{self, FlvError};
 use crate::media::layout::Multitrack;
 use crate::media::synthetic::{self, Pattern, Shape};
 use crate::report::MediaSetting;
+use crate::tls::{self, Secured};
 
 /// How long a TCP connection may take that shows whether there is a server at all.
 const PROBE: Duration = Duration::from_secs(5);
@@ -46,6 +50,18 @@ pub enum BadInput {
     /// A codec that several tracks cannot be of.
     #[error("--codec legacy-hevc: codec id 12 has no place in a multitrack header; hevc has")]
     LegacyTracks,
+    /// Hostile peers of TLS without TLS.
+    #[error("{0} wants a TLS port: an rtmps:// URL, or --hostile-tls ADDRESS:PORT")]
+    HostileTls(&'static str),
+    /// An option of hostile peers without any.
+    #[error("{0} is of nobody: there is no --hostile and no --tls-flood")]
+    NoHostile(&'static str),
+    /// The same kind of hostile peers more than once.
+    #[error("--hostile: {0} stands there twice")]
+    HostileTwice(&'static str),
+    /// An address that hostile peers cannot come from.
+    #[error("--hostile-source {0}: {1}")]
+    HostileSource(IpNet, io::Error),
     /// Many streams of one name.
     #[error("--url: {0} streams need {{i}} in the name, as in rtmp://host/app/name{{i}}")]
     Pattern(u32),
@@ -188,6 +204,69 @@ fn shapes(
     Ok((shapes, media_of))
 }
 
+/// Whether what is said of hostile peers makes sense, seen without a network.
+pub fn check_hostile(load: &Load, url: &ClientUrl) -> Result<(), BadInput> {
+    let is_none = load.hostile.is_empty() && load.tls_flood.is_none();
+    if is_none && !load.hostile_source.is_empty() {
+        return Err(BadInput::NoHostile("--hostile-source"));
+    }
+    if is_none && load.hostile_tls.is_some() {
+        return Err(BadInput::NoHostile("--hostile-tls"));
+    }
+    for (at, troop) in load.hostile.iter().enumerate() {
+        if load.hostile[..at].iter().any(|before| before.kind == troop.kind) {
+            return Err(BadInput::HostileTwice(troop.kind.name()));
+        }
+    }
+    if !url.tls && load.hostile_tls.is_none() {
+        if load.tls_flood.is_some() {
+            return Err(BadInput::HostileTls("--tls-flood"));
+        }
+        if load.hostile.iter().any(|troop| troop.kind.is_of_tls()) {
+            return Err(BadInput::HostileTls("--hostile tls-hello"));
+        }
+    }
+    Ok(())
+}
+
+/// Who comes beside the load, from `from_us` on; `secured` is how the load is.
+pub fn party(
+    load: &Load,
+    address: SocketAddr,
+    secured: Option<&Secured>,
+    from_us: u64,
+) -> Result<Party, BadInput> {
+    let sources = Sources::new(&load.hostile_source);
+    for (number, prefix) in (0..).zip(&load.hostile_source) {
+        let wrong = |error| BadInput::HostileSource(*prefix, error);
+        let goes_to = load.hostile_tls.map_or(address, |tls| tls);
+        for to in [address, goes_to] {
+            if prefix.addr().is_ipv4() != to.is_ipv4() {
+                return Err(wrong(io::Error::other(format!("cannot reach {to} from there"))));
+            }
+        }
+        let first = sources.address(number).unwrap_or(prefix.addr());
+        TcpListener::bind((first, 0)).map_err(wrong)?;
+    }
+    // Careless ones go by the load's name; elsewhere, by the address.
+    let careless = secured.map(|secured| tls::careless(secured.name.clone()));
+    let tls = match load.hostile_tls {
+        Some(address) => Some((address, tls::careless(tls::name_of(address)))),
+        None => careless.clone().map(|secured| (address, secured)),
+    };
+    Ok(Party {
+        troops: load.hostile.clone(),
+        sources,
+        secured: careless,
+        tls,
+        tls_flood: load.tls_flood,
+        pause: load.hostile_pause,
+        from_us,
+        ramp: load.ramp,
+        cpus: load.cpus.as_ref().map(|cpus| cpus.0.clone()).unwrap_or_default(),
+    })
+}
+
 /// Where the server is, shown by a connection to it.
 pub fn resolve(url: &ClientUrl, sources: &[IpAddr]) -> Result<SocketAddr, BadInput> {
     for source in sources {
@@ -242,12 +321,14 @@ pub fn raise_file_limit(connections: u64) -> Result<(), BadInput> {
     Ok(())
 }
 
-/// Ties the calling thread to a CPU.
-pub fn pin(cpu: u32) -> io::Result<()> {
-    // SAFETY: a CPU set is plain bits, all zero is the empty one; `cli` bounds `cpu` below its 1,024; the set outlives the call.
+/// Ties the calling thread to CPUs.
+pub fn pin(cpus: &[u32]) -> io::Result<()> {
+    // SAFETY: a CPU set is plain bits, all zero is the empty one; `cli` bounds each CPU below its 1,024; the set outlives the call.
     let result = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu as usize, &mut set);
+        for cpu in cpus {
+            libc::CPU_SET(*cpu as usize, &mut set);
+        }
         libc::sched_setaffinity(0, size_of_val(&set), &set)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -13,7 +13,9 @@ use inrush::session::{ClientEvent, Role};
 
 use crate::clock::now_us;
 use crate::connection::{Connection, Failure};
-use crate::hostile::Hostility;
+use crate::hostile::attack;
+use crate::hostile::kind::Kind;
+use crate::hostile::line::Line;
 use crate::link::{Link, sleep_until_us};
 use crate::persona::Persona;
 use crate::plan::Part;
@@ -21,7 +23,6 @@ use crate::player::Watch;
 use crate::publisher::Publisher;
 use crate::report::Stage;
 use crate::schedule::Schedule;
-use crate::socket;
 use crate::worker::Thread;
 
 /// From the accepted publish to the first message at least.
@@ -72,7 +73,7 @@ impl Thread {
     /// Lives the part. `place` is its number among the thread's.
     pub async fn take_part(self: Rc<Self>, part: Part, place: usize) {
         match self.plan.persona(&part) {
-            Persona::Hostile(hostility) => self.be_hostile(*hostility, &part).await,
+            Persona::Hostile(kind) => self.be_hostile(*kind, &part).await,
             Persona::WrongKey { .. } => {
                 self.connect_once(&part, place, &Cell::new(0)).await;
             }
@@ -86,7 +87,7 @@ impl Thread {
         }
     }
 
-    async fn be_hostile(&self, hostility: Hostility, part: &Part) {
+    async fn be_hostile(&self, kind: Kind, part: &Part) {
         let target = self.plan.target(part);
         let count = |ended: bool| {
             let mut recorder = self.recorder.borrow_mut();
@@ -94,10 +95,10 @@ impl Thread {
             let counts = &mut recorder.persona(part.casting.persona).counts;
             *(if ended { &mut counts.ended } else { &mut counts.opened }) += 1;
         };
-        if let Ok(socket) = socket::connect(target.address, target.source, Link::Free).await {
+        if let Ok(mut line) = Line::open(target.address, target.source, Link::Free).await {
             count(false);
-            // An error is one way in which a server ends it.
-            let _ = hostility.play(&socket).await;
+            // However the server ends it, it does.
+            attack::play(kind, &mut line, target.settings).await;
             count(true);
         }
     }

@@ -159,13 +159,22 @@ impl Plan {
     }
 }
 
-/// The URL of a stream with another query, and a name of its own.
-fn with_query(url: &str, stream: u32, query: &str) -> String {
-    let base = url.split('?').next().unwrap_or_default();
-    let named = match base.replace("{i}", &stream.to_string()) {
-        same if same == base => format!("{base}-{stream}"),
+/// The URL with a name of its own, with or without its query.
+pub(crate) fn renamed(url: &str, name: &str, with_query: bool) -> String {
+    let (base, query) = url.split_once('?').map_or((url, None), |(base, query)| (base, Some(query)));
+    let named = match base.replace("{i}", name) {
+        same if same == base => format!("{base}-{name}"),
         named => named,
     };
+    match query.filter(|_| with_query) {
+        Some(query) => format!("{named}?{query}"),
+        None => named,
+    }
+}
+
+/// The URL of a stream with another query, and a name of its own.
+fn with_query(url: &str, stream: u32, query: &str) -> String {
+    let named = renamed(url, &stream.to_string(), false);
     if query.is_empty() { named } else { format!("{named}?{query}") }
 }
 
@@ -177,5 +186,6 @@ mod tests {
     fn a_wrong_key_goes_to_a_name_of_its_own() {
         assert_eq!(with_query("rtmp://h/live/s{i}?key=right", 7, "key=wrong"), "rtmp://h/live/s7?key=wrong");
         assert_eq!(with_query("rtmp://h/live/s?key=right", 7, ""), "rtmp://h/live/s-7");
+        assert_eq!(renamed("rtmp://h/live/s{i}?key=right", "x", true), "rtmp://h/live/sx?key=right");
     }
 }

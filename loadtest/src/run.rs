@@ -15,7 +15,10 @@ use inrush::session::{ClientUrl, Role};
 use crate::cli::Load;
 use crate::clock::{machine, now_us};
 use crate::gather::{BrokenOff, Gathering};
-use crate::input::{BadInput, Published, media, pin, ports_per_source, raise_file_limit, resolve};
+use crate::hostile;
+use crate::input::{
+    BadInput, Published, check_hostile, media, party, pin, ports_per_source, raise_file_limit, resolve,
+};
 use crate::media::Media;
 use crate::persona::cast::Cast;
 use crate::plan::{Census, LaneCounts, Part, Plan};
@@ -53,6 +56,7 @@ pub struct Outcome {
 pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     let url = ClientUrl::parse(&load.url.replace("{i}", "0"))?;
     tls::check(load, &url)?;
+    check_hostile(load, &url)?;
     let publishers = if mode == Mode::Play { 0 } else { load.publishers };
     let streams = load.publishers;
     if streams > 1 && !load.url.contains("{i}") {
@@ -74,7 +78,6 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     let peers = u64::from(publishers) + u64::from(players);
     let cast = Cast::new(&load.persona, publishers, players, load.seed)?;
     let connections = peers + cast.extras.len() as u64;
-    raise_file_limit(connections)?;
     let tls = match url.tls {
         true => Some(Tls::new(&tls_options(load), &url.host)?),
         false => None,
@@ -86,20 +89,22 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     for cpu in load.cpus.iter().flat_map(|cpus| &cpus.0) {
         // Tried on a thread of its own, so that this one stays where it is.
         let cpu = *cpu;
-        let tried = thread::spawn(move || pin(cpu)).join().expect("pinning does not panic");
+        let tried = thread::spawn(move || pin(&[cpu])).join().expect("pinning does not panic");
         tried.map_err(|error| BadInput::Cpu(cpu, error))?;
     }
     let sources = load.source.as_ref().map(|sources| sources.0.clone()).unwrap_or_default();
     let address = resolve(&url, &sources)?;
     let ports = sources.len().max(1) as u64 * ports_per_source();
-    if connections > ports {
-        return Err(BadInput::Ports { wanted: connections, ports });
-    }
-
     let started_us = now_us() + LEAD_US;
     let parts = parts(&cast, streams, load, started_us);
     let opened_us = parts.last().map_or(started_us, |part| part.open_us);
-    let from_us = opened_us + load.warmup.as_micros() as u64;
+    let party = party(load, address, tls.as_ref().map(Tls::next).as_ref(), opened_us)?;
+    raise_file_limit(connections + party.connections_max())?;
+    let from_there = if load.hostile_source.is_empty() { party.connections_max() } else { 0 };
+    if connections + from_there > ports {
+        return Err(BadInput::Ports { wanted: connections + from_there, ports });
+    }
+    let from_us = opened_us.max(party.all_there_us()) + load.warmup.as_micros() as u64;
     let plan = Arc::new(Plan {
         address,
         url: load.url.clone(),
@@ -130,12 +135,20 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         let parts: Vec<_> = parts.iter().skip(number).step_by(threads).copied().collect();
         let cpu = load.cpus.as_ref().map(|cpus| cpus.0[number % cpus.0.len()]);
         let body = move || {
-            cpu.map_or(Ok(()), pin)?;
+            cpu.map_or(Ok(()), |cpu| pin(&[cpu]))?;
             worker::run(number, plan, parts, &sender)
         };
         workers.push(thread::Builder::new().name(format!("load-{number}")).spawn(body)?);
     }
     drop(sender);
+    let guests = match party.is_empty() {
+        true => None,
+        false => {
+            let plan = plan.clone();
+            let body = move || hostile::party::run(party, plan);
+            Some(thread::Builder::new().name("hostile".to_owned()).spawn(body)?)
+        }
+    };
 
     let steady_publishers = cast.publishers.iter().filter(|casting| casting.persona == 0).count() as u64;
     let mut gathering = Gathering::new(
@@ -151,6 +164,10 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     for worker in workers {
         worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     }
+    let hostile = match guests {
+        Some(guests) => guests.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+        None => Vec::new(),
+    };
     gathering.rest(&ticks);
 
     let counts = &gathering.total.counts;
@@ -234,11 +251,16 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
                 resume: tls_options(load).resume,
                 server_name: load.tls_server_name.clone(),
             }),
+            hostile: load.hostile.iter().map(ToString::to_string).collect(),
+            hostile_sources: load.hostile_source.iter().map(ToString::to_string).collect(),
+            hostile_pause_s: load.hostile_pause.as_secs_f64(),
+            tls_flood_per_s: load.tls_flood,
             threads: u32::from(load.threads),
             cpus: load.cpus.as_ref().map(|cpus| cpus.0.clone()).unwrap_or_default(),
             sources: sources.iter().map(IpAddr::to_string).collect(),
         },
         personas: personas(&cast),
+        hostile,
         valid,
         duration_s: ended_us.saturating_sub(plan.from_us) as f64 / 1e6,
         server,

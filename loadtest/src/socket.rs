@@ -42,6 +42,10 @@ pub(crate) fn shut_down(socket: &TcpStream) -> io::Result<()> {
 
 /// The kernel's smoothed round-trip time of a connection, µs; `None` where it does not tell.
 pub fn rtt_us(socket: &TcpStream) -> Option<u64> {
+    tcp_info(socket).map(|info| u64::from(info.tcpi_rtt)).filter(|rtt_us| *rtt_us > 0)
+}
+
+fn tcp_info(socket: &TcpStream) -> Option<libc::tcp_info> {
     // SAFETY: `tcp_info` is plain numbers, for which all zero is valid.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut length = size_of_val(&info) as libc::socklen_t;
@@ -55,7 +59,7 @@ pub fn rtt_us(socket: &TcpStream) -> Option<u64> {
             &raw mut length,
         )
     };
-    (result == 0 && info.tcpi_rtt > 0).then_some(u64::from(info.tcpi_rtt))
+    (result == 0).then_some(info)
 }
 
 fn choose_port_at_connect(socket: &TcpSocket) -> io::Result<()> {
@@ -68,6 +72,29 @@ fn choose_port_at_connect(socket: &TcpSocket) -> io::Result<()> {
             libc::IP_BIND_ADDRESS_NO_PORT,
             (&raw const yes).cast(),
             size_of_val(&yes) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether neither side has ended the connection, as far as the kernel knows: what was not read does not hide it.
+pub(crate) fn is_established(socket: &TcpStream) -> bool {
+    /// `TCP_ESTABLISHED` of the kernel's `tcp_states.h`.
+    const ESTABLISHED: u8 = 1;
+    tcp_info(socket).is_some_and(|info| info.tcpi_state == ESTABLISHED)
+}
+
+/// Lets the connection end with a reset when the socket is dropped.
+pub(crate) fn reset_on_close(socket: &TcpStream) -> io::Result<()> {
+    let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: the descriptor is open, and the option's value outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const at_once).cast(),
+            size_of_val(&at_once) as libc::socklen_t,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -138,3 +138,28 @@ fn a_server_without_tls_is_told() {
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains(Stage::TlsHandshake.name()) && error.lines().count() == 1, "{error}");
 }
+
+/// Plain streams while the TLS port is flooded: handshakes are offered at their rate and timed, ClientHellos lie there, and the streams
+/// lose nothing.
+#[test]
+fn a_flood_of_handshakes_is_counted_beside_plain_streams() {
+    let server = Server::inrush();
+    let front = Secured::start(server.address());
+    let (url, address) = (server.url("plain{i}"), front.address().to_string());
+    let load =
+        ["mixed", "--url", &url, "--publishers", "2", "--players", "2", "--bitrate", "300k", "--gop", "25"];
+    let rest = ["--warmup", "0.5", "--duration", "1.5", "--fail-if", "lost>0", "--fail-if", "errors>0"];
+    let hostile = ["--tls-flood", "40", "--hostile", "tls-hello=5", "--hostile-tls", &address];
+    let (output, run) = measure(&[&load[..], &rest[..], &hostile[..]].concat());
+    assert!(passed(&output, &run), "{output:?}");
+    assert_eq!((run.counts.received, run.counts.tls_handshakes), (run.counts.sent, 0));
+    let [hello, flood] = &run.hostile[..] else { panic!("{:?}", run.hostile) };
+    assert_eq!((hello.kind.as_str(), hello.opened, hello.open), ("tls-hello", 5, 5), "{hello:?}");
+    assert_eq!(flood.kind, "tls-flood");
+    // Two seconds and what the end takes, at 40 a second: how late it begins on a busy machine is not told.
+    assert!(flood.handshakes >= 20 && flood.skipped == 0, "{flood:?}");
+    assert_eq!(flood.tls_handshake.count, flood.handshakes);
+    assert_eq!(flood.opened, flood.ended + flood.left + flood.open);
+    assert!(flood.ends.iter().any(|end| end.how == "handshake done" && end.count == flood.handshakes));
+    assert!(front.handshakes().iter().all(|seen| !seen.resumed && seen.name.is_none()));
+}

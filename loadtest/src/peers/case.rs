@@ -210,7 +210,8 @@ fn wake_ups(size: &Size) -> Case {
         pinned: false,
         ..size.publish(size.few_publishers, 3_000)
     };
-    let server = Inrush { budget_ms: 10, gop_cache: true, cores: 2, placement: "core:0" };
+    let server =
+        Inrush { budget_ms: 10, gop_cache: true, cores: 2, placement: "core:0", ..Inrush::default() };
     Case {
         name: "wake-ups",
         about: format!(

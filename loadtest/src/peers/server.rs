@@ -70,21 +70,23 @@ pub struct Inrush {
     pub cores: u16,
     /// `--placement`.
     pub placement: &'static str,
+    /// More keys of every app, and tables after them.
+    pub more: &'static str,
 }
 
 impl Default for Inrush {
     fn default() -> Self {
-        Self { budget_ms: 10, gop_cache: true, cores: 1, placement: "home" }
+        Self { budget_ms: 10, gop_cache: true, cores: 1, placement: "home", more: "" }
     }
 }
 
 impl Inrush {
     fn configuration(&self) -> String {
-        let Self { budget_ms, gop_cache, .. } = self;
+        let Self { budget_ms, gop_cache, more, .. } = self;
         format!(
             "[ingest]\nlatency_budget_ms = {budget_ms}\n\
              [limits]\ntrusted = [\"127.0.0.0/8\", \"{}\"]\n\
-             [[app]]\nname = \"*\"\ngop_cache = {gop_cache}\n",
+             [[app]]\nname = \"*\"\ngop_cache = {gop_cache}\n{more}",
             link::NETWORK
         )
     }

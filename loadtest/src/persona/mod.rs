@@ -8,7 +8,7 @@ pub mod share;
 
 use inrush::session::Role;
 
-use crate::hostile::Hostility;
+use crate::hostile::kind::Kind;
 
 /// How a peer behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +44,8 @@ pub enum Persona {
     },
     /// A publisher that writes one byte at a time.
     OneByte,
-    /// Below RTMP.
-    Hostile(Hostility),
+    /// Below RTMP: half open, or garbage. The others come by number, with `--hostile`.
+    Hostile(Kind),
     /// Asks to publish a name that nobody uses with this query, which should be refused.
     WrongKey {
         /// What follows the `?`; nothing when empty.
@@ -64,8 +64,7 @@ impl Persona {
             Self::Storm { .. } => "storm",
             Self::Churning { .. } => "churning",
             Self::OneByte => "one-byte",
-            Self::Hostile(Hostility::HalfOpen) => "half-open",
-            Self::Hostile(Hostility::Garbage) => "garbage",
+            Self::Hostile(kind) => kind.name(),
             Self::WrongKey { .. } => "wrong-key",
         }
     }

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use inrush::session::Role;
 
 use super::Persona;
-use crate::hostile::Hostility;
+use crate::hostile::kind::Kind;
 
 /// Longest time of a persona, seconds: a day.
 const SECONDS_MAX: f64 = 86_400.0;
@@ -111,8 +111,8 @@ impl Persona {
                 Some(Self::Churning { stay_us: micros(stay, 0.0)?, away_us: micros(away, 0.0)? })
             }
             "one-byte" => none(Self::OneByte),
-            "half-open" => none(Self::Hostile(Hostility::HalfOpen)),
-            "garbage" => none(Self::Hostile(Hostility::Garbage)),
+            "half-open" => none(Self::Hostile(Kind::HalfOpen)),
+            "garbage" => none(Self::Hostile(Kind::Garbage)),
             "wrong-key" => Some(Self::WrongKey { query: parameter.unwrap_or_default().to_owned() }),
             _ => None,
         }

@@ -82,12 +82,17 @@ pub(super) fn run() -> Run {
                 resume: 1.0,
                 server_name: Some("edge.example".to_owned()),
             }),
+            hostile: vec!["garbage=3".to_owned()],
+            hostile_sources: vec!["127.1.0.0/16".to_owned()],
+            hostile_pause_s: 1.0,
+            tls_flood_per_s: Some(2_000.0),
             personas: vec![PersonaShare { name: "steady".to_owned(), share: 1.0 }],
             threads: 1,
             cpus: vec![1],
             sources: Vec::new(),
         },
         personas: vec![("steady".to_owned(), 1), ("stalling:1".to_owned(), 1)],
+        hostile: vec![hostile()],
         valid: Validity::default(),
         duration_s: 4.0,
         server: Some(ServerUse {
@@ -101,4 +106,29 @@ pub(super) fn run() -> Run {
         }),
         series: (0..4).map(sample).collect(),
     })
+}
+
+/// Seven connections: five ended by the server after a millisecond each.
+fn hostile() -> HostileResult {
+    let many = |us: u64| {
+        let mut histogram = empty();
+        histogram.record_n(us, 5).expect("a histogram that grows takes any value");
+        Histogram::from(&histogram)
+    };
+    HostileResult {
+        kind: "garbage".to_owned(),
+        peers: 3,
+        opened: 7,
+        refused: 1,
+        ended: 5,
+        left: 1,
+        open: 1,
+        handshakes: 5,
+        skipped: 0,
+        bytes_in: 56_000,
+        bytes_out: 3_073,
+        lasted: many(1_000),
+        tls_handshake: many(2_000),
+        ends: vec![HostileEnd { how: "reset by <the> server".to_owned(), count: 5 }],
+    }
 }

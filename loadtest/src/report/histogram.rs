@@ -142,7 +142,7 @@ impl From<&Hdr<u64>> for Histogram {
 }
 
 /// An `hdrhistogram` that grows with what it holds.
-pub(super) fn empty() -> Hdr<u64> {
+pub(crate) fn empty() -> Hdr<u64> {
     // The only error of `new` is more than five digits.
     Hdr::new(DIGITS).expect("three digits are allowed")
 }

@@ -69,6 +69,7 @@ pub fn page(run: &Run, verdicts: &[(String, bool)]) -> String {
         .collect();
     table(&mut page, "Errors", &errors);
     table(&mut page, "Personas", &summary::personas(run));
+    table(&mut page, "Hostile", &summary::hostile(run));
     table(&mut page, "Throughput", &summary::throughput(run));
     table(&mut page, "Server", &summary::server(run));
     table(&mut page, "Setting", &summary::setting(&run.setting));
@@ -265,6 +266,7 @@ mod tests {
             assert!(!page.contains(tag), "{tag}");
         }
         assert!(page.contains("<title>mixed rtmp://&lt;script&gt;&#39;&quot;&amp;</title>"));
+        assert!(page.contains("reset by &lt;the&gt; server"));
         assert!(page.contains("<td>2 × &lt;refused&gt; &amp; &quot;gone&quot;</td>"));
         assert!(page.contains("<li class=\"failed\">failed: &lt;i&gt;</li>"));
     }

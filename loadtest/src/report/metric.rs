@@ -1,13 +1,14 @@
 //! A figure of a run by its name, as `--fail-if` and `compare` use it.
 //!
 //! Names are the paths in the JSON, with or without the section in front: `e2e.p99` is `latencies.e2e.p99`, `lost` is
-//! `counts.lost`, `personas.storm.lost` the sum over all personas of that kind. Any percentile can be asked for: `p99.95`, or without the point, `p9995`. `errors` and `errors.STAGE` are sums.
+//! `counts.lost`, `personas.storm.lost` the sum over all personas of that kind, `hostile.garbage.open` what is there of that. Any percentile can be asked for: `p99.95`, or without the point, `p9995`. `errors` and `errors.STAGE` are sums.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde_json::Value;
 
+use super::hostile::HostileResult;
 use super::model::{Counts, Latencies, PersonaCounts, Run, ServerCost, Stage, Throughput};
 
 /// The stages of [`Metric`] `errors.STAGE`.
@@ -49,6 +50,7 @@ enum Source {
     Server(String),
     Errors(Option<Stage>),
     Persona(String, String),
+    Hostile(String, String),
     Duration,
 }
 
@@ -96,6 +98,8 @@ impl Metric {
             | Source::Count(_)
             | Source::Errors(_)
             | Source::Persona(..) => Unit::Number,
+            Source::Hostile(_, key) if key.starts_with("bytes_") => Unit::Bytes,
+            Source::Hostile(..) => Unit::Number,
             Source::Latency(..) => Unit::Microseconds,
             Source::Duration => Unit::Seconds,
             Source::Server(key) if key.starts_with("cpu_us_") => Unit::Microseconds,
@@ -148,6 +152,10 @@ impl Metric {
                     .map(|(_, count)| count as f64)
                     .reduce(|sum, count| sum + count)
             }
+            Source::Hostile(kind, key) => {
+                let of_kind = run.hostile.iter().find(|hostile| hostile.kind == *kind)?;
+                of_kind.named().into_iter().find(|(name, _)| name == key).map(|(_, count)| count as f64)
+            }
             Source::Duration => Some(run.duration_s),
         }
     }
@@ -175,6 +183,12 @@ fn persona<'a>(head: &str, tail: Option<&'a str>) -> Option<(&'a str, &'a str)> 
     PersonaCounts::default().named().iter().any(|(name, _)| *name == key).then_some((kind, key))
 }
 
+/// `hostile.KIND.COUNT`.
+fn hostile<'a>(head: &str, tail: Option<&'a str>) -> Option<(&'a str, &'a str)> {
+    let (kind, key) = tail.filter(|_| head == "hostile")?.split_once('.')?;
+    HostileResult::default().named().iter().any(|(name, _)| *name == key).then_some((kind, key))
+}
+
 /// The names of all figures, distributions without their statistics.
 fn known() -> (Vec<&'static str>, Vec<String>, Vec<String>, Vec<String>) {
     let latencies = Latencies::default().named().map(|(name, _)| name).to_vec();
@@ -197,34 +211,38 @@ impl FromStr for Metric {
         let (head, tail) = path.split_once('.').map_or((path, None), |(head, tail)| (head, Some(tail)));
         let has = |keys: &[String]| keys.iter().any(|key| key == path);
 
-        let source =
-            if let Some(&latency) = latencies.iter().find(|known| **known == head && within("latencies")) {
-                let Some(tail) = tail else { return Err(UnknownMetric::Bare(head.to_owned())) };
-                let statistic =
-                    Statistic::parse(tail).ok_or_else(|| UnknownMetric::Statistic(tail.to_owned()))?;
-                Source::Latency(latency, statistic)
-            } else if within("counts") && has(&counts) {
-                Source::Count(path.to_owned())
-            } else if within("throughput") && has(&throughput) {
-                Source::Throughput(path.to_owned())
-            } else if within("server") && has(&server) {
-                Source::Server(path.to_owned())
-            } else if name == "duration_s" {
-                Source::Duration
-            } else if name == "errors" {
-                Source::Errors(None)
-            } else if let Some(stage) =
-                STAGES.into_iter().find(|stage| head == "errors" && tail == Some(stage.name()))
-            {
-                Source::Errors(Some(stage))
-            } else if let Some((kind, key)) = persona(head, tail) {
-                Source::Persona(kind.to_owned(), key.to_owned())
-            } else {
-                let latencies = latencies.into_iter().map(|name| format!("{name}.p99"));
-                let known: Vec<_> = latencies.chain(counts).chain(throughput).chain(server).collect();
-                let known = format!("{}, duration_s, errors, personas.NAME.lost", known.join(", "));
-                return Err(UnknownMetric::Name { name: name.to_owned(), known });
-            };
+        let source = if let Some(&latency) =
+            latencies.iter().find(|known| **known == head && within("latencies"))
+        {
+            let Some(tail) = tail else { return Err(UnknownMetric::Bare(head.to_owned())) };
+            let statistic =
+                Statistic::parse(tail).ok_or_else(|| UnknownMetric::Statistic(tail.to_owned()))?;
+            Source::Latency(latency, statistic)
+        } else if within("counts") && has(&counts) {
+            Source::Count(path.to_owned())
+        } else if within("throughput") && has(&throughput) {
+            Source::Throughput(path.to_owned())
+        } else if within("server") && has(&server) {
+            Source::Server(path.to_owned())
+        } else if name == "duration_s" {
+            Source::Duration
+        } else if name == "errors" {
+            Source::Errors(None)
+        } else if let Some(stage) =
+            STAGES.into_iter().find(|stage| head == "errors" && tail == Some(stage.name()))
+        {
+            Source::Errors(Some(stage))
+        } else if let Some((kind, key)) = persona(head, tail) {
+            Source::Persona(kind.to_owned(), key.to_owned())
+        } else if let Some((kind, key)) = hostile(head, tail) {
+            Source::Hostile(kind.to_owned(), key.to_owned())
+        } else {
+            let latencies = latencies.into_iter().map(|name| format!("{name}.p99"));
+            let known: Vec<_> = latencies.chain(counts).chain(throughput).chain(server).collect();
+            let known =
+                format!("{}, duration_s, errors, personas.NAME.lost, hostile.KIND.ended", known.join(", "));
+            return Err(UnknownMetric::Name { name: name.to_owned(), known });
+        };
         Ok(Self { name: name.to_owned(), source })
     }
 }

@@ -8,6 +8,7 @@ pub mod compare;
 mod fixture;
 pub mod hgrm;
 mod histogram;
+mod hostile;
 pub mod html;
 mod metric;
 mod model;
@@ -16,7 +17,9 @@ mod recorder;
 pub mod summary;
 mod threshold;
 
+pub(crate) use histogram::empty;
 pub use histogram::{Bucket, HIGHEST_US, Histogram};
+pub use hostile::{HostileEnd, HostileResult};
 pub use metric::{Metric, Unit, UnknownMetric};
 pub use model::{
     Counts, Latencies, MediaSetting, PersonaCounts, PersonaResult, PersonaShare, ReadError, Run, Sample,

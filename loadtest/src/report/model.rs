@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
+use super::hostile::HostileResult;
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
@@ -35,6 +36,9 @@ pub struct Run {
     /// What each kind of peers made of it; empty when all are steady.
     #[serde(default)]
     pub personas: Vec<PersonaResult>,
+    /// What hostile peers made of it; empty when there were none.
+    #[serde(default)]
+    pub hostile: Vec<HostileResult>,
     /// How much was moved.
     pub throughput: Throughput,
     /// What it cost the server; absent without `--server-pid`.
@@ -75,6 +79,14 @@ pub struct Setting {
     pub player_multitrack: f64,
     /// How RTMPS is spoken; absent without it.
     pub tls: Option<TlsSetting>,
+    /// Hostile peers, as `KIND=COUNT`.
+    pub hostile: Vec<String>,
+    /// Prefixes that hostile peers come from; empty when the kernel chose.
+    pub hostile_sources: Vec<String>,
+    /// Seconds from one connection's end to the hostile peer's next one.
+    pub hostile_pause_s: f64,
+    /// Full TLS handshakes a second that hostile peers offer.
+    pub tls_flood_per_s: Option<f64>,
     /// Threads that make the load.
     pub threads: u32,
     /// CPUs they are pinned to; empty when they are not.
@@ -477,7 +489,11 @@ impl Run {
         }
         let run: Self = serde_json::from_str(text)?;
         let personas = run.personas.iter().flat_map(|persona| [("e2e", &persona.e2e), ("gap", &persona.gap)]);
-        for (name, histogram) in run.latencies.named().into_iter().chain(personas) {
+        let hostile = run
+            .hostile
+            .iter()
+            .flat_map(|hostile| [("lasted", &hostile.lasted), ("tls_handshake", &hostile.tls_handshake)]);
+        for (name, histogram) in run.latencies.named().into_iter().chain(personas).chain(hostile) {
             histogram.check().map_err(|what| ReadError::Histogram { name, what })?;
         }
         Ok(run)
@@ -535,7 +551,7 @@ mod tests {
         let keys = |pointer: &str| -> Vec<String> {
             json.pointer(pointer).unwrap().as_object().unwrap().keys().cloned().collect()
         };
-        let mut top: Vec<_> = "version tool started_at_unix_ms setting valid duration_s latencies counts errors personas throughput server series"
+        let mut top: Vec<_> = "version tool started_at_unix_ms setting valid duration_s latencies counts errors personas hostile throughput server series"
             .split(' ')
             .collect();
         top.sort_unstable();
@@ -572,6 +588,8 @@ mod tests {
             "/counts",
             "/errors/0",
             "/personas/0",
+            "/hostile/0",
+            "/hostile/0/ends/0",
             "/setting/tls",
             "/throughput",
             "/server",

@@ -10,6 +10,7 @@ use std::mem;
 use hdrhistogram::Histogram as Hdr;
 
 use super::histogram::{HIGHEST_US, Histogram, empty};
+use super::hostile::HostileResult;
 use super::model::{
     Counts, Latencies, PersonaCounts, PersonaResult, Run, Sample, ServerCost, Setting, Stage, StageErrors,
     Throughput, VERSION, Validity,
@@ -155,6 +156,8 @@ pub struct RunFacts {
     pub setting: Setting,
     /// Kinds of peers in the order of their numbers, each with how many there are; empty when all are steady.
     pub personas: Vec<(String, u64)>,
+    /// What came of hostile peers, who are recorded by themselves.
+    pub hostile: Vec<HostileResult>,
     /// Whether the figures may be believed.
     pub valid: Validity,
     /// How long was measured, seconds.
@@ -269,7 +272,8 @@ impl Recorder {
 
     /// Makes the run of it.
     pub fn into_run(self, facts: RunFacts) -> Run {
-        let RunFacts { started_at_unix_ms, setting, personas, valid, duration_s, server, series } = facts;
+        let RunFacts { started_at_unix_ms, setting, personas, hostile, valid, duration_s, server, series } =
+            facts;
         // Those that recorded nothing are there as well.
         let parts = self.personas.iter().cloned().chain(std::iter::repeat_with(PersonaRecorder::default));
         let gb_in = self.bytes_in as f64 / 1e9;
@@ -328,6 +332,7 @@ impl Recorder {
                 .zip(parts)
                 .map(|((name, peers), part)| part.into_result(name, peers))
                 .collect(),
+            hostile,
             throughput,
             server,
             series,

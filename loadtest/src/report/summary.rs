@@ -38,6 +38,9 @@ pub fn text(run: &Run) -> String {
     if !run.personas.is_empty() {
         section(&mut text, "personas", &personas(run));
     }
+    if !run.hostile.is_empty() {
+        section(&mut text, "hostile", &hostile(run));
+    }
     section(&mut text, "throughput", &throughput(run));
     if run.server.is_some() {
         section(&mut text, "server", &server(run));
@@ -98,6 +101,9 @@ pub(super) fn setting(setting: &Setting) -> Vec<(&'static str, String)> {
     if !setting.sources.is_empty() {
         rows.push(("sources", setting.sources.join(", ")));
     }
+    if let Some(hostile) = hostile_setting(setting) {
+        rows.push(("hostile", hostile));
+    }
     rows
 }
 
@@ -115,6 +121,23 @@ fn tracks(setting: &Setting) -> Option<String> {
     if let Some(multitrack) = &media.multitrack {
         let share = number(setting.player_multitrack * 100.0);
         let _ = write!(told, ", multitrack {multitrack}, taken by {share} % of players");
+    }
+    Some(told)
+}
+
+/// Hostile peers and where they come from.
+fn hostile_setting(setting: &Setting) -> Option<String> {
+    let mut all = setting.hostile.clone();
+    all.extend(setting.tls_flood_per_s.map(|rate| format!("{} TLS handshakes a second", number(rate))));
+    if all.is_empty() {
+        return None;
+    }
+    let mut told = all.join(", ");
+    if !setting.hostile.is_empty() {
+        let _ = write!(told, ", again after {} s", number(setting.hostile_pause_s));
+    }
+    if !setting.hostile_sources.is_empty() {
+        let _ = write!(told, ", from {}", setting.hostile_sources.join(", "));
     }
     Some(told)
 }
@@ -173,6 +196,31 @@ pub(super) fn personas(run: &Run) -> Vec<(&str, String)> {
         for errors in &persona.errors {
             let (count, stage) = (number(errors.count as f64), errors.stage.name());
             rows.push(("", format!("{count:>13}  {stage}: {}", errors.kind)));
+        }
+    }
+    rows
+}
+
+/// Each kind of hostile peers with what happened to it, and a line for each way in which connections ended.
+pub(super) fn hostile(run: &Run) -> Vec<(&str, String)> {
+    let mut rows = Vec::new();
+    for hostile in &run.hostile {
+        let mut told = format!("{:>13}", number(hostile.peers as f64));
+        let counts = hostile.named().into_iter().filter(|(name, count)| *count > 0 && *name != "peers");
+        for (name, count) in counts {
+            let shown = if name.starts_with("bytes_") { bytes(count as f64) } else { number(count as f64) };
+            let _ = write!(told, "  {name} {shown}");
+        }
+        for (name, histogram) in [("lasted", &hostile.lasted), ("tls_handshake", &hostile.tls_handshake)] {
+            if histogram.count > 0 {
+                let [p50, p99, max] =
+                    [histogram.p50, histogram.p99, histogram.max].map(|us| duration(us as f64));
+                let _ = write!(told, "  {name} p50 {p50}, p99 {p99}, max {max}");
+            }
+        }
+        rows.push((hostile.kind.as_str(), told));
+        for end in &hostile.ends {
+            rows.push(("", format!("{:>13}  {}", number(end.count as f64), end.how)));
         }
     }
     rows
@@ -247,6 +295,7 @@ mixed rtmp://127.0.0.1/live/s{i}?key=…
   personas    steady 100 %
   ramp        10 connections a second, then 1 s of warm-up
   threads     1, on CPU 1
+  hostile     garbage=3, 2,000 TLS handshakes a second, again after 1 s, from 127.1.0.0/16
   measured    4 s
 
 latencies              count       min       p50       p90       p99     p99.9       max
@@ -278,6 +327,10 @@ personas
   steady                           1
   stalling:1                       1  opened 1  accepted 1  received 50  missing 7  e2e p50 2.00 s, p99 2.00 s, max 2.00 s
                                    1  media: closed by <the> server
+
+hostile
+  garbage                          3  opened 7  refused 1  ended 5  left 1  open 1  handshakes 5  bytes_in 56.0 kB  bytes_out 3.07 kB  lasted p50 1.00 ms, p99 1.00 ms, max 1.00 ms  tls_handshake p50 2.00 ms, p99 2.00 ms, max 2.00 ms
+                                   5  reset by <the> server
 
 throughput
   in                         2.00 GB  4000 Mbit/s  25.5 messages/s

@@ -22,9 +22,16 @@ impl Server {
     /// `inrush` with one core.
     #[track_caller]
     pub fn inrush() -> Self {
+        Self::inrush_with("")
+    }
+
+    /// The same with more keys of every app, and tables after them.
+    #[track_caller]
+    pub fn inrush_with(more: &'static str) -> Self {
         let programs = Programs { inrush: inrush(), sink: PathBuf::new(), nginx: PathBuf::new() };
         Self::start("inrush", |cpus, folder| {
-            server::Server::Inrush(Inrush::default()).start(&programs, "127.0.0.1", cpus, folder)
+            let settings = Inrush { more, ..Inrush::default() };
+            server::Server::Inrush(settings).start(&programs, "127.0.0.1", cpus, folder)
         })
     }
 
