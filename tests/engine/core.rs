@@ -1,9 +1,11 @@
 //! One core: its hub, its inbox, its sweep. The model of `runtime/core.rs` and `runtime/turn.rs`.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use inrush::hub::{CoreId, Hub, HubEvent, HubSettings, MeshMessage};
+use inrush::media::{Frame, FrameRole, MediaKind};
 use inrush::rtmp::PeerMisbehaved;
 use inrush::session::{CloseReason, Instant};
 
@@ -56,6 +58,13 @@ impl Core {
             connections: 0,
         }
     }
+}
+
+/// Whether a core goes on with sound after a gap although the stream has pictures, which have not come for long.
+fn resumes_at_sound(frames: &[Arc<Frame>]) -> bool {
+    let (headers, rest): (Vec<_>, Vec<_>) = frames.iter().partition(|frame| frame.role().is_header());
+    let is_sound = matches!(rest.as_slice(), [one] if one.role() == FrameRole::Audio);
+    is_sound && headers.iter().any(|header| header.kind() == MediaKind::Video)
 }
 
 impl World {
@@ -140,6 +149,9 @@ impl World {
                 Letter::Mesh { from, messages, bytes } => {
                     self.cores[core].on_the_way[from] -= bytes;
                     for message in messages {
+                        if let MeshMessage::Snapshot { frames, .. } = &message {
+                            self.tally.resumed_at_sound += u64::from(resumes_at_sound(frames));
+                        }
                         self.cores[core].hub.handle_mesh(self.now, id(from), message);
                         self.pump_hub(core);
                     }

@@ -50,7 +50,7 @@ impl World {
                 continue;
             };
             publishing.served = true;
-            publishing.switch_camera(false);
+            publishing.switch_camera_on();
             let messages = publishing.encoder.start(&mut self.rng);
             messages.into_iter().for_each(|message| self.send_message(index, message));
         }

@@ -1,11 +1,11 @@
 //! What encoders and players do once they are ready.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use inrush::media::MediaKind;
+use inrush::media::{MediaKind, VIDEO_SILENT_MAX};
 use inrush::rtmp::command::{PublishKind, write};
 use inrush::rtmp::message::type_id;
 use inrush::rtmp::{Control, Payload};
-use inrush::session::{MediaMessage, Role};
+use inrush::session::{Instant, MediaMessage, Role};
 
 use super::ledger::Ledger;
 use super::world::{Action, NAMES, World};
@@ -23,7 +23,7 @@ pub(super) struct Publishing {
     /// Has unpublished: what it sends belongs to nobody.
     pub(super) stopped: bool,
     /// Sends sound alone for now.
-    camera_off: bool,
+    camera_off_since: Option<Instant>,
     /// Has sent what all its players must have got in the end.
     pub(super) served: bool,
 }
@@ -34,15 +34,12 @@ impl Publishing {
         let chunker = rng.percent(50).then(|| Chunker::new(habit, rng.percent(70), chunk_size as usize));
         let eager = chunker.is_some() && rng.percent(30);
         let encoder = Encoder::new(ledger.begin(name), rng);
-        Self { encoder, chunker, eager, stopped: false, camera_off: false, served: false }
+        Self { encoder, chunker, eager, stopped: false, camera_off_since: None, served: false }
     }
 
-    /// Switches the camera off or on, if there are both a camera and a microphone.
-    pub(super) fn switch_camera(&mut self, off: bool) {
-        if self.encoder.has_audio && (self.encoder.has_video || self.camera_off) {
-            self.camera_off = off;
-            self.encoder.has_video = !off;
-        }
+    /// Sends pictures again, if it ever did.
+    pub(super) fn switch_camera_on(&mut self) {
+        self.encoder.has_video |= self.camera_off_since.take().is_some();
     }
 
     pub(super) fn life(&self) -> u32 {
@@ -135,10 +132,7 @@ impl World {
                 }
                 self.tally.bursts += 1;
             }
-            11..17 if self.is_long && (!publishing.camera_off || self.rng.percent(50)) => {
-                publishing.switch_camera(!publishing.camera_off);
-                self.tally.cameras_off += u64::from(publishing.camera_off);
-            }
+            11..17 if self.is_long => self.switch_camera(index),
             _ if publishing.stopped => {
                 let name = link.name;
                 // What it sent meanwhile is lost, so this is one that begins again.
@@ -155,6 +149,35 @@ impl World {
         20 + self.rng.below(350)
     }
 
+    /// Switches the camera off while some core falls behind, so that its feed pauses and finds no key frame to go on at; or on again, once
+    /// nobody waits for its pictures any more.
+    fn switch_camera(&mut self, index: usize) {
+        let now = self.now;
+        let publishing = self.links[index].publishing.as_mut().expect("it publishes");
+        if !publishing.encoder.has_audio || publishing.stopped {
+            return;
+        }
+        match publishing.camera_off_since {
+            Some(since) if now - since > VIDEO_SILENT_MAX => {
+                publishing.camera_off_since = None;
+                publishing.encoder.has_video = true;
+            }
+            Some(_) => {}
+            None if publishing.encoder.has_video => {
+                publishing.encoder.stretch_gops();
+                self.stall_a_core();
+                for _ in 0..20 {
+                    self.send_media(index);
+                }
+                let publishing = self.links[index].publishing.as_mut().expect("it publishes");
+                publishing.camera_off_since = Some(now);
+                publishing.encoder.has_video = false;
+                self.tally.cameras_off += 1;
+            }
+            None => {}
+        }
+    }
+
     /// What it sends from here on is another life's, of this name.
     fn begin_anew(&mut self, index: usize, name: &'static str) {
         let life = self.ledger.begin(name);
@@ -162,7 +185,7 @@ impl World {
         link.name = name;
         let publishing = link.publishing.as_mut().expect("it publishes");
         publishing.encoder = Encoder::new(life, &mut self.rng);
-        (publishing.stopped, publishing.camera_off) = (false, false);
+        (publishing.stopped, publishing.camera_off_since) = (false, None);
     }
 
     /// What the encoder makes next.

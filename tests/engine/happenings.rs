@@ -43,6 +43,12 @@ impl World {
         self.schedule_in_ms(busy_ms + 12_000, Action::CutAll);
     }
 
+    pub(super) fn stall_a_core(&mut self) {
+        let core = self.rng.index(self.cores.len());
+        self.cores[core].stalled_until = self.now + Duration::from_millis(20 + self.rng.below(600));
+        self.tally.cores_stalled += 1;
+    }
+
     fn come(&mut self, role: Role) -> usize {
         let (core, name) = (self.rng.index(self.cores.len()), NAMES[self.rng.index(self.names)]);
         self.connect(core, role, name)
@@ -63,11 +69,7 @@ impl World {
             8 => self.with_link(Self::freeze),
             9..12 => self.with_link(Self::stall_or_go_on),
             12 => self.come_and_fall_silent(),
-            13 | 14 => {
-                let core = self.rng.index(self.cores.len());
-                self.cores[core].stalled_until = self.now + Duration::from_millis(20 + self.rng.below(600));
-                self.tally.cores_stalled += 1;
-            }
+            13 | 14 => self.stall_a_core(),
             _ => self.with_link(|world, link| {
                 world.tally.kicked += 1;
                 world.close(link, CloseReason::Kicked);

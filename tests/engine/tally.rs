@@ -45,7 +45,7 @@ tally! {
     pauses, unpauses, seeks, receive_audio, receive_video, messages_sent, messages_ingested, frames_received, headers_received, notices_received, picture_gaps,
     sound_gaps, metadata_set, metadata_cleared, data_in_amf3, chunk_size_changes, links_cut, links_reset, links_frozen, links_silent,
     readers_stalled, cores_stalled, kicked, drains, stops, budgets_used_up, inputs_moved, writes_waited, sends_failed, lingered,
-    gave_up, pings, overflows, dropped_audio, dropped_video, dropped_data, hopeless, feed_pauses, feed_frames_withheld, resyncs,
+    gave_up, pings, overflows, dropped_audio, dropped_video, dropped_data, hopeless, feed_pauses, feed_frames_withheld, resyncs, resumed_at_sound,
     stale_messages, streams_gone, served_again, ends_heard, ends_with_all_received, audiences_told,
 }
 

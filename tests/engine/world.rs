@@ -143,6 +143,7 @@ impl World {
         };
         session_settings.limits.held_bytes_max = rng.pick(&[100, 2_000, 1 << 20]);
         session_settings.limits.reassembly_bytes_max = 64 * 1024;
+        let is_long = rng.percent(10);
         Self {
             now,
             agenda: BinaryHeap::new(),
@@ -159,9 +160,9 @@ impl World {
             names: 1 + rng.index(NAMES.len()),
             settings,
             session_settings: Arc::new(session_settings),
-            inbox_bytes_max: rng.pick(&[3_000, 10_000, 100_000]),
+            inbox_bytes_max: if is_long { 3_000 } else { rng.pick(&[3_000, 10_000, 100_000]) },
             write_bytes_max: rng.pick(&[1_000, 8_000, 64 * 1024]),
-            is_long: rng.percent(10),
+            is_long,
             is_calm: false,
             draining: false,
             drain_ends_at: Instant::FAR_FUTURE,

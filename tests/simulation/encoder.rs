@@ -119,6 +119,11 @@ impl Encoder {
         }
     }
 
+    /// From now on a key frame comes hardly ever.
+    pub fn stretch_gops(&mut self) {
+        self.gop_pictures = 200;
+    }
+
     /// What comes next, at random.
     pub fn next(&mut self, rng: &mut Rng) -> Vec<MediaMessage> {
         if !self.started {
