@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 /// A run over very many seeds says how far it is.
-const PROGRESS_EVERY: u64 = 50_000;
+const PROGRESS_EVERY: u64 = 20_000;
 
 /// What a run counted, to be added up.
 pub trait Sum: Default + Send {
