@@ -1,4 +1,5 @@
-//! The harness over TLS, through a front that shares no code with its client but rustls: what it says it did is what it did.
+//! The harness over TLS, through a front that shares no code with its client but rustls, and with the engine's own TLS: what it says it did
+//! is what it did.
 
 mod support;
 
@@ -162,4 +163,63 @@ fn a_flood_of_handshakes_is_counted_beside_plain_streams() {
     assert_eq!(flood.opened, flood.ended + flood.left + flood.open);
     assert!(flood.ends.iter().any(|end| end.how == "handshake done" && end.count == flood.handshakes));
     assert!(front.handshakes().iter().all(|seen| !seen.resumed && seen.name.is_none()));
+}
+
+/// The engine's own TLS, with a certificate that it made for the try-out.
+const SELF_SIGNED: &str = "[tls]\nlisten = [\"127.0.0.1:0\"]\nself_signed = true\n\
+                           [deadlines]\nhandshake_seconds = 1\n";
+
+/// Several tracks over TLS both ways, nothing between harness and engine: each stamp once, a handshake for each connection.
+#[test]
+fn the_engine_takes_and_gives_streams_over_its_own_tls() {
+    let server = Server::inrush_with(SELF_SIGNED);
+    let url = format!("rtmps://{}/live/own{{i}}", server.tls_address());
+    let load =
+        ["mixed", "--url", &url, "--publishers", "3", "--players", "6", "--tls-insecure", "--tracks", "2:3"];
+    let rest =
+        ["--duration", "1", "--warmup", "1.2", "--gop", "25", "--bitrate", "600k", "--multitrack", "many"];
+    let (output, run) =
+        measure(&[&load[..], &rest[..], &["--fail-if", "lost>0", "--fail-if", "errors>0"]].concat());
+    assert!(passed(&output, &run), "{output:?}");
+    let counts = &run.counts;
+    assert_eq!((counts.sent, counts.received), (counts.due, 2 * counts.due));
+    assert_eq!((counts.duplicated, counts.reordered, counts.unstamped, counts.unnegotiated), (0, 0, 0, 0));
+    assert_eq!((counts.tls_handshakes, counts.connections_opened), (9, 9));
+    assert!(counts.sent > 3 * 150, "{}", counts.sent);
+}
+
+/// Publishers that come again to the engine resume with its tickets, and not at all when they may not.
+#[test]
+fn the_engines_tickets_resume() {
+    let server = Server::inrush_with(SELF_SIGNED);
+    let url = format!("rtmps://{}/live/again{{i}}", server.tls_address());
+    for (resume, resumes) in [("1", true), ("0", false)] {
+        let load =
+            ["publish", "--url", &url, "--publishers", "4", "--persona", "churning:0/0=1", "--warmup", "0"];
+        let rest = ["--tls-insecure", "--tls-resume", resume, "--ramp", "20", "--duration", "1.5"];
+        let (output, run) = measure(&[&load[..], &rest[..]].concat());
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(run.counts.tls_resumed > 0, resumes, "{resume}: {:?}", run.counts);
+        assert!(run.counts.publishes_accepted > 4, "{:?}", run.counts);
+    }
+}
+
+/// Handshakes and ClientHellos go to the engine's TLS port while its plain one serves: it ends what says no more, the handshakes are timed,
+/// and the plain streams lose nothing.
+#[test]
+fn the_engine_bears_a_flood_of_handshakes_beside_plain_streams() {
+    let server = Server::inrush_with(SELF_SIGNED);
+    let (url, address) = (server.url("beside{i}"), server.tls_address().to_string());
+    let load =
+        ["mixed", "--url", &url, "--publishers", "2", "--players", "2", "--bitrate", "300k", "--gop", "25"];
+    let rest = ["--warmup", "1", "--duration", "2", "--fail-if", "lost>0", "--fail-if", "errors>0"];
+    let hostile = ["--tls-flood", "40", "--hostile", "tls-hello=5", "--hostile-tls", &address];
+    let (output, run) = measure(&[&load[..], &rest[..], &hostile[..]].concat());
+    assert!(passed(&output, &run), "{output:?}");
+    assert_eq!(run.counts.received, run.counts.sent);
+    let [hello, flood] = &run.hostile[..] else { panic!("{:?}", run.hostile) };
+    assert!(hello.ended >= 5 && hello.lasted.min >= 900_000, "{hello:?}");
+    // Those that the engine refuses are ended; none is forgotten.
+    assert!(flood.handshakes > 0 && flood.tls_handshake.count == flood.handshakes, "{flood:?}");
+    assert_eq!(flood.opened, flood.ended + flood.left + flood.open);
 }

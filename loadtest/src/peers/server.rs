@@ -140,6 +140,9 @@ impl Server {
                     if let Some(address) = line.strip_prefix("listening rtmp ") {
                         running.rtmp = address.trim().parse().ok();
                     }
+                    if let Some(address) = line.strip_prefix("listening rtmps ") {
+                        running.rtmps = address.trim().parse().ok();
+                    }
                     if let Some(address) = line.strip_prefix("listening http ") {
                         running.http = address.trim().parse().ok();
                     }
@@ -167,13 +170,15 @@ impl Server {
 pub struct Running {
     process: Child,
     rtmp: Option<SocketAddr>,
+    /// Where publishers and players go over TLS, if they can.
+    pub rtmps: Option<SocketAddr>,
     /// Where `/metrics` is, if it has any.
     pub http: Option<SocketAddr>,
 }
 
 impl Running {
     pub(super) fn new(process: Child, rtmp: Option<SocketAddr>) -> Self {
-        Self { process, rtmp, http: None }
+        Self { process, rtmp, rtmps: None, http: None }
     }
 
     pub(super) fn process(&mut self) -> &mut Child {

@@ -91,6 +91,12 @@ impl Server {
         format!("rtmp://{}/live/{name}", self.address())
     }
 
+    /// Where `inrush` serves RTMPS, if it was told to.
+    #[track_caller]
+    pub fn tls_address(&self) -> SocketAddr {
+        self.running.rtmps.expect("it was started with a TLS listener")
+    }
+
     /// Process id, as for `--server-pid`.
     pub fn pid(&self) -> String {
         self.running.pid().to_string()
