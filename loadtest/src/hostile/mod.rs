@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`kind`] | what they do, as `--hostile KIND=COUNT` names it |
 //! | [`source`] | the addresses they come from |
-//! | [`line`] | their connections, which tell how the server ended them |
+//! | [`mod@line`] | their connections, which tell how the server ended them |
 //! | [`dialogue`] | how far they behave |
 //! | [`attack`], [`flood`] | and what they do then |
 //! | [`party`] | all of them, on a thread of their own |

@@ -142,7 +142,7 @@ impl Guests {
         let pause = if kind.is_restless() { RESTLESS_PAUSE } else { self.party.pause };
         let mut is_odd = number % 2 == 1;
         while !self.plan.is_over() {
-            // A name that is not taken yet would be given to whoever asks.
+            // A name that is not taken yet, or not any more, would be given to whoever asks.
             if kind != Kind::FailedPublish || self.is_live(number) {
                 self.attack(at, kind, number, is_odd).await;
                 is_odd = !is_odd;
@@ -215,10 +215,11 @@ impl Guests {
         (number % self.plan.sent.len().max(1) as u64) as usize
     }
 
-    /// Whether its stream has a publisher, here or in another process.
+    /// Whether its stream has a publisher, here or in another process. At the end of the run they leave.
     fn is_live(&self, number: u64) -> bool {
         let sent = &self.plan.sent[self.stream(number)];
-        !self.plan.publishes || sent.iter().any(|lane| lane.sent.load(Ordering::Relaxed) > 0)
+        let has_begun = !self.plan.publishes || sent.iter().any(|lane| lane.sent.load(Ordering::Relaxed) > 0);
+        has_begun && now_us() < self.plan.until_us
     }
 }
 

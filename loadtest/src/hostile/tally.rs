@@ -1,7 +1,7 @@
 //! What came of hostile peers of one kind.
 //!
 //! # Bounds
-//! [`ENDS`] kinds of ends are told apart; what comes after them is `other`, since a server can put any text in its refusals.
+//! A few dozen kinds of ends are told apart; what comes after them is `other`, since a server can put any text in its refusals.
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 //! # Invariant
 //! Verification is the default: a certificate that does not lead to a known root, or is of another host, ends the connection.
 //! # Errors
-//! [`BadInput`](crate::input::BadInput) before any load; afterwards what rustls says, in its words.
+//! [`BadInput`] before any load; afterwards what rustls says, in its words.
 
 pub mod session;
 mod tickets;
