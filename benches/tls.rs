@@ -3,6 +3,10 @@
 //! `in` opens what a publisher sent: the receive buffer is full of records, and their plain text is handed on as slices of it. `in, rustls`
 //! is rustls's own buffered connection with the same records, which copies. `out` seals what a write gathers for a player, from slices of 4,096
 //! bytes. Throughput is plain text; seconds a GB are its inverse.
+//!
+//! One core of an AMD EPYC with VAES that had other work to do (profile `ci`, the better of two runs; to be measured anew on a quiet machine),
+//! seconds a GB: AES-128-GCM in 0.27 with records of 4 to 16 kB and 0.57 with 1 kB, ChaCha20 in 1.4; rustls's own connection 0.53;
+//! AES-128-GCM out 0.36, of which the copy is 0.05; ChaCha20 out 1.2. A handshake with an ECDSA key takes 0.4 ms.
 
 use std::hint::black_box;
 use std::io::{Read as _, Write as _};

@@ -5,7 +5,7 @@
 //! # Errors
 //! A [`CertificateError`] names the file and what is wrong with it. A set is taken whole or not at all.
 //! # Bounds
-//! A file of [`FILE_BYTES_MAX`]. The names are looked through for each handshake, which costs hundreds of times as much.
+//! A file of 1 MiB. The names are looked through for each handshake, which costs hundreds of times as much.
 
 use std::cell::RefCell;
 use std::io::{self, Read as _};

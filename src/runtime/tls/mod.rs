@@ -1,6 +1,6 @@
 //! TLS in front of a session (RTMPS): bytes in, plain text and bytes to send out. No socket, no clock; one [`Tls`] a connection.
 //!
-//! Rustls does the handshake ([`Tls::shake`]), one record a step, so that [`handshakes`] can ration what it costs. After it the records
+//! Rustls does the handshake ([`Tls::shake`]), one record a step, so that `handshakes` can ration what it costs. After it the records
 //! are ours, with rustls's keys and ciphers (`records`), because rustls itself copies what it decrypts.
 //! # What is copied
 //! - **In: nothing.** A record is decrypted where the receive put it, and its plain text is a slice of that buffer: the chunk

@@ -5,7 +5,7 @@
 //! # Errors
 //! A [`Failure`] ends the connection, and its alert is ready to be sent. Nothing can be opened or sealed after it.
 //! # Bounds
-//! A record is [`RECORD_BYTES_MAX`] long at most. What a record costs beside its bytes is counted in [`Opened::work`]. At most one answer to
+//! A record is [`RECORD_BYTES_MAX`] long at most. What a record costs beside its bytes is counted (`Opened::work`). At most one answer to
 //! key updates waits. Keys protect no more records than their cipher allows: TLS 1.3 renews them before, TLS 1.2 ends.
 
 use std::ops::Range;
