@@ -9,8 +9,9 @@
 //! Real: both sessions with all of the protocol below them, ingest, hubs, mesh messages, queues, and the wire form of frames. A model, in
 //! `tests/engine/`: the links; the inboxes between cores and the directory; and what `runtime/` does with sessions and hubs, as far as it is
 //! not I/O: its requests and answers (`requests.rs`), reader and moves between cores (`reading.rs`), writer (`writing.rs`), turn and sweep
-//! (`core.rs`), drain (`draining.rs`). A change there is to be made here as well. Not modelled: polled publishers, TLS, the control HTTP but
-//! for its kick.
+//! (`core.rs`), drain (`draining.rs`). A change there is to be made here as well. Not modelled: polled
+//! publishers, TLS and PROXY headers, the deadline of a write, the control HTTP but for its kick, and of a drain the requests to connect
+//! again and the wait for key frames.
 //!
 //! # What happens
 //! Links cut what is sent at any byte and delay it; they are cut, fall silent or freeze, so that an encoder connects again beside its own
