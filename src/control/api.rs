@@ -303,7 +303,9 @@ impl From<TrackHints> for AnnouncedTrack {
         Self {
             id: hints.id.0,
             kind: if hints.kind == MediaKind::Video { "video" } else { "audio" },
-            codec: hints.codec.map(|codec| codec.name().into_owned()),
+            codec: hints
+                .codec
+                .map(|codec| codec.fourcc().map_or_else(|| codec.name().into_owned(), |it| it.to_string())),
             kbps: hints.kbps,
             resolution: resolution(hints.size),
             frame_rate: hints.frame_rate,

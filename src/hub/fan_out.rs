@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::queue::Stamp;
 use super::stream::Role;
-use super::subscriber::{Offer, Tally};
+use super::subscriber::{DueHeaders, Offer, Tally};
 use super::{Hub, HubEvent, LocalFrame, MeshMessage, StreamId};
 use crate::media::{Form, Frame, GopCache, plain};
 use crate::session::{Instant, Notice};
@@ -47,6 +47,7 @@ impl Hub {
         };
         let now = Stamp::from(now);
         let mut tally = Tally::default();
+        let due = DueHeaders::new(&stream.gop, frame.timestamp());
         for &key in &stream.subscribers {
             let Some(subscriber) = self.subscribers.get_mut(key) else { continue };
             let offer = match subscriber.form() {
@@ -59,7 +60,7 @@ impl Hub {
                     plain
                 }
             };
-            if subscriber.offer(now, offer, &stream.gop, &mut tally) {
+            if subscriber.offer(now, offer, &due, &mut tally) {
                 let connection = subscriber.reader.connection;
                 self.events.push_back(HubEvent::Ready { subscriber: key, connection });
             }

@@ -6,6 +6,7 @@
 //! data is a gapless run. No frame comes twice or out of order. Before the first frame that needs them come the current sequence headers
 //! and metadata, with that frame's timestamp: headers that were withheld or dropped are *due*, and go out before the next frame.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -41,6 +42,30 @@ pub(super) struct Offer<'a> {
     kind: Kinds,
     passage: Passage,
     tracks: TrackBits,
+}
+
+/// The current headers in front of one frame, made for the first reader that is owed them and shared by all others.
+#[derive(Debug)]
+pub(super) struct DueHeaders<'a> {
+    gop: &'a GopCache,
+    timestamp: u32,
+    full: OnceCell<Vec<LocalFrame>>,
+    plain: OnceCell<Vec<LocalFrame>>,
+}
+
+impl<'a> DueHeaders<'a> {
+    /// Those in front of a frame of this time.
+    pub(super) fn new(gop: &'a GopCache, timestamp: u32) -> Self {
+        Self { gop, timestamp, full: OnceCell::new(), plain: OnceCell::new() }
+    }
+
+    fn of(&self, form: Form) -> &[LocalFrame] {
+        let made = match form {
+            Form::Full => &self.full,
+            Form::Plain => &self.plain,
+        };
+        made.get_or_init(|| self.gop.headers(form, self.timestamp).into_iter().map(Rc::new).collect())
+    }
 }
 
 impl<'a> Offer<'a> {
@@ -166,7 +191,13 @@ impl Subscriber {
     /// Queues a live frame if the subscriber is to see it. True when the queue was empty before.
     ///
     /// This is the inner loop of fan-out: one reference count and one push, no allocation once the queue has its size.
-    pub(super) fn offer(&mut self, now: Stamp, offer: &Offer<'_>, gop: &GopCache, tally: &mut Tally) -> bool {
+    pub(super) fn offer(
+        &mut self,
+        now: Stamp,
+        offer: &Offer<'_>,
+        due: &DueHeaders<'_>,
+        tally: &mut Tally,
+    ) -> bool {
         if self.keeps_back(offer, tally) {
             return false;
         }
@@ -181,7 +212,7 @@ impl Subscriber {
         }
         let was_empty = self.queue.is_empty();
         if self.due.meets(self.wants) && offer.passage != Passage::Header {
-            self.push_due_headers(now, offer.frame.timestamp(), gop);
+            self.push_due_headers(now, due);
         }
         self.queue.push(now, LocalFrame::clone(offer.frame), false);
         tally.queued += 1;
@@ -333,11 +364,11 @@ impl Subscriber {
 
     /// They may take the queue over its bounds, until the next frame comes.
     #[cold]
-    fn push_due_headers(&mut self, now: Stamp, timestamp: u32, gop: &GopCache) {
+    fn push_due_headers(&mut self, now: Stamp, headers: &DueHeaders<'_>) {
         let due = self.due.common(self.wants);
-        for header in gop.headers(self.form(), timestamp) {
+        for header in headers.of(self.form()) {
             if due.meets(header.kind().into()) {
-                self.queue.push(now, Rc::new(header), false);
+                self.queue.push(now, LocalFrame::clone(header), false);
             }
         }
         self.due = self.due.without(due);

@@ -10,15 +10,16 @@
 use super::codec::FourCc;
 use super::frame::TrackId;
 use super::tag::{TagError, TagReader};
+use super::track::TRACKS_MAX;
 use crate::rtmp::Payload;
 
 /// ModEx prefixes that are skipped before one message is given up: the specification defines one kind, so more
 /// than one of each of its sixteen is not meant seriously.
 pub const MOD_EX_MAX: usize = 16;
 
-/// Tracks of one message that are looked at: there are no more ids. A track's part may be 4 bytes long, so without a bound a message of
-/// 16 MB could hold four million.
-pub const BODIES_MAX: usize = 256;
+/// Tracks of one message that are looked at: twice as many as are told apart. A track's part may be 4 bytes long, so without a bound a
+/// message of 16 MB could hold four million.
+pub const BODIES_MAX: usize = 2 * TRACKS_MAX;
 
 /// `AudioPacketType.ModEx` and `VideoPacketType.ModEx`.
 pub(super) const MOD_EX: u8 = 7;

@@ -12,7 +12,7 @@
 //! The GOP is empty, or its first frame starts a GOP ([`Frame::starts_gop`]).
 //! # Bounds
 //! The GOP by [`GopSettings`]; one frame over any of its bounds empties it until the next key frame, so a stream whose
-//! key frames never come costs no more than one whose do. Headers by [`HEADERS_MAX`] and, each, by what
+//! key frames never come costs no more than one whose do; and [`GOP_HEADERS_MAX`]. Headers by [`HEADERS_MAX`] and, each, by what
 //! [`super::Ingest`] lets pass as one.
 
 use alloc::sync::Arc;
@@ -27,6 +27,9 @@ use crate::session::Instant;
 
 /// Headers that are kept: `onMetaData`, and for each track of either kind its sequence header and its track info.
 pub const HEADERS_MAX: usize = 1 + 2 * TRACKS_MAX * 2;
+
+/// Headers that change within one GOP. Encoders change one now and then; each is looked at for every player that joins in the plain form.
+pub const GOP_HEADERS_MAX: usize = 4 * HEADERS_MAX;
 
 /// How long a stream may go without a picture before its video counts as gone: the camera is off, and nobody should wait for a key
 /// frame. Longer than any live picture rate leaves between two pictures; to be wrong costs a joiner no more than sound before pictures.
@@ -62,6 +65,8 @@ pub struct GopCache {
     /// `headers` as they were when the GOP started.
     headers_at_start: Vec<Arc<Frame>>,
     frames: Vec<Arc<Frame>>,
+    /// Headers among `frames`.
+    frame_headers: usize,
     /// Sum of `frames`' retained bytes.
     bytes: usize,
     /// When the newest picture came; before the first one, the first of what announced it.
@@ -78,6 +83,7 @@ impl GopCache {
             headers: Vec::new(),
             headers_at_start: Vec::new(),
             frames: Vec::new(),
+            frame_headers: 0,
             bytes: 0,
             video_at: None,
             defaults: DefaultTracks::default(),
@@ -145,11 +151,16 @@ impl GopCache {
     /// Forgets the metadata, wherever it stands: the publisher has taken it back. Gives whether there was any.
     pub fn clear_metadata(&mut self) -> bool {
         let is_other = |frame: &Arc<Frame>| frame.role() != FrameRole::Metadata;
+        // What is in the GOP is among the headers too: the newest of them stays there.
+        if self.headers.iter().chain(&self.headers_at_start).all(is_other) {
+            return false;
+        }
         let count = self.headers.len();
         self.headers.retain(is_other);
         self.headers_at_start.retain(is_other);
         self.frames.retain(is_other);
         self.bytes = self.frames.iter().map(|frame| frame.retained_bytes()).sum();
+        self.frame_headers = self.frames.iter().filter(|frame| frame.role().is_header()).count();
         self.headers.len() < count
     }
 
@@ -226,12 +237,14 @@ impl GopCache {
         if bytes > self.settings.bytes_max
             || self.frames.len() >= self.settings.frames_max
             || self.span_ms(frame) > self.settings.ms_max
+            || frame.role().is_header() && self.frame_headers >= GOP_HEADERS_MAX
         {
             self.empty();
             self.overflows += 1;
             return;
         }
         self.bytes = bytes;
+        self.frame_headers += usize::from(frame.role().is_header());
         self.frames.push(frame.clone());
     }
 
@@ -248,6 +261,7 @@ impl GopCache {
 
     fn empty(&mut self) {
         self.frames.clear();
+        self.frame_headers = 0;
         self.headers_at_start.clear();
         self.bytes = 0;
     }

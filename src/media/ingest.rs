@@ -31,7 +31,7 @@ use super::codec::{AudioCodec, Codec, VideoCodec};
 use super::config::{ConfigError, describe};
 use super::data_message::DataMessage;
 use super::ex_header::{Bodies, BodySpan, TrackLayout};
-use super::frame::{Frame, FrameInfo, FrameRole, TrackId};
+use super::frame::{FRAME_SLICES_MAX, Frame, FrameInfo, FrameRole, TrackId};
 use super::ingest_counters::IngestCounters;
 use super::metadata::MetadataHints;
 use super::plain::{self, Plain};
@@ -70,6 +70,8 @@ pub struct Ingest {
     last_of_kind: [Option<(TrackId, Codec)>; 2],
     /// The default track of each kind, video first.
     leads: [Option<Lead>; 2],
+    /// When the last picture came, of any track.
+    picture_at: Option<Instant>,
     metadata: Option<Metadata>,
     /// `@clearDataFrame` has come, and nobody has asked yet.
     metadata_cleared: bool,
@@ -135,6 +137,7 @@ impl Ingest {
             tracks: Tracks::default(),
             last_of_kind: [None; 2],
             leads: [None; 2],
+            picture_at: None,
             metadata: None,
             metadata_cleared: false,
             unclaimed_bytes: 0,
@@ -148,6 +151,11 @@ impl Ingest {
         if message.payload.is_empty() {
             self.counters.messages_empty += 1;
             return None;
+        }
+        let mut message = message;
+        if message.payload.slices().len() > FRAME_SLICES_MAX {
+            // A frame of it is copied together anyway; before it is looked at, finding each byte is not a walk over thousands of slices.
+            message.payload = message.payload.to_bytes().into();
         }
         let frame = match message.kind {
             MediaKind::Video => self.video(now, message)?,
@@ -171,6 +179,16 @@ impl Ingest {
     /// What was seen of timestamps.
     pub fn timestamp_counters(&self) -> &TimestampCounters {
         self.timestamps.counters()
+    }
+
+    /// The track that plain readers get and whose key frames start GOPs, of one kind; `None` before any could.
+    pub fn lead(&self, kind: MediaKind) -> Option<TrackId> {
+        self.leads[usize::from(kind == MediaKind::Audio)].as_ref().map(|lead| lead.track)
+    }
+
+    /// When the last picture came, of any track.
+    pub fn picture_at(&self) -> Option<Instant> {
+        self.picture_at
     }
 
     /// The last `onMetaData` that could be read; none after `@clearDataFrame`.
@@ -201,6 +219,10 @@ impl Ingest {
         };
         self.note_tracks(kind, &mut tagged, &message.payload);
         let default = self.default_track(now, kind, &tagged);
+        if tag.is_of_no_track() {
+            // It is for whoever sees pictures, and those are let pass by their track.
+            tagged.track = default;
+        }
         let plain = if tagged.role.is_header() {
             Plain::Same // made for whoever gets it
         } else {
@@ -331,6 +353,9 @@ impl Ingest {
         } else {
             self.timestamps.of_header(kind, track, timestamp)
         };
+        if kind == MediaKind::Video && role.is_coded() {
+            self.picture_at = Some(now);
+        }
         let starts_gop = role == FrameRole::Key && tagged.has_track(default);
         let (payload, pinned_bytes) = match role {
             FrameRole::SequenceHeader => (self.sequence_header(kind, &tagged, &payload), 0),
@@ -345,7 +370,9 @@ impl Ingest {
     fn default_track(&mut self, now: Instant, kind: MediaKind, tagged: &Tagged) -> TrackId {
         let lead = &mut self.leads[usize::from(kind == MediaKind::Audio)];
         let track = tagged.lowest_track();
-        let may_lead = matches!(tagged.role, FrameRole::Key | FrameRole::Audio);
+        // One that there are too many of is not described, and never leads: each change of the lead costs every player headers.
+        let may_lead = matches!(tagged.role, FrameRole::Key | FrameRole::Audio)
+            && (lead.is_none() || self.tracks.find(kind, track).is_some());
         match lead {
             Some(lead) if !may_lead || track > lead.track && now - lead.at <= LEAD_SILENT => lead.track,
             None if !may_lead => track,

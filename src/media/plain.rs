@@ -188,13 +188,15 @@ pub(super) fn newest<'a>(
 /// another track takes over, its headers as they are at that place.
 pub fn run(frames: &[Arc<Frame>], mut defaults: DefaultTracks) -> Vec<Arc<Frame>> {
     let mut plain = Vec::with_capacity(frames.len());
-    for (at, frame) in frames.iter().enumerate() {
+    let mut headers: Vec<&Arc<Frame>> = Vec::new();
+    for frame in frames {
         if frame.role().is_header() {
+            headers.push(frame);
             plain.extend(header(frame, defaults.of(frame.kind())));
         } else if let Some(track) = frame.plain_track() {
             if defaults.note(frame) {
-                let headers = newest(frames[..at].iter(), frame.kind(), track);
-                plain.extend(headers.map(|header| frame::at(&header, frame.timestamp())));
+                let newest = newest(headers.iter().copied(), frame.kind(), track);
+                plain.extend(newest.map(|header| frame::at(&header, frame.timestamp())));
             }
             plain.push(Arc::clone(frame));
         }

@@ -81,6 +81,11 @@ const METADATA: u8 = 4;
 pub(super) const MULTITRACK: u8 = 6;
 
 impl VideoTag {
+    /// Whether it belongs to no track: a command, or a layout of tracks that we do not know.
+    pub fn is_of_no_track(&self) -> bool {
+        self.packet == VideoPacket::Command || matches!(self.bodies.layout, TrackLayout::Unknown(_))
+    }
+
     /// Reads the header from the first bytes of the message's body.
     pub fn parse(payload: &Payload) -> Result<Self, TagError> {
         let mut reader = TagReader::new(payload);

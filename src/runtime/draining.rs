@@ -24,7 +24,7 @@ use super::handle::tell_all;
 use super::inbox::ToCore;
 use crate::hub::{CoreId, PublisherKey};
 use crate::media::video_tag::VideoTag;
-use crate::media::{FrameRole, TrackId};
+use crate::media::{FrameRole, VIDEO_SILENT_MAX};
 use crate::session::{CloseReason, Instant, MediaKind, MediaMessage};
 
 /// The part of a drain, its last one, in which publishers are closed at their next key frame.
@@ -71,21 +71,23 @@ impl Core {
         if self.shared.is_drain_over(now) {
             self.close_publishers(|_, _| true);
         } else if self.draining.cuts {
-            self.close_publishers(|core, publisher| !core.has_video(publisher));
+            self.close_publishers(|core, publisher| !core.shows_pictures(publisher, now));
         }
         self.end_drain(now);
     }
 
-    /// Whether the message is where a publisher's stream is cut: a key frame of its default video track.
+    /// Whether the message is where a publisher's stream is cut: a key frame of the video track that leads it.
     pub(crate) fn is_cut(&self, publisher: PublisherKey, message: &MediaMessage) -> bool {
         if message.kind != MediaKind::Video {
             return false;
         }
         let Ok(tag) = VideoTag::parse(&message.payload) else { return false };
-        let tracks = self.hub.publisher(publisher).map(|view| view.ingest().tracks());
-        let default =
-            tracks.and_then(|tracks| tracks.default_video()).map_or(TrackId::DEFAULT, |track| track.id);
-        tag.role() == FrameRole::Key && tag.bodies.iter(&message.payload).any(|body| body.track == default)
+        if tag.role() != FrameRole::Key {
+            return false;
+        }
+        // A lower track than the one that leads takes over with its key frame.
+        let lead = self.hub.publisher(publisher).and_then(|view| view.ingest().lead(MediaKind::Video));
+        lead.is_none_or(|lead| tag.bodies.spans(&message.payload).any(|span| span.track <= lead))
     }
 
     /// Asks each connection that understands, once in its life, to connect again: where the settings say, or here.
@@ -116,8 +118,10 @@ impl Core {
         }
     }
 
-    fn has_video(&self, publisher: PublisherKey) -> bool {
-        self.hub.publisher(publisher).is_some_and(|view| view.ingest().tracks().default_video().is_some())
+    /// Whether a key frame can be waited for: a camera that has gone off sends none.
+    fn shows_pictures(&self, publisher: PublisherKey, now: Instant) -> bool {
+        let picture_at = self.hub.publisher(publisher).and_then(|view| view.ingest().picture_at());
+        picture_at.is_some_and(|at| now - at <= VIDEO_SILENT_MAX)
     }
 
     /// The first core watches for the end of a drain and tells all others.
