@@ -10,6 +10,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
@@ -109,47 +110,74 @@ impl Recording {
     }
 }
 
-/// Writes over text in commands, and over what looks like text behind the last whole message.
+/// Writes over text in commands, in those that never became whole as well, and over what looks like text behind the last whole message.
 fn redact_chunks(bytes: &mut BytesMut, start: &Start, limits: &Limits) {
-    let reader = match start {
-        Start::Connection => Ok(ChunkReader::new(limits)),
-        Start::Middle(state) => ChunkReader::resume(limits, state),
-    };
-    let mut parts = Vec::new();
+    let input = Bytes::copy_from_slice(bytes);
+    let mut places = Vec::new();
     let mut read_to = 0;
-    if let Ok(reader) = reader {
-        // Nothing is gathered, so that each slice of a message tells where it lay. What was unparsed lies before, in a buffer of its own.
-        let mut reader = reader.with_gather_bytes_max(0);
-        let input = Bytes::copy_from_slice(bytes);
-        reader.push(input.clone());
-        while let Ok(Read::Message(message)) = reader.poll() {
-            let is_command = matches!(message.header.type_id, type_id::COMMAND_AMF0 | type_id::COMMAND_AMF3);
-            let body = if is_command { message.payload.to_vec() } else { Vec::new() };
+    // Where a fault is, all that was unfinished is gone; so it is read twice, the second time up to the last message before that.
+    if let (Some(mut first), Some(mut reader)) =
+        (reader(&input, start, limits), reader(&input, start, limits))
+    {
+        while let Ok(Read::Message(_)) = first.poll() {}
+        for _ in 0..first.counters().messages {
+            let Ok(Read::Message(message)) = reader.poll() else { break };
+            let slices = message.payload.slices();
             // What had arrived of it before is zeros, and would be read as numbers.
-            let is_whole = message.payload.slices().iter().all(|slice| place_in(&input, slice).is_some());
-            let hidden = match is_whole {
-                true => secret_parts(&body, message.header.type_id, &limits.amf),
-                false => text_like(&body).collect(),
-            };
-            let mut secret = alloc::vec![false; body.len()];
-            hidden.into_iter().for_each(|part| secret[part].fill(true)); // they were found in it
-            let mut at = 0;
-            for slice in message.payload.slices() {
-                if let Some(place) = place_in(&input, slice) {
-                    read_to = read_to.max(place + slice.len());
-                    let hidden = secret.get(at..).unwrap_or_default().iter().take(slice.len());
-                    parts.extend(hidden.enumerate().filter(|(_, hidden)| **hidden).map(|(i, _)| place + i));
-                }
-                at += slice.len();
+            let is_whole = slices.iter().all(|slice| place_in(&input, slice).is_some());
+            if is_command(message.header.type_id) {
+                let body = message.payload.to_vec();
+                let hidden = match is_whole {
+                    true => secret_parts(&body, message.header.type_id, &limits.amf),
+                    false => text_like(&body).collect(),
+                };
+                places.extend(places_of(&input, slices, &hidden));
             }
+            read_to = input.len().saturating_sub(reader.unparsed_bytes());
+        }
+        for (_, slices) in reader.unfinished().filter(|(header, _)| is_command(header.type_id)) {
+            let hidden: Vec<_> = text_like(&slices.concat()).collect();
+            places.extend(places_of(&input, slices, &hidden));
         }
     }
-    for part in parts {
-        if let Some(byte) = bytes.get_mut(part) {
+    for place in places {
+        if let Some(byte) = bytes.get_mut(place) {
             *byte = MASK;
         }
     }
     mask_text(bytes, read_to);
+}
+
+/// A reader of a recording's chunks. Nothing is gathered, so that each slice of a message tells where it lay. What was unparsed lies before,
+/// in a buffer of its own.
+fn reader(input: &Bytes, start: &Start, limits: &Limits) -> Option<ChunkReader> {
+    let reader = match start {
+        Start::Connection => ChunkReader::new(limits),
+        Start::Middle(state) => ChunkReader::resume(limits, state).ok()?,
+    };
+    let mut reader = reader.with_gather_bytes_max(0);
+    reader.push(input.clone());
+    Some(reader)
+}
+
+fn is_command(type_id: u8) -> bool {
+    matches!(type_id, type_id::COMMAND_AMF0 | type_id::COMMAND_AMF3)
+}
+
+/// Where in the input the hidden parts of a body lie, which is in these slices.
+fn places_of(input: &Bytes, slices: &[Bytes], hidden: &[Range<usize>]) -> Vec<usize> {
+    let mut places = Vec::new();
+    let mut is_hidden = alloc::vec![false; slices.iter().map(Bytes::len).sum()];
+    hidden.iter().for_each(|part| is_hidden[part.clone()].fill(true)); // they were found in it
+    let mut at = 0;
+    for slice in slices {
+        if let Some(place) = place_in(input, slice) {
+            let hidden = is_hidden.get(at..).unwrap_or_default().iter().take(slice.len());
+            places.extend(hidden.enumerate().filter(|(_, hidden)| **hidden).map(|(i, _)| place + i));
+        }
+        at += slice.len();
+    }
+    places
 }
 
 /// Where a slice of `whole` begins in it.
@@ -185,7 +213,7 @@ mod tests {
     use super::*;
     use crate::rtmp::chunk::{CHUNK_SIZE_DEFAULT, ChunkStreamId, ChunkWriter};
     use crate::rtmp::command::{PublishKind, write};
-    use crate::rtmp::{Message, MessageHeader};
+    use crate::rtmp::{Control, Message, MessageHeader, Payload, UserControl};
 
     const NOW: Instant = Instant::from_micros(5);
 
@@ -275,6 +303,41 @@ mod tests {
             ))
             .contains("long")
         );
+    }
+
+    /// A command that is parted by another message, and never becomes whole: before a fault and before the end.
+    #[test]
+    fn what_was_begun_before_another_message_gives_nothing_away() {
+        let publish = write::publish(1, 5.0, &"kkkk".repeat(30), PublishKind::Live);
+        let ping = Control::User(UserControl::PingRequest(7)).to_message();
+        for chunk_size in [1, 3, 100] {
+            let mut all = BytesMut::from(&written(&[Control::SetChunkSize(chunk_size).to_message()])[..]);
+            let mut writer = ChunkWriter::new(chunk_size);
+            let mut command = BytesMut::new();
+            writer.write(ChunkStreamId::COMMAND, &publish, &mut command);
+            // A header of 12 bytes, then 100 of the command in chunks, whose headers are one byte.
+            let begun = 12 + 100 + (100_usize.div_ceil(chunk_size as usize) - 1);
+            all.extend_from_slice(&command[..begun + usize::from(chunk_size == 3) * 2]);
+            assert_eq!(messages(&all).len(), 1);
+            writer.write(ChunkStreamId::CONTROL, &ping, &mut all);
+            assert_eq!(messages(&all).len(), 2);
+            for fault in [&b""[..], &[0x04, 0, 0, 0, 0xff, 0xff, 0xff, 9, 0, 0, 0, 0]] {
+                let all = [&all, fault].concat();
+                let shaken = [vec![3; HANDSHAKE_BYTES], all.clone()].concat();
+                let shown = redacted(Start::Connection, &shaken, 100, &[])[HANDSHAKE_BYTES..].to_vec();
+                assert!(all.contains(&b'k') && !shown.contains(&b'k'), "chunks of {chunk_size}: {shown:?}");
+                assert_eq!(messages(&shown), messages(&all));
+            }
+        }
+    }
+
+    /// A message without a body is one that could be read, whatever its header looks like.
+    #[test]
+    fn a_last_message_without_a_body_stays() {
+        let header = MessageHeader { timestamp: 0x7a7a7a, type_id: 0x7a, stream_id: 0x7a7a7a7a };
+        let bytes = written(&[Message::new(header, Payload::new())]);
+        let shaken = [vec![3; HANDSHAKE_BYTES], bytes.clone()].concat();
+        assert_eq!(redacted(Start::Connection, &shaken, 100, &[])[HANDSHAKE_BYTES..], bytes);
     }
 
     /// Another protocol's greeting shows what it is and nothing more.

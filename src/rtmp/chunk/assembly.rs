@@ -74,6 +74,11 @@ impl Assembly {
         self.left
     }
 
+    /// What has come of it and was not gathered, or has its place in the list already.
+    pub(super) fn slices(&self) -> &[Bytes] {
+        &self.slices
+    }
+
     /// Whether a piece of `len` bytes is to be copied: it is short, and not the last after a slice or nothing.
     pub(super) fn gathers(&self, len: usize, gather_bytes_max: usize) -> bool {
         len <= gather_bytes_max && !(len == self.left && self.gathered.is_empty())

@@ -153,6 +153,11 @@ impl ChunkReader {
         })
     }
 
+    /// Messages that are unfinished, as the slices that they came in; what is being gathered is not among them.
+    pub fn unfinished(&self) -> impl Iterator<Item = (MessageHeader, &[Bytes])> {
+        self.streams.iter().filter_map(|stream| Some((stream.header(), stream.assembly.as_ref()?.slices())))
+    }
+
     /// A reader that goes on where another one stood. What had arrived of unfinished messages is zeros.
     ///
     /// # Errors
