@@ -92,7 +92,9 @@ impl ClientUrl {
         app: &str,
         name: &str,
     ) -> Result<Self, ClientUrlError> {
-        if app.is_empty() || app.starts_with('?') {
+        // White space at its end is no part of a URL, so that alone names nothing either.
+        let named = app.trim_start();
+        if named.is_empty() || named.starts_with('?') {
             return Err(ClientUrlError::Path);
         }
         let scheme = if tls { "rtmps" } else { "rtmp" };
@@ -147,6 +149,7 @@ mod tests {
             }
         }
         assert_eq!(ClientUrl::parse("rtmp://h"), Err(ClientUrlError::Path));
+        assert_eq!(ClientUrl::parse("rtmp://h/ /key"), Err(ClientUrlError::Path));
         assert_eq!(ClientUrl::parse("rtmp://h/?t=1"), Err(ClientUrlError::Path));
     }
 

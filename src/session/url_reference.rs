@@ -78,10 +78,12 @@ fn app(path: &str, query: Option<&str>) -> String {
             segment => segments.push(segment),
         }
     }
+    // Slashes after the host begin no segment, however many there are, as in `UrlParts`.
     let path = segments.join("/");
+    let path = path.trim_start_matches('/');
     match query {
         Some(query) => format!("{path}?{query}"),
-        None => path,
+        None => path.into(),
     }
 }
 
@@ -209,6 +211,9 @@ mod tests {
             ("/", ClientUrlError::Path),
             ("..", ClientUrlError::Path),
             ("/?t=2", ClientUrlError::Path),
+            (".//", ClientUrlError::Path),
+            ("a/..//?t=2", ClientUrlError::Path),
+            ("/ ", ClientUrlError::Path),
         ] {
             assert_eq!(current().resolve(reference), Err(error), "{reference}");
         }
