@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use inrush::media::{FrameRole, Ingest, IngestSettings, MediaKind};
 use inrush::rtmp::amf::{Value, amf0, amf3};
-use inrush::rtmp::chunk::WireHeaders;
+use inrush::rtmp::chunk::{ChunkStreamId, ChunkWriter, WireHeaders};
 use inrush::rtmp::command::{PublishKind, write};
 use inrush::rtmp::handshake::{Entropy, HandshakeKind, PACKET_BYTES};
 use inrush::rtmp::message::type_id;
@@ -80,7 +80,22 @@ fn main() {
         Err(why) => eprintln!("rtmpdump does not play: {why}"),
     }
     commands(&seeds);
+    for (number, text) in URLS.iter().enumerate() {
+        seeds.write("urls", &format!("url-{number}"), &[text.as_bytes()]);
+    }
 }
+
+/// Where somebody is, and where that is told to lead.
+const URLS: [&str; 8] = [
+    "rtmp://host/live/key?token=1\n/other",
+    "rtmps://user:word@[::1]:1936/live/a/b\n../x/./y?q=1",
+    "rtmp://host/key?a=b\nrtmp://other",
+    "rtmp://host:1/live/key\n//other:99/app",
+    "RTMP://HOST//live//key\n?q",
+    "rtmp://a:b:c/live/key\nrtmps://[::2]/a",
+    "rtmp://host/live/\n.",
+    "rtmp://host/live/key\nhttp://host/",
+];
 
 /// A session as it was: what either side sent, and the media in it.
 #[derive(Default)]
@@ -113,16 +128,19 @@ impl Seeds {
         let script = [4, 0x40, 0x3f, 0x80, 0x40];
         let (up, down) = (&session.from_client, &session.from_server);
         let role = if session.is_player { 4 } else { 0 };
-        // As it was; and within limits that it may break, of what is held, of what is done.
-        for tight in [0, 1, 64] {
-            let name = format!("{name}-{tight}");
-            self.write("server_session", &name, &[&[tight], &script, &short(cut(up, HANDSHAKE_BYTES))]);
-            self.write("chunk_reader", &name, &[&[tight], &script, &short(cut(up, HANDSHAKE_BYTES))]);
-            self.write(
-                "client_session",
-                &name,
-                &[&[role | tight], &script, &short(cut(down, HANDSHAKE_BYTES))],
-            );
+        // As it was; within limits that it may break, of what is held and of what is done; recorded; and read on by other readers.
+        for settings in [0, 1, 64, 128] {
+            let name = format!("{name}-{settings}");
+            self.write("server_session", &name, &[&[settings], &script, &short(cut(up, HANDSHAKE_BYTES))]);
+        }
+        for settings in [0, 1, 16] {
+            let name = format!("{name}-{settings}");
+            self.write("chunk_reader", &name, &[&[settings], &script, &short(cut(up, HANDSHAKE_BYTES))]);
+        }
+        for settings in [0, 1, 64] {
+            let name = format!("{name}-{settings}");
+            let down = short(cut(down, HANDSHAKE_BYTES));
+            self.write("client_session", &name, &[&[role | settings], &script, &down]);
         }
         if name.ends_with("h264-aac") {
             let short = |mut bytes: Vec<u8>| {
@@ -137,7 +155,7 @@ impl Seeds {
             );
         }
         // What a driver may do beside reading, between any two reads: own sessions have the most commands in the fewest bytes.
-        for act in (0x80..=0xff).filter(|act| name.starts_with("own-") && act & 15 < 10) {
+        for act in (0x80..=0xff).filter(|act| name.starts_with("own-") && act & 15 < 11) {
             let script = [[0x3f, act]; 16].concat();
             for settings in [0, 4] {
                 let parts: [&[u8]; 4] = [&[settings], &[32], &script, &cut(up, HANDSHAKE_BYTES)];
@@ -335,6 +353,10 @@ fn own_session(seeds: &Seeds) -> Vec<MediaMessage> {
             }
         }
         session.from_server.extend(wire(&media, 1));
+        let mut request = BytesMut::new();
+        let message = write::reconnect_request(Some("/other/app?token=2"), "go on there");
+        ChunkWriter::new(60_000).write(ChunkStreamId::COMMAND, &message, &mut request);
+        session.from_server.extend(&request);
         seeds.keep(name, &session);
         media = session.media;
     }

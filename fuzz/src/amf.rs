@@ -4,12 +4,14 @@
 //! - What is decoded stays within the budget, and the decoder is at its end after an error.
 //! - What was decoded can be written, unless it holds what the format cannot say; what was written is read back as it was, and written
 //!   again it is the same bytes.
+//! - What may be secret in a command lies in it, and written over it leaves as many values as before.
 //! - A command, and the name of a data message, are read the same however the message is sliced.
 //! # Input
 //! One byte of settings, then the values.
 
 use bytes::{Bytes, BytesMut};
 use inrush::rtmp::amf::{Value, amf0, amf3};
+use inrush::rtmp::command::redact::{MASK, secret_parts};
 use inrush::rtmp::command::{self, data_name};
 use inrush::rtmp::limits::AmfLimits;
 use inrush::rtmp::message::type_id;
@@ -35,6 +37,7 @@ pub fn amf0(data: &[u8]) {
             format!("{:?}", command::parse(&Message::new(header, payload), &AmfLimits::default()))
         };
         assert_eq!(parse(whole(bytes)), parse(sliced(bytes)));
+        check_redacted(bytes, type_id);
     }
     for type_id in [type_id::DATA_AMF0, type_id::DATA_AMF3] {
         let found = data_name(&whole(bytes), type_id);
@@ -49,6 +52,19 @@ pub fn amf0(data: &[u8]) {
 pub fn amf3(data: &[u8]) {
     let (settings, bytes) = data.split_first().unwrap_or((&0, &[]));
     values(bytes, *settings, decode_amf3, amf3::write);
+}
+
+/// Behind a format byte, the values of a command that is made fit for others to read.
+fn check_redacted(bytes: &[u8], type_id: u8) {
+    let limits = AmfLimits::default();
+    let start = usize::from(type_id == type_id::COMMAND_AMF3 && bytes.first() == Some(&0));
+    let mut masked = bytes.to_vec();
+    for part in secret_parts(bytes, type_id, &limits) {
+        masked[part].fill(MASK);
+    }
+    let (before, error) = decode_amf0(&bytes[start.min(bytes.len())..], &limits);
+    let (after, _) = decode_amf0(&masked[start.min(bytes.len())..], &limits);
+    assert!(before.len() == after.len() || error.is_some() && before.len() < after.len());
 }
 
 fn whole(bytes: &[u8]) -> Payload {

@@ -5,6 +5,7 @@
 //! - Messages take no more bytes than there were, and are no longer than allowed.
 //! - What is held stays within the bounds; nothing is held after an error, and the error stays.
 //! - What was read can be written and is read again.
+//! - A reader that goes on where another one stood reads what that would have read, but for what had come of messages.
 //! # Input
 //! As in `script`: the steps that are reads say how the bytes are cut.
 
@@ -24,6 +25,9 @@ const IS_LATE: u8 = 4;
 /// Setting: pieces of messages are kept as they came, however short.
 const IS_SLICED: u8 = 8;
 
+/// Setting: some reads later another reader goes on.
+const IS_RESUMED: u8 = 16;
+
 /// Longest chunk header (RTMP 1.0 §5.3.1): 3 basic, 11 message, 4 extended timestamp.
 const HEADER_BYTES_MAX: usize = 18;
 
@@ -36,7 +40,44 @@ pub fn chunk_reader(data: &[u8]) {
         let bytewise = run(&script, true);
         assert_eq!(cut, bytewise);
     }
+    if script.is(IS_RESUMED) && !script.is(IS_TIGHT) {
+        check_resumed(&script, &cut);
+    }
     check_round_trip(&cut.messages);
+}
+
+/// At each place between two reads, another reader takes over.
+fn check_resumed(script: &Script<'_>, expected: &Outcome) {
+    let limits = limits(false);
+    let mut reader = ChunkReader::new(&limits);
+    let mut wire = script.wire(false);
+    let mut cuts = script.steps().filter_map(|step| match step {
+        Step::Read(count) => Some(count),
+        Step::Act { .. } => None,
+    });
+    let mut messages = expected.messages.iter();
+    while let Some(bytes) = wire.read(cuts.next().unwrap_or(usize::MAX)) {
+        reader.push(bytes);
+        loop {
+            match reader.poll() {
+                Ok(Read::Message(read)) => {
+                    let message = messages.next().expect("no more messages than without resuming");
+                    assert_eq!(read.header, message.header);
+                    let (read, whole) = (read.payload.to_bytes(), message.payload.to_bytes());
+                    let zeros = read.iter().take_while(|byte| **byte == 0).count();
+                    assert!(read.len() == whole.len() && read[zeros..] == whole[zeros..]);
+                }
+                Ok(Read::NeedBytes) => break,
+                Err(error) => return assert_eq!((Some(error), messages.len()), (expected.error, 0)),
+            }
+        }
+        if let Some(state) = reader.state() {
+            reader = ChunkReader::resume(&limits, &state).expect("a state that a reader had");
+            assert_eq!(reader.poll(), Ok(Read::NeedBytes));
+            assert_eq!(reader.state(), Some(state), "nothing is lost by resuming");
+        }
+    }
+    assert_eq!((expected.error, messages.len()), (None, 0));
 }
 
 /// All that a reader gave.

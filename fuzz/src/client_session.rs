@@ -73,7 +73,7 @@ fn settings(script: &Script<'_>) -> ClientSettings {
     }
     if script.is(IS_SLOW) {
         limits.chunk_streams_max = 6;
-        limits.tiny_chunks_per_second_max = 50;
+        limits.work_per_second_max = 1_500;
         limits.amf = AmfLimits { depth_max: 6, entries_max: 100, bytes_max: 1_000 };
     }
     ClientSettings {
@@ -256,7 +256,7 @@ impl<'a> Run<'a> {
             self.seen.push(Seen::Event(format!("{event:?}")));
         }
         match event {
-            ClientEvent::Connected => {
+            ClientEvent::Connected { .. } => {
                 assert!(!std::mem::replace(&mut self.is_connected, true), "connected twice");
             }
             ClientEvent::Ready => {
@@ -270,6 +270,10 @@ impl<'a> Run<'a> {
                 self.seen.push(Seen::Media(MediaMessage { payload: Bytes::from(payload).into(), ..message }));
             }
             ClientEvent::Status(_) => {}
+            ClientEvent::Reconnect { url, .. } => {
+                assert_eq!(url.name, "key?token=1", "the stream's name stays");
+                assert!(!url.host.is_empty() && !url.app.is_empty());
+            }
             ClientEvent::Closed { .. } => self.is_done = true,
         }
     }

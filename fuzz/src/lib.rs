@@ -20,6 +20,7 @@ pub mod peer;
 pub mod script;
 pub mod sent;
 pub mod server_session;
+pub mod urls;
 
 /// A target: its name, which is that of its file and of its corpus, and its body.
 pub type Target = (&'static str, fn(&[u8]));
@@ -34,4 +35,5 @@ pub const TARGETS: &[Target] = &[
     ("codec_config", codec_config::codec_config),
     ("media", media::media),
     ("server_session", server_session::server_session),
+    ("urls", urls::urls),
 ];

@@ -2,7 +2,8 @@
 //!
 //! # What is promised
 //! - The same frames, tracks and counts however messages are sliced.
-//! - A frame has a body, which is the message's or, of data, its end; its wire form is read back as what it declares.
+//! - A frame has a body, which is the message's or, of data, its end; both its wire forms are read back as what they declare.
+//! - The plain form of pictures and sound is of one track, without ModEx, and the same to decoders: a key frame stays one.
 //! - No track of pictures, sound or data steps back under the monotonic policy.
 //! - Frames answer for the input, all of it once at most; tracks, headers and the GOP cache stay within their bounds, and a GOP begins with
 //!   its headers and a key frame.
@@ -14,12 +15,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use inrush::media::audio_tag::AudioTag;
+use inrush::media::ex_header::TrackLayout;
 use inrush::media::gop::HEADERS_MAX;
 use inrush::media::ingest::HEADER_BYTES_MAX;
 use inrush::media::track::TRACKS_MAX;
+use inrush::media::video_tag::VideoTag;
 use inrush::media::{
-    FRAME_CHUNK_SIZE, FRAME_SLICES_MAX, FRAME_STREAM_ID, Frame, FrameRole, GopCache, GopSettings, Ingest,
-    IngestSettings, MediaKind, TimestampPolicy, TrackId,
+    FRAME_CHUNK_SIZE, FRAME_SLICES_MAX, FRAME_STREAM_ID, Form, Frame, FrameRole, GopCache, GopSettings,
+    Ingest, IngestSettings, MediaKind, TimestampPolicy, TrackId,
 };
 use inrush::rtmp::chunk::{ChunkReader, Read};
 use inrush::rtmp::limits::AmfLimits;
@@ -32,6 +36,9 @@ use inrush::session::{Instant, MediaMessage};
 const IS_MONOTONIC: u8 = 1;
 /// Setting: the GOP cache is small.
 const IS_SMALL: u8 = 2;
+
+/// What a frame keeps at most for its plain form, beside slices and header bytes.
+const PLAIN_BYTES: usize = 512;
 
 /// Messages of one publisher.
 pub fn media(data: &[u8]) {
@@ -92,14 +99,13 @@ fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
 }
 
 /// What a frame is, whatever slices its body is in.
-fn said(frame: &Frame) -> (MediaKind, FrameRole, TrackId, u32, bool, Bytes) {
+fn said(frame: &Frame) -> impl PartialEq + std::fmt::Debug + use<> {
+    let plain = frame.plain_track().map(|track| (track, frame.in_form(Form::Plain).0.to_bytes()));
     (
-        frame.kind(),
-        frame.role(),
-        frame.track(),
-        frame.timestamp(),
-        frame.starts_gop(),
+        (frame.kind(), frame.role(), frame.track(), frame.timestamp(), frame.starts_gop()),
+        frame.several_tracks().copied(),
         frame.payload().to_bytes(),
+        plain,
     )
 }
 
@@ -153,7 +159,9 @@ impl Witness {
             check_frame(frame);
             self.check_time(frame, timestamp);
             self.check_pinned(frame);
-            self.gop.push(frame);
+            let before = self.gop.defaults();
+            let is_changed = self.gop.push(frame);
+            assert_eq!(is_changed, self.gop.defaults() != before, "plain readers are told of another track");
         }
         if self.ingest.take_metadata_cleared() {
             assert!(frame.is_none() && self.ingest.metadata().is_none());
@@ -179,13 +187,17 @@ impl Witness {
 
     /// Input pinned by frames is input that came; what is copied answers for itself.
     fn check_pinned(&mut self, frame: &Frame) {
-        let slices = frame.payload().slices();
-        assert!(slices.len() <= FRAME_SLICES_MAX);
         let own = size_of::<Frame>() + frame.payload().len();
         assert!(frame.retained_bytes() >= own, "a frame keeps its body");
         if !frame.role().is_header() {
-            let list = if slices.len() > INLINE_SLICES { size_of_val(slices) } else { 0 };
-            self.pinned_bytes += frame.retained_bytes() - size_of::<Frame>() - list;
+            let list = |slices: &[Bytes]| if slices.len() > INLINE_SLICES { size_of_val(slices) } else { 0 };
+            let full = frame.payload().slices();
+            let mut beside = size_of::<Frame>() + list(full);
+            if frame.several_tracks().is_some() {
+                let plain = frame.in_form(Form::Plain).0.slices();
+                beside += PLAIN_BYTES + list(plain) + plain.first().map_or(0, |head| head.len());
+            }
+            self.pinned_bytes += frame.retained_bytes().saturating_sub(beside);
             assert!(self.pinned_bytes <= self.input_bytes, "more is pinned than came");
         }
     }
@@ -195,42 +207,73 @@ impl Witness {
             let tracks = self.ingest.tracks().iter().filter(|track| track.kind == kind);
             assert!(tracks.count() <= TRACKS_MAX);
         }
-        let headers = self.gop.headers(7);
-        assert!(headers.len() <= HEADERS_MAX && headers.iter().all(|header| header.timestamp() == 7));
-        assert!(headers.iter().all(|header| header.payload().len() <= HEADER_BYTES_MAX));
         assert!(self.gop.frames() <= self.gop_settings.frames_max);
         // The headers as they were when the GOP began, and as they are now.
         let headers_max = 2 * HEADERS_MAX * (HEADER_BYTES_MAX + size_of::<Frame>());
         assert!(self.gop.retained_bytes() <= self.gop_settings.bytes_max + headers_max);
         let _ = self.gop.has_video(now);
-        let late_join = self.gop.late_join();
-        assert_eq!(late_join.is_empty(), self.gop.frames() == 0);
-        let first = late_join.iter().position(|frame| !frame.role().is_header());
-        if let Some(first) = first.and_then(|at| late_join.get(at)) {
+        for form in [Form::Full, Form::Plain] {
+            let headers = self.gop.headers(form, 7);
+            assert!(headers.len() <= HEADERS_MAX && headers.iter().all(|header| header.timestamp() == 7));
+            assert!(headers.iter().all(|header| header.role().is_header()));
+            assert!(headers.iter().all(|header| header.payload().len() <= HEADER_BYTES_MAX));
+        }
+        let (full, plain) = (self.gop.late_join(Form::Full), self.gop.late_join(Form::Plain));
+        assert_eq!(full.is_empty(), self.gop.frames() == 0);
+        let first = full.iter().position(|frame| !frame.role().is_header());
+        if let Some(first) = first.and_then(|at| full.get(at)) {
             assert!(first.starts_gop() && first.role() == FrameRole::Key, "a joiner begins with a key frame");
-            let (before, _) = late_join.split_at(late_join.len() - self.gop.frames());
+            let (before, _) = full.split_at(full.len() - self.gop.frames());
             assert!(before.iter().all(|header| header.timestamp() == first.timestamp()));
         }
+        // Every picture and sound that has a part for plain readers, in order; headers come as tracks do.
+        let is_plain = |frame: &&Arc<Frame>| !frame.role().is_header() && frame.plain_track().is_some();
+        let expected = full.iter().filter(is_plain);
+        assert!(plain.iter().filter(is_plain).map(Arc::as_ptr).eq(expected.map(Arc::as_ptr)));
+        assert!(plain.iter().all(|frame| frame.role().is_header() || frame.plain_track().is_some()));
     }
 }
 
-/// What a player is sent says what the frame says, on any message stream and at any time.
+/// What a player is sent says what the frame says, in either form, on any message stream and at any time.
 fn check_frame(frame: &Frame) {
     assert!(!frame.payload().is_empty(), "a frame has a body");
     let later = frame.at(frame.timestamp().wrapping_add(0x0100_0000));
     for (frame, stream_id) in [(frame, FRAME_STREAM_ID), (&later, 7)] {
-        let wire = frame.wire().with_stream_id(stream_id);
-        let mut out = BytesMut::new();
-        wire.write_to(frame.payload(), &mut out);
-        assert_eq!(out.len(), wire.wire_len());
-        let mut slices = 0;
-        wire.for_each_slice(frame.payload(), |slice| slices += usize::from(!slice.is_empty()));
-        assert_eq!(slices, wire.slice_count(frame.payload()), "no slice is empty");
-        let read = read(out.freeze());
-        let header = read.header;
-        assert_eq!((header, read.payload.to_bytes()), (*wire.header(), frame.payload().to_bytes()));
-        assert_eq!((header.timestamp, header.stream_id), (frame.timestamp(), stream_id));
+        for form in [Form::Full, Form::Plain] {
+            let (payload, wire) = frame.in_form(form);
+            assert!(!payload.is_empty() && payload.slices().len() <= FRAME_SLICES_MAX);
+            let wire = wire.with_stream_id(stream_id);
+            let mut out = BytesMut::new();
+            wire.write_to(payload, &mut out);
+            assert_eq!(out.len(), wire.wire_len());
+            let mut slices = 0;
+            wire.for_each_slice(payload, |slice| slices += usize::from(!slice.is_empty()));
+            assert_eq!(slices, wire.slice_count(payload), "no slice is empty");
+            let read = read(out.freeze());
+            let header = read.header;
+            assert_eq!((header, read.payload.to_bytes()), (*wire.header(), payload.to_bytes()));
+            assert_eq!((header.timestamp, header.stream_id), (frame.timestamp(), stream_id));
+        }
     }
+    if frame.role().is_coded() && frame.plain_track().is_some() {
+        check_plain(frame);
+    }
+}
+
+/// What a player that knows no tracks is sent of pictures and sound.
+fn check_plain(frame: &Frame) {
+    let (payload, _) = frame.in_form(Form::Plain);
+    let (role, layout, offset_ns) = match frame.kind() {
+        MediaKind::Video => {
+            let tag = VideoTag::parse(payload).expect("a tag");
+            (tag.role(), tag.bodies.layout, tag.timestamp_offset_ns)
+        }
+        _ => {
+            let tag = AudioTag::parse(payload).expect("a tag");
+            (tag.role(), tag.bodies.layout, tag.timestamp_offset_ns)
+        }
+    };
+    assert_eq!((role, layout, offset_ns), (frame.role(), TrackLayout::Single, 0));
 }
 
 /// Reads one message in chunks of a frame's size, which is all that there is.

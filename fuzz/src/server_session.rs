@@ -7,20 +7,24 @@
 //! - A session asks to be woken in time; its output ends; all that it says can be read.
 //! - Media brings no more than came; what is held stays within the bounds.
 //! - Media is fit for the ingest, as in `media`.
+//! - A recording ends with the last byte, can be read from where it begins, and after redaction still can, with no secret in it.
 //! # Input
 //! As in `script`. Acts: 0 wait, 1 accept, 2 reject, 3 answer what is not asked (any more), 4 a notice, 5 close, 6 the peer's end,
-//! 7 a needless wake-up, 8 write past the session, 9 stop taking outputs for a while.
+//! 7 a needless wake-up, 8 write past the session, 9 stop taking outputs for a while, 10 ask to connect again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use inrush::rtmp::chunk::{ChunkReader, Read};
+use inrush::rtmp::command::redact::MASK;
 use inrush::rtmp::handshake::{Entropy, PACKET_BYTES};
 use inrush::rtmp::limits::AmfLimits;
-use inrush::rtmp::{Limits, Message};
+use inrush::rtmp::{Limits, Message, MessageHeader};
+use inrush::session::recording::Start;
 use inrush::session::{
-    CloseReason, Event, Instant, MediaMessage, Notice, Oddity, Output, Rejection, RequestId, ServerSession,
-    ServerSettings,
+    CloseReason, Encoder, Event, Instant, MediaMessage, Notice, Oddity, Output, Recording, Rejection,
+    RequestId, ServerSession, ServerSettings,
 };
 
 use super::media::Witness;
@@ -42,6 +46,15 @@ const IS_MONOTONIC: u8 = 32;
 
 /// Setting: little may be done.
 const IS_SLOW: u8 = 64;
+
+/// Setting: what the peer sends is recorded.
+const IS_RECORDED: u8 = 128;
+
+/// About so many bytes are recorded.
+const RECORDER_BYTES: usize = 1_000;
+
+/// Commands that a recording has at most.
+const COMMANDS_MAX: usize = 32;
 
 /// S0, S1 and S2.
 const HANDSHAKE_BYTES: usize = 1 + 2 * PACKET_BYTES;
@@ -78,13 +91,13 @@ fn settings(script: &Script<'_>) -> ServerSettings {
     }
     if script.is(IS_SLOW) {
         limits.chunk_streams_max = 6;
-        limits.tiny_chunks_per_second_max = 50;
-        limits.commands_per_second_max = 12;
+        limits.work_per_second_max = 1_500;
         limits.message_streams_max = 3;
         limits.name_bytes_max = 100;
         limits.amf = AmfLimits { depth_max: 6, entries_max: 100, bytes_max: 1_000 };
     }
-    ServerSettings { limits, ..ServerSettings::default() }
+    let recorder_bytes = if script.is(IS_RECORDED) { RECORDER_BYTES } else { 0 };
+    ServerSettings { limits, recorder_bytes, ..ServerSettings::default() }
 }
 
 /// A session and its driver.
@@ -108,6 +121,8 @@ struct Run<'a> {
     /// Outputs that are taken at most before the next step.
     budget: usize,
     bytes_in: usize,
+    /// All of it, when it is recorded.
+    recorded: Vec<u8>,
     media_bytes: usize,
     wire_bytes: usize,
     outputs: usize,
@@ -139,6 +154,7 @@ impl<'a> Run<'a> {
             witness: Witness::new(if script.is(IS_MONOTONIC) { 3 } else { 0 }),
             budget: usize::MAX,
             bytes_in: 0,
+            recorded: Vec::new(),
             media_bytes: 0,
             wire_bytes: 0,
             outputs: 0,
@@ -185,6 +201,9 @@ impl<'a> Run<'a> {
 
     fn feed(&mut self, bytes: Bytes) {
         self.bytes_in += bytes.len();
+        if self.script.is(IS_RECORDED) && !self.session.is_closed() {
+            self.recorded.extend_from_slice(&bytes);
+        }
         self.session.handle_bytes(self.now, bytes);
         self.drain();
     }
@@ -208,6 +227,12 @@ impl<'a> Run<'a> {
             7 => self.session.handle_timeout(self.now),
             8 => self.session.on_bytes_sent(self.now, 1_000),
             9 => self.budget = usize::from(how),
+            10 => {
+                let can = self.session.can_request_reconnect();
+                let tc_url = (how & 1 == 1).then_some("rtmp://other/live");
+                assert_eq!(self.session.request_reconnect(self.now, tc_url), can);
+                assert!(!self.session.can_request_reconnect(), "it is said once");
+            }
             _ => {}
         }
         self.drain();
@@ -350,7 +375,8 @@ impl<'a> Run<'a> {
         assert!(session.held_bytes() < self.limits.held_bytes_max + ALLOCATION_BYTES);
         // What is unfinished, or was until the last read and is now an aggregate that is taken apart; and what waits.
         let unfinished = self.limits.reassembly_bytes_max + ALLOCATION_BYTES;
-        let waiting = self.limits.held_bytes_max + ALLOCATION_BYTES;
+        let handshake = if self.is_connected { 0 } else { 2 * HANDSHAKE_BYTES };
+        let waiting = self.limits.held_bytes_max + ALLOCATION_BYTES + handshake;
         assert!(session.retained_bytes() <= 2 * unfinished + waiting, "{} held", session.retained_bytes());
         if !self.is_done {
             assert_eq!(session.counters().bytes_in as usize, self.bytes_in);
@@ -386,7 +412,62 @@ impl<'a> Run<'a> {
         assert_eq!((self.session.retained_bytes(), self.session.held_bytes()), (0, 0));
         assert_eq!((self.session.stage(), self.session.wants_bytes()), (None, false));
         assert_eq!(self.session.next_timeout(), Instant::FAR_FUTURE);
+        assert!(!self.session.can_request_reconnect() && !self.session.request_reconnect(self.now, None));
+        if let Some(info) = self.session.connect_info() {
+            let _ = Encoder::of(&info.flash_ver, Some(&info.app), self.session.behaviour());
+        }
+        let recording = self.session.take_recording();
+        assert_eq!(recording.is_some(), self.script.is(IS_RECORDED));
+        if let Some(recording) = recording {
+            self.check_recording(recording);
+        }
     }
+
+    fn check_recording(&self, mut recording: Recording) {
+        let kept = joined(&recording);
+        assert!(self.recorded.ends_with(&kept), "the recording is of the last bytes");
+        let longest = ALLOCATION_BYTES.max(HANDSHAKE_BYTES) + self.limits.message_bytes_max as usize;
+        assert!(
+            kept.len() <= 2 * (RECORDER_BYTES + self.limits.held_bytes_max + longest),
+            "{} kept",
+            kept.len()
+        );
+        assert!(kept.len() >= self.recorded.len().min(RECORDER_BYTES / 2));
+        assert!(recording.commands.len() <= COMMANDS_MAX);
+        let before = self.replay(&recording);
+        let secrets = recording.secrets.clone();
+        recording.redact(&self.limits);
+        let redacted = joined(&recording);
+        assert_eq!(redacted.len(), kept.len());
+        assert!(recording.secrets.is_empty());
+        for secret in secrets.iter().filter(|secret| !secret.contains(char::from(MASK))) {
+            let secret = secret.as_bytes();
+            assert!(!redacted.windows(secret.len()).any(|window| window == secret), "a secret is left");
+        }
+        let after = self.replay(&recording);
+        assert!(after.starts_with(&before), "{before:?} became {after:?}");
+    }
+
+    /// Headers and lengths of the messages in a recording.
+    fn replay(&self, recording: &Recording) -> Vec<(MessageHeader, usize)> {
+        let bytes = joined(recording);
+        let (mut reader, from) = match &recording.start {
+            Start::Connection => (ChunkReader::new(&self.limits), HANDSHAKE_BYTES),
+            Start::Middle(state) => {
+                (ChunkReader::resume(&self.limits, state).expect("a state that the session had"), 0)
+            }
+        };
+        reader.push(Bytes::copy_from_slice(bytes.get(from..).unwrap_or_default()));
+        let mut messages = Vec::new();
+        while let Ok(Read::Message(message)) = reader.poll() {
+            messages.push((message.header, message.payload.len()));
+        }
+        messages
+    }
+}
+
+fn joined(recording: &Recording) -> Vec<u8> {
+    recording.reads.iter().flat_map(|read| read.bytes.iter().copied()).collect()
 }
 
 const CLOSES: [CloseReason; 8] = [
