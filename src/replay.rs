@@ -57,6 +57,8 @@ fn tell_about(out: &mut String, about: &About, recording: &Recording) {
         Start::Connection => "from the connection's first byte on",
         Start::Middle(_) => "from the middle of it on",
     };
+    // They come from a file, and go to a terminal.
+    let [engine, peer, kind, fault] = [engine, peer, kind, fault].map(|text| text.escape_debug());
     let _ = writeln!(
         out,
         "Connection {connection} of {peer}, {flash_ver:?}, recorded by inrush {engine} at {unix_ms} ms since 1970\n\

@@ -29,7 +29,7 @@
 //! | 22: repeated and changed headers | `row_22_a_repeated_sequence_header_is_nothing_new_and_a_changed_one_comes_first`, `row_22_sound_and_picture_stay_together_when_the_clock_changes` | segments and recordings that begin anew |
 //! | 23: relay | `row_23_nothing_is_looked_up_at_the_start_and_ipv6_urls_are_understood` | looking up again, both families at once, targets that fail alone |
 //! | 24: upgrade | `row_24_a_drain_lets_streams_end` | handing sockets over to the next process |
-//! | 25: PROXY | `row_25_a_proxy_header_is_not_believed_from_anybody`; of trusted networks it is: `tests/proxy_protocol.rs` | |
+//! | 25: PROXY | `row_25_a_proxy_header_is_not_believed_from_anybody` | (that of trusted networks is: `proxy_protocol.rs`) |
 //! | extra: GLive T80 | `extra_media_may_come_before_its_configuration` | |
 //! | extra: unknown user control | `extra_user_control_events_may_be_unknown`, `extra_our_client_bears_unknown_messages_of_a_server` | |
 //! | extra: Abort | `extra_an_unfinished_message_may_be_aborted` | |

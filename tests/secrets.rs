@@ -62,10 +62,17 @@ fn live_through_everything(server: &Server) -> Vec<String> {
         ffmpeg::Publisher::start(Generation::Five, &VIDEO_ONLY.media(), &format!("{url}?key={SECRET}"));
     hashes.push(hash_of("by-ffmpeg"));
     let whole_url = format!("rtmp://{}/live/{SECRET}-in-the-url", server.rtmp());
-    let mut odd = Client::open(server.rtmp());
-    odd.send(&script::connect(&format!("live/{SECRET}-in-the-app?auth={SECRET}"), &whole_url));
-    odd.wait_for_answer(script::CONNECT);
+    let connected = || {
+        let mut odd = Client::open(server.rtmp());
+        odd.send(&script::connect(&format!("live/{SECRET}-in-the-app?auth={SECRET}"), &whole_url));
+        odd.wait_for_answer(script::CONNECT);
+        odd
+    };
+    // One publishes, one is refused since the first is there, one leaves without having asked for anything.
+    let mut odd = connected();
     odd.request_publish("");
+    assert_eq!(connected().request_publish("").code, "NetStream.Publish.BadName");
+    drop(connected());
 
     // Misbehaviour of a publisher, and one closed by the operator.
     let mut broken = Client::open(server.rtmp()).connect("live").publish(&name("broken"));

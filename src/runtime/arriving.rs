@@ -6,7 +6,7 @@
 //! A peer in `proxy.trusted` must say with a PROXY header for whom it connects; it takes no place itself until it has, and limits, logs and
 //! the API go by what it says. Anybody else is who the socket says, and must not send a PROXY header.
 //! # Bounds
-//! [`proxy::V2_BYTES_MAX`] of a trusted peer's bytes; one byte of others'.
+//! [`proxy::V2_BYTES_MAX`] of a trusted peer's bytes; one receive of others', of which the first byte is looked at.
 
 use std::net::SocketAddr;
 
@@ -104,7 +104,6 @@ impl Core {
         };
         let Some(connection) = self.connection(key) else { return More::Ends };
         connection.front = Some(tls);
-        connection.shakes_hands = true;
         More::Handshake
     }
 }

@@ -346,7 +346,8 @@ impl Connection {
     /// Bytes that it holds on its peer's behalf: input, handshakes, answers that wait.
     pub(crate) fn held_bytes(&self) -> usize {
         let tls_bytes = self.tls().map_or(0, Tls::held_bytes);
-        self.session.retained_bytes() + self.control_bytes + self.reading.waiting_bytes + tls_bytes
+        let session_bytes = self.session.retained_bytes() + self.session.recorded_bytes();
+        session_bytes + self.control_bytes + self.reading.waiting_bytes + tls_bytes
     }
 
     /// What it holds while it neither publishes nor plays; 0 when it does, and when nothing is held any more.

@@ -281,7 +281,8 @@ impl Core {
         let seconds = (self.now() - connection.accepted_at).as_secs_f64();
         let (app, stream) = match &connection.stream {
             Some(key) => (key.app(), self.shared.names.hash(key.name())),
-            None => (connection.session.connect_info().map_or("", |info| info.app.as_str()), String::new()),
+            // The app of `connect` may hold the key; only a publish or play tells them apart.
+            None => ("", String::new()),
         };
         let totals = &connection.totals;
         info!(

@@ -10,7 +10,7 @@
 //! nothing, so those behind a NAT whose encoders work come in as soon as the bucket has a drop again.
 //! # Bounds
 //! One entry a prefix and table with connections, so never more than connections; and at most [`REMEMBERED_MAX`] a table of those that have
-//! none any more and whose buckets are not full yet: 3 MB in both. Beyond it the less used half is forgotten: whoever commands more
+//! none any more and whose buckets are not full yet: some 7 MB in both. Beyond it the less used half is forgotten: whoever commands more
 //! prefixes than that could begin afresh with each anyway, and nobody else pays for it. The bounds by core hold against him
 //! (`core_connections_max`, `pre_publish_bytes_max`).
 

@@ -19,7 +19,7 @@ use crate::rtmp::chunk::{ChunkStreamId, ReaderState, StreamState};
 use crate::session::recording::{RecordedCommand, RecordedRead, Start};
 use crate::session::{Instant, Recording};
 
-/// Longest file that is read: the largest recording that can be asked for is a sixteenth of it.
+/// Longest file that is read: two segments of the recorder, each of 2 MiB at most, in hexadecimal digits are an eighth of it.
 pub const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// The format; a file of another one is refused.

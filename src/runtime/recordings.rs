@@ -33,6 +33,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const PREFIX: &str = "inrush-";
 const SUFFIX: &str = ".json";
 
+/// The file that is being written: always the same one, so that a full disk leaves one and not many.
+const UNFINISHED: &str = "inrush-unfinished";
+
 /// Settings of the flight recorder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecorderSettings {
@@ -131,7 +134,7 @@ impl Shelf {
         let name = format!("{PREFIX}{:013}-{}-{}{SUFFIX}", about.unix_ms, about.connection, about.kind);
         let path = self.directory.join(name);
         // Nobody finds half a file under its name.
-        let unfinished = path.with_extension("unfinished");
+        let unfinished = self.directory.join(UNFINISHED);
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         file.write_all(recording_file::write(about, recording).as_bytes())?;

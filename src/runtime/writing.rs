@@ -236,5 +236,7 @@ impl Core {
             debug!(parent: &connection.span, %error, "send");
             self.shut(key, socket::close_reason(&error));
         }
+        // Answers that are written are held no longer.
+        self.count_pending(key);
     }
 }

@@ -6,7 +6,8 @@
 //! The segments lie end to end, and the newer one ends with the last byte received.
 //! # Bounds
 //! A segment takes `bytes_max / 2` and what comes until it can be closed: one read, the input that waits while a request is decided
-//! (`held_bytes_max`), or the rest of a message that says how to read on. Reads are kept as the slices that they came in, which frames in a
+//! (`held_bytes_max`), or what comes beside a message that says how to read on and is never finished. Over [`SEGMENT_BYTES_MAX`] everything
+//! goes, until there is a place again to begin at. Reads are kept as the slices that they came in, which frames in a
 //! GOP cache share; those up to [`COPY_BYTES_MAX`] are copied together, so that a byte does not keep a whole buffer.
 //! [`COMMANDS_MAX`] commands and [`SECRETS_MAX`] texts, each of at most [`TEXT_BYTES_MAX`].
 //! # Errors
@@ -26,6 +27,9 @@ use crate::rtmp::chunk::ReaderState;
 /// Reads up to this length are copied, and together with the one before when both fit, bytes.
 pub const COPY_BYTES_MAX: usize = 512;
 
+/// A segment that cannot be closed and has grown longer is given up, bytes: twice what a session holds by default while a request is decided.
+pub const SEGMENT_BYTES_MAX: usize = 2 * 1024 * 1024;
+
 /// Commands that are remembered, the newest: a usual session has ten.
 pub const COMMANDS_MAX: usize = 32;
 
@@ -44,6 +48,8 @@ pub(super) struct Recorder {
     bytes_max: usize,
     older: Option<Segment>,
     newer: Segment,
+    /// `newer` was given up, and what comes cannot be read until a new one begins.
+    is_lost: bool,
     commands: VecDeque<RecordedCommand>,
     secrets: Vec<String>,
 }
@@ -85,6 +91,7 @@ impl Recorder {
             bytes_max,
             older: None,
             newer: Segment::new(Start::Connection),
+            is_lost: false,
             commands: VecDeque::new(),
             secrets: Vec::new(),
         }
@@ -97,13 +104,27 @@ impl Recorder {
         bytes: &Bytes,
         state: impl FnOnce() -> Option<ReaderState>,
     ) {
-        if self.newer.bytes >= self.bytes_max / 2
+        if (self.is_lost || self.newer.bytes >= self.bytes_max / 2)
             && let Some(state) = state()
         {
             let full = core::mem::replace(&mut self.newer, Segment::new(Start::Middle(state)));
-            self.older = Some(full);
+            self.older = (!self.is_lost).then_some(full);
+            self.is_lost = false;
+        }
+        if self.is_lost {
+            return;
         }
         self.newer.push(now, bytes);
+        if self.newer.bytes > self.bytes_max.max(SEGMENT_BYTES_MAX) {
+            self.is_lost = true;
+            self.older = None;
+            self.newer = Segment::new(Start::Connection);
+        }
+    }
+
+    /// Bytes that it keeps of what was received.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.newer.bytes + self.older.as_ref().map_or(0, |older| older.bytes)
     }
 
     /// A command was read.
@@ -197,6 +218,24 @@ mod tests {
         recorder.on_bytes(NOW, &bytes, || Some(state()));
         assert_eq!(recorder.older.as_ref().unwrap().bytes, 1800);
         assert_eq!(recorder.newer.bytes, 600);
+    }
+
+    /// A peer cannot make a segment grow for ever by never letting it be closed; when it can be, recording begins anew.
+    #[test]
+    fn a_segment_that_cannot_be_closed_is_given_up() {
+        let mut recorder = Recorder::new(1000);
+        let bytes = Bytes::from(alloc::vec![7; 60_000]);
+        let mut held_max = 0;
+        for _ in 0..1000 {
+            recorder.on_bytes(NOW, &bytes, || None);
+            held_max = held_max.max(recorder.held_bytes());
+        }
+        assert!((1_000_000..=SEGMENT_BYTES_MAX).contains(&held_max), "{held_max}");
+        assert_eq!(recorder.held_bytes(), 0);
+        recorder.on_bytes(NOW, &bytes, || Some(state()));
+        let recording = recorder.finish();
+        assert!(matches!(recording.start, Start::Middle(_)));
+        assert_eq!(recording.reads.len(), 1);
     }
 
     /// Commands and secrets are the newest and the first of so many, and cut.

@@ -16,13 +16,16 @@ use bytes::{Bytes, BytesMut};
 
 use super::Instant;
 use crate::rtmp::chunk::{ChunkReader, Read, ReaderState};
-use crate::rtmp::command::redact::{MASK, secret_parts, text_like};
+use crate::rtmp::command::redact::{MASK, is_known, secret_parts, text_like};
 use crate::rtmp::handshake::PACKET_BYTES;
 use crate::rtmp::limits::Limits;
 use crate::rtmp::message::type_id;
 
 /// C0, C1 and C2: what stands before the first chunk (RTMP 1.0 §5.2).
 pub const HANDSHAKE_BYTES: usize = 1 + 2 * PACKET_BYTES;
+
+/// The longest chunk header: 3 basic, 11 message, 4 extended timestamp (RTMP 1.0 §5.3.1).
+const CHUNK_HEADER_BYTES_MAX: usize = 18;
 
 /// The first bytes of a connection that tell what protocol it speaks: never text worth hiding.
 const GREETING_BYTES: usize = 2;
@@ -102,9 +105,8 @@ impl Recording {
             read.bytes = rest.split_to(read.bytes.len().min(rest.len()));
         }
         for command in &mut self.commands {
-            if command.name.chars().any(|c| !c.is_ascii_alphanumeric() && c != '_') || command.name.len() > 40
-            {
-                command.name = String::from("(odd)");
+            if !is_known(&command.name) {
+                command.name = String::from("(unknown)");
             }
         }
     }
@@ -114,6 +116,7 @@ impl Recording {
 fn redact_chunks(bytes: &mut BytesMut, start: &Start, limits: &Limits) {
     let input = Bytes::copy_from_slice(bytes);
     let mut places = Vec::new();
+    let mut covered = Vec::new();
     let mut read_to = 0;
     // Where a fault is, all that was unfinished is gone; so it is read twice, the second time up to the last message before that.
     if let (Some(mut first), Some(mut reader)) =
@@ -127,17 +130,27 @@ fn redact_chunks(bytes: &mut BytesMut, start: &Start, limits: &Limits) {
             let is_whole = slices.iter().all(|slice| place_in(&input, slice).is_some());
             if is_command(message.header.type_id) {
                 let body = message.payload.to_vec();
-                let hidden = match is_whole {
+                let is_one = message.header.type_id != type_id::AGGREGATE;
+                let hidden = match is_whole && is_one {
                     true => secret_parts(&body, message.header.type_id, &limits.amf),
                     false => text_like(&body).collect(),
                 };
                 places.extend(places_of(&input, slices, &hidden));
             }
+            covered.extend(slices.iter().filter_map(|slice| range_in(&input, slice)));
             read_to = input.len().saturating_sub(reader.unparsed_bytes());
         }
-        for (_, slices) in reader.unfinished().filter(|(header, _)| is_command(header.type_id)) {
-            let hidden: Vec<_> = text_like(&slices.concat()).collect();
-            places.extend(places_of(&input, slices, &hidden));
+        for (header, slices) in reader.unfinished() {
+            covered.extend(slices.iter().filter_map(|slice| range_in(&input, slice)));
+            if is_command(header.type_id) {
+                let hidden: Vec<_> = text_like(&slices.concat()).collect();
+                places.extend(places_of(&input, slices, &hidden));
+            }
+        }
+        // What belongs to no message that is there is chunk headers, or a message that was aborted.
+        for gap in gaps(&mut covered, read_to) {
+            let texts = text_like(input.get(gap.clone()).unwrap_or_default());
+            places.extend(texts.flat_map(|text| gap.start + text.start..gap.start + text.end));
         }
     }
     for place in places {
@@ -160,8 +173,9 @@ fn reader(input: &Bytes, start: &Start, limits: &Limits) -> Option<ChunkReader> 
     Some(reader)
 }
 
+/// Whether a message is a command, or may hold some: the parts of an aggregate are messages too (RTMP 1.0 §7.1.6).
 fn is_command(type_id: u8) -> bool {
-    matches!(type_id, type_id::COMMAND_AMF0 | type_id::COMMAND_AMF3)
+    matches!(type_id, type_id::COMMAND_AMF0 | type_id::COMMAND_AMF3 | type_id::AGGREGATE)
 }
 
 /// Where in the input the hidden parts of a body lie, which is in these slices.
@@ -178,6 +192,26 @@ fn places_of(input: &Bytes, slices: &[Bytes], hidden: &[Range<usize>]) -> Vec<us
         at += slice.len();
     }
     places
+}
+
+/// What lies between the covered ranges, up to `end`, and is longer than a chunk header.
+fn gaps(covered: &mut [Range<usize>], end: usize) -> Vec<Range<usize>> {
+    covered.sort_by_key(|range| range.start);
+    let mut at = 0;
+    let mut gaps = Vec::new();
+    for start_and_end in covered.iter().map(|range| (range.start, range.end)).chain([(end, end)]) {
+        let (start, end) = start_and_end;
+        if start.saturating_sub(at) > CHUNK_HEADER_BYTES_MAX {
+            gaps.push(at..start);
+        }
+        at = at.max(end);
+    }
+    gaps
+}
+
+/// Where a slice of `whole` lies in it.
+fn range_in(whole: &Bytes, slice: &Bytes) -> Option<Range<usize>> {
+    place_in(whole, slice).map(|place| place..place + slice.len())
 }
 
 /// Where a slice of `whole` begins in it.
@@ -329,6 +363,29 @@ mod tests {
                 assert_eq!(messages(&shown), messages(&all));
             }
         }
+    }
+
+    /// A command that was begun and aborted, and one in an aggregate.
+    #[test]
+    fn aborted_and_packed_commands_give_nothing_away() {
+        let publish = write::publish(1, 5.0, &"kkkk".repeat(40), PublishKind::Live);
+        let mut writer = ChunkWriter::new(CHUNK_SIZE_DEFAULT);
+        let mut all = BytesMut::new();
+        writer.write(ChunkStreamId::COMMAND, &publish, &mut all);
+        all.truncate(12 + CHUNK_SIZE_DEFAULT as usize);
+        let abort = Control::Abort(ChunkStreamId::COMMAND.into()).to_message();
+        writer.write(ChunkStreamId::CONTROL, &abort, &mut all);
+        let body = publish.payload.to_vec();
+        let length = (body.len() as u32).to_be_bytes();
+        let head = [&[type_id::COMMAND_AMF0][..], &length[1..], &[0; 7]].concat();
+        let parts = [head, body.clone(), (11 + body.len() as u32).to_be_bytes().to_vec()].concat();
+        let header = MessageHeader { timestamp: 0, type_id: type_id::AGGREGATE, stream_id: 1 };
+        writer.write(ChunkStreamId::VIDEO, &Message::new(header, Bytes::from(parts)), &mut all);
+        writer.write(ChunkStreamId::CONTROL, &abort, &mut all);
+        assert_eq!(messages(&all).len(), 3);
+        let shaken = [vec![3; HANDSHAKE_BYTES], all.to_vec()].concat();
+        let shown = redacted(Start::Connection, &shaken, 100, &[])[HANDSHAKE_BYTES..].to_vec();
+        assert!(all.contains(&b'k') && !shown.contains(&b'k'), "{shown:?}");
     }
 
     /// A message without a body is one that could be read, whatever its header looks like.

@@ -200,6 +200,11 @@ impl ServerSession {
         handshake + self.incoming.retained_bytes()
     }
 
+    /// Bytes that the flight recorder keeps.
+    pub fn recorded_bytes(&self) -> usize {
+        self.recorder.as_ref().map_or(0, |recorder| recorder.held_bytes())
+    }
+
     /// Bytes that lie unparsed because a request waits for its answer.
     pub fn held_bytes(&self) -> usize {
         if self.pending.is_some() { self.incoming.unparsed_bytes() } else { 0 }

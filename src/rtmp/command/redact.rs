@@ -90,6 +90,11 @@ const KNOWN: &[&str] = &[
     "*",
 ];
 
+/// Whether a text is one that everybody sends.
+pub fn is_known(text: &str) -> bool {
+    KNOWN.contains(&text)
+}
+
 /// The parts of a command's body that may be secret, in no order; what cannot be read as AMF counts as text where it looks like text.
 pub fn secret_parts(body: &[u8], type_id: u8, limits: &AmfLimits) -> Vec<Range<usize>> {
     let start = format_bytes(type_id, body.first().copied());
@@ -107,7 +112,7 @@ pub fn secret_parts(body: &[u8], type_id: u8, limits: &AmfLimits) -> Vec<Range<u
     let mut parts = Vec::new();
     for text in texts {
         let bytes = values.get(text.clone()).unwrap_or_default();
-        let is_known = core::str::from_utf8(bytes).is_ok_and(|text| KNOWN.contains(&text));
+        let is_known = core::str::from_utf8(bytes).is_ok_and(is_known);
         if !is_known && !keeps_next {
             parts.push(start + text.start..start + text.end);
         }

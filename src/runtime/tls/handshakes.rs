@@ -124,6 +124,12 @@ impl Handshakes {
         true
     }
 
+    /// One that is over waits no longer.
+    fn leave(&mut self, key: ConnectionKey) {
+        self.beginning.retain(|waiting| *waiting != key);
+        self.begun.retain(|waiting| *waiting != key);
+    }
+
     fn next(&mut self) -> Option<ConnectionKey> {
         self.begun.pop_front().or_else(|| self.beginning.pop_front())
     }
@@ -193,14 +199,10 @@ enum Stepped {
 }
 
 impl Core {
-    /// TLS for a connection that asks for it; `None` when too many handshakes are in progress, which is counted.
+    /// TLS for a connection that asks for it; `None` where none is spoken.
     pub(crate) fn begin_tls(&mut self, now: Instant) -> Option<Box<Front>> {
         let shared = self.shared.clone();
         let endpoint = shared.tls.as_ref()?;
-        if !self.handshakes.begin() {
-            self.count("refused", "tls_handshakes_max");
-            return None;
-        }
         let tls = Tls::new(now, endpoint.config(), TINY_RECORDS_PER_SECOND_MAX);
         Some(Box::new(Front::Tls(tls)))
     }
@@ -215,8 +217,20 @@ impl Core {
             return Turn::Read;
         };
         let has_begun = !tls.is_at_its_beginning();
+        let has_step = tls.has_step(buffer);
+        let has_place = connection.shakes_hands;
         let signal = connection.resume_reading.clone();
-        match tls.has_step(buffer) {
+        // A place is for a handshake that can begin: who sends less than a record holds nobody up.
+        if has_step == Ok(true) && !has_place {
+            if !self.handshakes.begin() {
+                self.count("refused", "tls_handshakes_max");
+                self.shut(key, CloseReason::Overload);
+                return Turn::End;
+            }
+            let Some(connection) = self.connection(key) else { return Turn::End };
+            connection.shakes_hands = true;
+        }
+        match has_step {
             Ok(false) => Turn::Read,
             Ok(true) if self.handshakes.join(key, has_begun) => Turn::Wait(signal),
             Ok(true) => {
@@ -307,6 +321,7 @@ impl Core {
             && std::mem::take(&mut connection.shakes_hands)
         {
             self.handshakes.end();
+            self.handshakes.leave(key);
         }
     }
 
