@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use support::PATIENCE;
@@ -16,6 +17,7 @@ use support::packets::{Packet, Role};
 use support::server::{Inrush, Server};
 use support::synthetic::{Pattern, sequence_headers, stamp};
 use support::wait_until;
+use support::wire::{ChunkWriter, Message};
 
 /// What is said last to whoever is closed by a drain.
 const GOING_DOWN: &str = "NetConnection.Connect.AppShutdown";
@@ -185,8 +187,8 @@ fn a_player_that_is_behind_gets_the_last_frames() {
     server.wait_for_end();
 }
 
-/// Without video there is no key frame to wait for: such a publisher is closed when the last quarter begins. One whose key frame does not
-/// come is closed when the drain ends.
+/// Without video there is no key frame to wait for: such a publisher is closed when the last quarter begins. One that sends pictures and never
+/// a key frame is closed when the drain ends.
 #[test]
 fn without_key_frames_the_drain_has_an_end_all_the_same() {
     const DRAIN: Duration = Duration::from_secs(8);
@@ -198,10 +200,20 @@ fn without_key_frames_the_drain_has_an_end_all_the_same() {
     headers.iter().filter(|header| header.kind == Kind::Audio).for_each(|header| voice.send_tag(header));
     headers.iter().for_each(|header| picture.send_tag(header));
     picture.send_tag(&SHORT_GOPS.tag(0));
+    let inter =
+        Message { type_id: 9, stream_id: 1, timestamp: 1, body: vec![0x27, 1, 0, 0, 0, 0, 0, 0, 1, 0x41] };
+    let inter = ChunkWriter::default().write(&inter);
+    let mut socket = picture.socket().try_clone().expect("clone a socket");
 
     let start = Instant::now();
     server.process().signal(libc::SIGTERM);
     let ended = std::thread::scope(|scope| {
+        // Until the server closes.
+        scope.spawn(move || {
+            while socket.write_all(&inter).is_ok() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
         [&mut voice, &mut picture]
             .map(|client| {
                 scope.spawn(move || {
