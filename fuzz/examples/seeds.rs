@@ -80,10 +80,25 @@ fn main() {
         Err(why) => eprintln!("rtmpdump does not play: {why}"),
     }
     commands(&seeds);
+    for (number, header) in PROXY_HEADERS.iter().enumerate() {
+        seeds.write("proxy", &format!("header-{number}"), &[header]);
+    }
     for (number, text) in URLS.iter().enumerate() {
         seeds.write("urls", &format!("url-{number}"), &[text.as_bytes()]);
     }
 }
+
+/// Headers of the PROXY protocol, and what is none.
+const PROXY_HEADERS: [&[u8]; 8] = [
+    b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n\x03",
+    b"PROXY TCP6 2001:db8::1 ::ffff:198.51.100.1 1 65535\r\n",
+    b"PROXY UNKNOWN\r\n",
+    b"PROXY UNKNOWN ffff:f...f:ffff whatever\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x01\xdc\x04\x01\xbb",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24\x20\x01\x0d\xb8aaaabbbbccccddddeeeeffffgggg\0\x01\0\x02",
+    b"\r\n\r\n\0\r\nQUIT\n\x20\x00\0\x04\x03\0\x01x",
+    b"GET / HTTP/1.1\r\n",
+];
 
 /// Where somebody is, and where that is told to lead.
 const URLS: [&str; 8] = [

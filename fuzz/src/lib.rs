@@ -17,6 +17,7 @@ pub mod client_session;
 pub mod codec_config;
 pub mod media;
 pub mod peer;
+pub mod proxy;
 pub mod script;
 pub mod sent;
 pub mod server_session;
@@ -34,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     ("client_session", client_session::client_session),
     ("codec_config", codec_config::codec_config),
     ("media", media::media),
+    ("proxy", proxy::proxy),
     ("server_session", server_session::server_session),
     ("urls", urls::urls),
 ];
