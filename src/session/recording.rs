@@ -24,9 +24,6 @@ use crate::rtmp::message::type_id;
 /// C0, C1 and C2: what stands before the first chunk (RTMP 1.0 §5.2).
 pub const HANDSHAKE_BYTES: usize = 1 + 2 * PACKET_BYTES;
 
-/// The longest chunk header: 3 basic, 11 message, 4 extended timestamp (RTMP 1.0 §5.3.1).
-const CHUNK_HEADER_BYTES_MAX: usize = 18;
-
 /// The first bytes of a connection that tell what protocol it speaks: never text worth hiding.
 const GREETING_BYTES: usize = 2;
 
@@ -116,7 +113,6 @@ impl Recording {
 fn redact_chunks(bytes: &mut BytesMut, start: &Start, limits: &Limits) {
     let input = Bytes::copy_from_slice(bytes);
     let mut places = Vec::new();
-    let mut covered = Vec::new();
     let mut read_to = 0;
     // Where a fault is, all that was unfinished is gone; so it is read twice, the second time up to the last message before that.
     if let (Some(mut first), Some(mut reader)) =
@@ -137,20 +133,15 @@ fn redact_chunks(bytes: &mut BytesMut, start: &Start, limits: &Limits) {
                 };
                 places.extend(places_of(&input, slices, &hidden));
             }
-            covered.extend(slices.iter().filter_map(|slice| range_in(&input, slice)));
             read_to = input.len().saturating_sub(reader.unparsed_bytes());
         }
-        for (header, slices) in reader.unfinished() {
-            covered.extend(slices.iter().filter_map(|slice| range_in(&input, slice)));
-            if is_command(header.type_id) {
-                let hidden: Vec<_> = text_like(&slices.concat()).collect();
-                places.extend(places_of(&input, slices, &hidden));
-            }
+        for (_, slices) in reader.unfinished().filter(|(header, _)| is_command(header.type_id)) {
+            let hidden: Vec<_> = text_like(&slices.concat()).collect();
+            places.extend(places_of(&input, slices, &hidden));
         }
-        // What belongs to no message that is there is chunk headers, or a message that was aborted.
-        for gap in gaps(&mut covered, read_to) {
-            let texts = text_like(input.get(gap.clone()).unwrap_or_default());
-            places.extend(texts.flat_map(|text| gap.start + text.start..gap.start + text.end));
+        for (_, payload) in reader.take_aborted().iter().filter(|(header, _)| is_command(header.type_id)) {
+            let hidden: Vec<_> = text_like(&payload.to_vec()).collect();
+            places.extend(places_of(&input, payload.slices(), &hidden));
         }
     }
     for place in places {
@@ -168,7 +159,7 @@ fn reader(input: &Bytes, start: &Start, limits: &Limits) -> Option<ChunkReader> 
         Start::Connection => ChunkReader::new(limits),
         Start::Middle(state) => ChunkReader::resume(limits, state).ok()?,
     };
-    let mut reader = reader.with_gather_bytes_max(0);
+    let mut reader = reader.with_gather_bytes_max(0).keeping_aborted();
     reader.push(input.clone());
     Some(reader)
 }
@@ -192,26 +183,6 @@ fn places_of(input: &Bytes, slices: &[Bytes], hidden: &[Range<usize>]) -> Vec<us
         at += slice.len();
     }
     places
-}
-
-/// What lies between the covered ranges, up to `end`, and is longer than a chunk header.
-fn gaps(covered: &mut [Range<usize>], end: usize) -> Vec<Range<usize>> {
-    covered.sort_by_key(|range| range.start);
-    let mut at = 0;
-    let mut gaps = Vec::new();
-    for start_and_end in covered.iter().map(|range| (range.start, range.end)).chain([(end, end)]) {
-        let (start, end) = start_and_end;
-        if start.saturating_sub(at) > CHUNK_HEADER_BYTES_MAX {
-            gaps.push(at..start);
-        }
-        at = at.max(end);
-    }
-    gaps
-}
-
-/// Where a slice of `whole` lies in it.
-fn range_in(whole: &Bytes, slice: &Bytes) -> Option<Range<usize>> {
-    place_in(whole, slice).map(|place| place..place + slice.len())
 }
 
 /// Where a slice of `whole` begins in it.
@@ -369,10 +340,12 @@ mod tests {
     #[test]
     fn aborted_and_packed_commands_give_nothing_away() {
         let publish = write::publish(1, 5.0, &"kkkk".repeat(40), PublishKind::Live);
-        let mut writer = ChunkWriter::new(CHUNK_SIZE_DEFAULT);
-        let mut all = BytesMut::new();
+        let mut all = BytesMut::from(&written(&[Control::SetChunkSize(5).to_message()])[..]);
+        let mut writer = ChunkWriter::new(5);
+        let before = all.len();
         writer.write(ChunkStreamId::COMMAND, &publish, &mut all);
-        all.truncate(12 + CHUNK_SIZE_DEFAULT as usize);
+        // A header of 12 bytes, then twenty chunks.
+        all.truncate(before + 12 + 20 * 6 - 1);
         let abort = Control::Abort(ChunkStreamId::COMMAND.into()).to_message();
         writer.write(ChunkStreamId::CONTROL, &abort, &mut all);
         let body = publish.payload.to_vec();
@@ -382,10 +355,12 @@ mod tests {
         let header = MessageHeader { timestamp: 0, type_id: type_id::AGGREGATE, stream_id: 1 };
         writer.write(ChunkStreamId::VIDEO, &Message::new(header, Bytes::from(parts)), &mut all);
         writer.write(ChunkStreamId::CONTROL, &abort, &mut all);
-        assert_eq!(messages(&all).len(), 3);
+        assert_eq!(messages(&all).len(), 4);
         let shaken = [vec![3; HANDSHAKE_BYTES], all.to_vec()].concat();
         let shown = redacted(Start::Connection, &shaken, 100, &[])[HANDSHAKE_BYTES..].to_vec();
         assert!(all.contains(&b'k') && !shown.contains(&b'k'), "{shown:?}");
+        let headers = |bytes| messages(bytes).iter().map(|message| message.header).collect::<Vec<_>>();
+        assert_eq!(headers(&shown), headers(&all));
     }
 
     /// A message without a body is one that could be read, whatever its header looks like.

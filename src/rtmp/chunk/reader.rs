@@ -16,6 +16,8 @@
 //! Every error is the peer's fault, and final: everything held is dropped and each later poll gives the same
 //! error.
 
+use alloc::vec::Vec;
+
 use bytes::Bytes;
 
 use super::{
@@ -53,6 +55,8 @@ pub struct ChunkReader {
     /// Input that belonged to no message: the next one's `wire_bytes` counts it. An aborted message's counts
     /// with the Abort that ended it.
     unclaimed_bytes: u32,
+    /// What the peer aborted, if somebody wants to know.
+    aborted: Option<Vec<(MessageHeader, Payload)>>,
     failed: Option<PeerMisbehaved>,
     /// What [`ReaderCounters::tiny_chunks`] may come to.
     tiny_chunks_max: u64,
@@ -118,6 +122,7 @@ impl ChunkReader {
             chunk_size: CHUNK_SIZE_DEFAULT,
             copied_bytes: 0,
             unclaimed_bytes: 0,
+            aborted: None,
             failed: None,
             tiny_chunks_max: u64::MAX,
             counters: ReaderCounters::default(),
@@ -186,6 +191,17 @@ impl ChunkReader {
         });
         reader.push(state.unparsed.clone());
         Ok(reader)
+    }
+
+    /// Keeps what the peer aborts, for [`Self::take_aborted`]: for whoever reads a recording, whose length bounds it.
+    pub fn keeping_aborted(mut self) -> Self {
+        self.aborted = Some(Vec::new());
+        self
+    }
+
+    /// The beginnings of messages that were aborted since this was last asked, if they are kept.
+    pub fn take_aborted(&mut self) -> Vec<(MessageHeader, Payload)> {
+        self.aborted.as_mut().map(core::mem::take).unwrap_or_default()
     }
 
     /// Takes over what a read returned. Cheap; nothing is parsed yet.
@@ -412,11 +428,15 @@ impl ChunkReader {
     fn on_abort(&mut self, id: u32) {
         let unfinished = ChunkStreamId::new(id)
             .and_then(|id| self.streams.find(id))
-            .and_then(|stream| stream.assembly.take());
-        if let Some(assembly) = unfinished {
-            let (_, wire_bytes, copied_bytes) = assembly.finish(&mut self.input.retained, &mut self.scratch);
+            .and_then(|stream| Some((stream.header(), stream.assembly.take()?)));
+        if let Some((header, assembly)) = unfinished {
+            let (payload, wire_bytes, copied_bytes) =
+                assembly.finish(&mut self.input.retained, &mut self.scratch);
             self.copied_bytes -= copied_bytes;
             self.unclaimed_bytes = self.unclaimed_bytes.saturating_add(wire_bytes);
+            if let Some(aborted) = &mut self.aborted {
+                aborted.push((header, payload));
+            }
             self.counters.aborted += 1;
         }
     }
