@@ -157,8 +157,8 @@ fn a_flood_of_handshakes_is_counted_beside_plain_streams() {
     let [hello, flood] = &run.hostile[..] else { panic!("{:?}", run.hostile) };
     assert_eq!((hello.kind.as_str(), hello.opened, hello.open), ("tls-hello", 5, 5), "{hello:?}");
     assert_eq!(flood.kind, "tls-flood");
-    // Two seconds and what the end takes, at 40 a second: how late it begins on a busy machine is not told.
-    assert!(flood.handshakes >= 20 && flood.skipped == 0, "{flood:?}");
+    // Two seconds and what the end takes, at 40 a second: what a busy machine left no time for is told.
+    assert!(flood.handshakes > 0 && flood.opened + flood.refused + flood.skipped >= 80, "{flood:?}");
     assert_eq!(flood.tls_handshake.count, flood.handshakes);
     assert_eq!(flood.opened, flood.ended + flood.left + flood.open);
     assert!(flood.ends.iter().any(|end| end.how == "handshake done" && end.count == flood.handshakes));
@@ -219,7 +219,8 @@ fn the_engine_bears_a_flood_of_handshakes_beside_plain_streams() {
     assert_eq!(run.counts.received, run.counts.sent);
     let [hello, flood] = &run.hostile[..] else { panic!("{:?}", run.hostile) };
     assert!(hello.ended >= 5 && hello.lasted.min >= 900_000, "{hello:?}");
-    // Those that the engine refuses are ended; none is forgotten.
+    // Three seconds of 40; those that the engine refuses are ended, and none is forgotten.
     assert!(flood.handshakes > 0 && flood.tls_handshake.count == flood.handshakes, "{flood:?}");
+    assert!(flood.opened + flood.refused + flood.skipped >= 120, "{flood:?}");
     assert_eq!(flood.opened, flood.ended + flood.left + flood.open);
 }

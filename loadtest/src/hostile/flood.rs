@@ -3,7 +3,8 @@
 //! Open loop, as the load is: a handshake that is due is begun, whatever the server makes of the others.
 //!
 //! # Bounds
-//! [`IN_FLIGHT_MAX`] at once; what is due beyond that is counted as skipped, and a run with many of those has not offered its rate.
+//! [`IN_FLIGHT_MAX`] at once. What is due beyond that is counted as skipped, and so is what the thread had no turn for before the end: a run
+//! with many of those has not offered its rate.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -24,16 +25,14 @@ const TURN: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Goes on until the run is over.
-pub(super) async fn run(guests: Rc<Guests>, at: usize, rate: f64, address: SocketAddr, secured: Secured) {
+pub(super) async fn run(guests: Rc<Guests>, at: usize, address: SocketAddr, secured: Secured) {
     sleep_until_us(guests.party.from_us).await;
-    let (began_us, in_flight) = (now_us(), Rc::new(Cell::new(0)));
-    let mut begun = 0;
+    let in_flight = Rc::new(Cell::new(0));
     while !guests.plan.is_over() {
-        let due = ((now_us() - began_us) as f64 * rate / 1e6) as u64;
-        while begun < due {
-            begun += 1;
+        while guests.flood_begun.get() < due(&guests) {
+            guests.flood_begun.set(guests.flood_begun.get() + 1);
             if in_flight.get() >= IN_FLIGHT_MAX {
-                guests.tallies.borrow_mut()[at].skipped();
+                guests.tallies.borrow_mut()[at].skipped(1);
                 continue;
             }
             in_flight.set(in_flight.get() + 1);
@@ -45,6 +44,12 @@ pub(super) async fn run(guests: Rc<Guests>, at: usize, rate: f64, address: Socke
         }
         tokio::time::sleep(TURN).await;
     }
+}
+
+/// How many handshakes are due by now, whether or not the thread had its turn.
+pub(super) fn due(guests: &Guests) -> u64 {
+    let passed_us = now_us().saturating_sub(guests.party.from_us);
+    (passed_us as f64 * guests.party.tls_flood.unwrap_or(0.0) / 1e6) as u64
 }
 
 async fn handshake(guests: &Guests, at: usize, address: SocketAddr, secured: Secured) {

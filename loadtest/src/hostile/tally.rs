@@ -72,9 +72,9 @@ impl Tally {
         record(&mut self.tls_handshake, us);
     }
 
-    /// A handshake that was due was not begun, since too many were under way.
-    pub fn skipped(&mut self) {
-        self.skipped += 1;
+    /// So many handshakes that were due were not begun.
+    pub fn skipped(&mut self, count: u64) {
+        self.skipped += count;
     }
 
     /// So many bytes were written and read.

@@ -24,7 +24,7 @@ pub struct HostileResult {
     pub open: u64,
     /// TLS handshakes done.
     pub handshakes: u64,
-    /// Handshakes that were due and not begun, since too many were under way.
+    /// Handshakes that were due and not begun, since too many were under way or the harness had no time for them.
     pub skipped: u64,
     /// Bytes written to the server, as the network has them.
     pub bytes_in: u64,
