@@ -80,19 +80,23 @@ impl Recording {
             Start::Connection => HANDSHAKE_BYTES,
             Start::Middle(_) => 0,
         };
+        let mut is_read = false;
         match bytes.len().checked_sub(chunks_at) {
             // No handshake, and so perhaps another protocol.
             None => mask_text(&mut bytes, GREETING_BYTES),
             Some(_) => {
                 let mut chunks = bytes.split_off(chunks_at);
-                redact_chunks(&mut chunks, &self.start, limits);
+                is_read = redact_chunks(&mut chunks, &self.start, limits);
                 bytes.unsplit(chunks);
             }
         }
         for secret in core::mem::take(&mut self.secrets) {
             mask_all(&mut bytes, secret.as_bytes());
         }
-        if let Start::Middle(state) = &mut self.start {
+        // The beginning of a header, if that was one with which a message could be read.
+        if let Start::Middle(state) = &mut self.start
+            && !is_read
+        {
             let mut unparsed = BytesMut::from(&state.unparsed[..]);
             mask_text(&mut unparsed, 0);
             state.unparsed = unparsed.freeze();
@@ -110,10 +114,11 @@ impl Recording {
 }
 
 /// Writes over text in commands, in those that never became whole as well, and over what looks like text behind the last whole message.
-fn redact_chunks(bytes: &mut BytesMut, start: &Start, limits: &Limits) {
+/// Whether there was one.
+fn redact_chunks(bytes: &mut BytesMut, start: &Start, limits: &Limits) -> bool {
     let input = Bytes::copy_from_slice(bytes);
     let mut places = Vec::new();
-    let mut read_to = 0;
+    let (mut is_read, mut read_to) = (false, 0);
     // Where a fault is, all that was unfinished is gone; so it is read twice, the second time up to the last message before that.
     if let (Some(mut first), Some(mut reader)) =
         (reader(&input, start, limits), reader(&input, start, limits))
@@ -133,7 +138,7 @@ fn redact_chunks(bytes: &mut BytesMut, start: &Start, limits: &Limits) {
                 };
                 places.extend(places_of(&input, slices, &hidden));
             }
-            read_to = input.len().saturating_sub(reader.unparsed_bytes());
+            (is_read, read_to) = (true, input.len().saturating_sub(reader.unparsed_bytes()));
         }
         for (_, slices) in reader.unfinished().filter(|(header, _)| is_command(header.type_id)) {
             let hidden: Vec<_> = text_like(&slices.concat()).collect();
@@ -150,6 +155,7 @@ fn redact_chunks(bytes: &mut BytesMut, start: &Start, limits: &Limits) {
         }
     }
     mask_text(bytes, read_to);
+    is_read
 }
 
 /// A reader of a recording's chunks. Nothing is gathered, so that each slice of a message tells where it lay. What was unparsed lies before,
@@ -370,6 +376,33 @@ mod tests {
         let bytes = written(&[Message::new(header, Payload::new())]);
         let shaken = [vec![3; HANDSHAKE_BYTES], bytes.clone()].concat();
         assert_eq!(redacted(Start::Connection, &shaken, 100, &[])[HANDSHAKE_BYTES..], bytes);
+    }
+
+    /// The beginning of a header before the first byte too, if it was one; what no message was read with may be anything.
+    #[test]
+    fn a_header_that_had_begun_stays_if_it_is_one() {
+        let header = MessageHeader { timestamp: 0x7a7a7a, type_id: 0x7a, stream_id: 0x7a7a7a7a };
+        let bytes = written(&[Message::new(header, Bytes::from_static(b"body"))]);
+        // All but the last byte of the header; and a length of 16 MB in it, which is refused.
+        const CUT: usize = 11;
+        for fault in [0, 0xff] {
+            let mut begun = bytes[..CUT].to_vec();
+            begun[4] |= fault;
+            let mut reader = ChunkReader::new(&Limits::default());
+            reader.push(Bytes::from(begun.clone()));
+            assert_eq!(reader.poll(), Ok(Read::NeedBytes));
+            let mut recording = Recording {
+                start: Start::Middle(reader.state().unwrap()),
+                reads: vec![RecordedRead { at: NOW, bytes: Bytes::copy_from_slice(&bytes[CUT..]) }],
+                commands: vec![],
+                secrets: vec![],
+            };
+            recording.redact(&Limits::default());
+            let Start::Middle(state) = recording.start else { panic!("begins elsewhere") };
+            let masked = state.unparsed.iter().filter(|byte| **byte == MASK).count();
+            assert_eq!(state.unparsed == begun, fault == 0);
+            assert_eq!(masked > 0, fault != 0);
+        }
     }
 
     /// Another protocol's greeting shows what it is and nothing more.
