@@ -10,8 +10,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use support::client::Client;
+use support::client::{Client, Event};
 use support::ffmpeg::{self, Generation};
+use support::flv::{Kind, Tag};
 use support::media::{H264_AAC, H264_AAC_B_FRAMES, THIN};
 use support::process::Process;
 use support::server::{Inrush, Server};
@@ -206,7 +207,7 @@ fn publish_all(publishers: &mut [Client], pattern: &Pattern, stop: &AtomicBool) 
 
 /// Fails the test unless the player got every message from the first on.
 #[track_caller]
-fn assert_all(tags: &[support::flv::Tag], sent: u64) {
+fn assert_all(tags: &[Tag], sent: u64) {
     let stamps = tags.iter().filter_map(|tag| synthetic::stamp(tag.kind, &tag.body));
     let numbers: Vec<u64> = stamps.map(|stamp| stamp.number).collect();
     assert!(numbers.iter().copied().eq(0..sent), "{} of {sent} messages: {numbers:?}", numbers.len());
@@ -469,4 +470,37 @@ fn a_slow_player_over_tls_gets_whole_messages() {
         .map(|stamp| stamp.number)
         .collect();
     assert!(numbers.len() > 20 && numbers.is_sorted(), "{numbers:?}");
+}
+
+/// A message of several megabytes that TLS players leave waiting is held once, not once a player, and comes whole to whoever reads on.
+#[test]
+fn a_long_message_waits_once_for_all_tls_players() {
+    const PLAYERS: u64 = 30;
+    const MESSAGE_BYTES: usize = 6_000_000;
+    const HEADER_BYTES_MAX: usize = 10_000;
+    let server: Server = self_signed().cores(1).start();
+    let media = H264_AAC.media();
+    let tls = Tls::new();
+    let join = |_| Client::open_tls(server.rtmps(), &tls).connect("live").play("a");
+    let mut players: Vec<Client> = (0..PLAYERS).map(join).collect();
+    server.wait_for_players("live", "a", PLAYERS as usize);
+    let mut publisher = Client::open(server.rtmp()).connect("live").publish("a");
+    publisher.set_chunk_size(60_000);
+    sequence_headers(&media).iter().for_each(|tag| publisher.send_tag(tag));
+    let before = server.metrics().resident_bytes();
+    let picture = (0..MESSAGE_BYTES).map(|at| (at / 251) as u8);
+    let body: Vec<u8> = [0x17, 1, 0, 0, 0].into_iter().chain(picture).collect();
+    publisher.send_tag(&Tag { kind: Kind::Video, timestamp: 0, body: body.clone() });
+    wait_until("it is on its way to all", PATIENCE, || {
+        (server.metrics().counter("bytes_out") > PLAYERS * 100_000).then_some(())
+    });
+    let grew = server.metrics().resident_bytes().saturating_sub(before);
+    assert!(grew < PLAYERS * MESSAGE_BYTES as u64 / 4, "{grew} bytes more for {PLAYERS} players");
+    for player in &mut players {
+        let got = player.wait_for("the long message", |event| match event {
+            Event::Media(tag) if tag.body.len() > HEADER_BYTES_MAX => Some(tag.body),
+            _ => None,
+        });
+        assert!(got == body, "{} bytes of {}", got.len(), body.len());
+    }
 }

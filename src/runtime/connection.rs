@@ -124,7 +124,7 @@ pub(crate) enum Phase {
 
 /// The write side: one send at a time, whoever makes it.
 pub(crate) enum Writing {
-    /// Nothing is in flight. The arrays of the last batch, empty, serve the next one.
+    /// Nothing is in flight. The arrays of the last batch serve the next one; of a TLS connection it may hold what is left of a frame.
     Rests(Box<SendBatch>),
     /// The writer waits for a send, or the fan-out has one that comes back within its turn.
     InFlight,

@@ -7,7 +7,8 @@
 //! # Invariant
 //! A connection has at most one send in flight, whoever made it: [`Writing`] says who.
 //! # Bounds
-//! [`SENDS_PER_BATCH`] sends, each within the bounds of [`super::writing`], before others get their turn.
+//! [`SENDS_PER_BATCH`] sends, each within the bounds of [`super::writing`], or those with [`RECORD_BYTES_PER_BATCH`] of TLS records, before others
+//! get their turn.
 
 use super::connection::{ConnectionKey, Writing};
 use super::core::{Core, CoreRef};
@@ -17,6 +18,9 @@ use crate::session::Instant;
 
 /// Sends that leave together: half of the ring's entries, so that a batch is one system call.
 const SENDS_PER_BATCH: usize = 512;
+
+/// TLS records that are made at once, bytes: about a millisecond's work.
+const RECORD_BYTES_PER_BATCH: usize = 2 * 1024 * 1024;
 
 /// Whom the hub has something for, and whose writer rests.
 #[derive(Debug, Default)]
@@ -55,10 +59,15 @@ pub(crate) async fn write_ready(core: &CoreRef, scratch: &mut Scratch) {
     };
     while !keys.is_empty() {
         let mut began = core.borrow().now();
-        let from = keys.len().saturating_sub(SENDS_PER_BATCH);
-        for key in keys.drain(from..) {
-            let (sending, ended) =
-                Core::guarded_from(core, key, began, |core| core.begin_fan_out(key, began, since));
+        let mut record_bytes = 0;
+        for _ in 0..SENDS_PER_BATCH {
+            if record_bytes >= RECORD_BYTES_PER_BATCH {
+                break;
+            }
+            let Some(key) = keys.pop() else { break };
+            let (sending, ended) = Core::guarded_from(core, key, began, |core| {
+                core.begin_fan_out(key, began, since, &mut record_bytes)
+            });
             sends.extend(sending.flatten().map(|sending| (key, sending)));
             began = ended;
         }
@@ -89,7 +98,14 @@ impl Core {
         self.fan_out.ready.push(key);
     }
 
-    fn begin_fan_out(&mut self, key: ConnectionKey, now: Instant, since: Instant) -> Option<Sending> {
+    /// The send for one player, if there is something to send; `record_bytes` grows by what had to be encrypted for it.
+    fn begin_fan_out(
+        &mut self,
+        key: ConnectionKey,
+        now: Instant,
+        since: Instant,
+        record_bytes: &mut usize,
+    ) -> Option<Sending> {
         // One that ends or moves is its writer's: a send in flight would keep the socket from moving.
         let mut batch = self.connection(key).filter(|connection| connection.is_open())?.writing.begin()?;
         self.gather(key, now, &mut batch);
@@ -98,6 +114,7 @@ impl Core {
             connection.writing = Writing::Rests(batch);
             return None;
         }
+        *record_bytes += batch.record_bytes();
         batch.note_framed(since);
         Some(op::send(connection.socket.clone(), batch))
     }

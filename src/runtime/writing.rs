@@ -1,10 +1,11 @@
 //! The writer of a connection: takes what is queued, writes it as one batch, and takes what came meanwhile.
 //!
 //! It writes answers, a joiner's burst and the rest of what a slow peer leaves waiting; frames as they come are [`super::fan_out`]'s.
-//! What a TLS connection is to be sent is sealed as soon as it is gathered ([`SendBatch::seal`]).
+//! What a TLS connection is to be sent is sealed as it is gathered ([`SendBatch::seal`]), a write's bytes at a time: what is left of a long
+//! frame waits in the batch, shared with others, and is sealed for the next writes before anything else is gathered.
 //! # Bounds
-//! One write holds at most [`WRITE_BYTES_MAX`] (one frame may exceed it) and [`op::send::SLICES_MAX`] slices. What is in a write can no
-//! longer be dropped, so the budget is small: a slow reader's backlog belongs in the hub's queue.
+//! One write holds at most [`WRITE_BYTES_MAX`] (one frame may exceed it, but not in TLS records) and [`op::send::SLICES_MAX`] slices. What
+//! is in a write can no longer be dropped, so the budget is small: a slow reader's backlog belongs in the hub's queue.
 
 use std::io;
 
@@ -58,7 +59,9 @@ impl Core {
             Writing::InFlight => return NextWrite::Wait(connection.wake_writer.clone()),
             Writing::Waits(sending) => return NextWrite::Send(sending),
         };
-        if connection.phase == Phase::Shut || matches!(connection.activity, Activity::Moving { .. }) {
+        let moves = matches!(connection.activity, Activity::Moving { .. });
+        // The rest of a frame that has begun to leave is not left behind.
+        if connection.phase == Phase::Shut || (moves && batch.is_empty()) {
             connection.writing = Writing::Rests(batch);
             return NextWrite::End;
         }
@@ -71,7 +74,7 @@ impl Core {
         {
             // The last word of TLS, so that the peer can tell our end from a cut (RFC 8446 §6.1).
             tls.close();
-            batch.push_sealed(tls.take_ready());
+            batch.push_records(tls.take_ready());
         }
         if !batch.is_empty() {
             connection.sending_since = Some(now);
@@ -99,14 +102,21 @@ impl Core {
         let Some(connection) = self.connection(key) else { return };
         let is_plain = connection.front.is_none();
         if let Some(tls) = connection.tls_mut() {
-            if tls.is_ready() {
-                batch.push_sealed(tls.take_ready());
+            let can_seal = tls.can_seal();
+            if !can_seal {
+                // The handshake is not done, and nothing waits; or TLS has ended, and nothing but its own last word can be said any more.
+                batch.clear();
             }
-            if !tls.can_seal() {
-                // The handshake is not done, and nothing waits; or TLS has ended, and nothing can be said any more.
+            if tls.is_ready() {
+                batch.push_records(tls.take_ready());
+            }
+            if !can_seal {
                 connection.control.clear();
                 connection.control_bytes = 0;
                 return;
+            }
+            if batch.has_plain() {
+                return self.seal(key, now, batch);
             }
         }
         let mut slices = 0;
@@ -127,7 +137,7 @@ impl Core {
     /// Makes records of what is in the batch, where TLS is spoken.
     fn seal(&mut self, key: ConnectionKey, now: Instant, batch: &mut SendBatch) {
         let Some(tls) = self.connection(key).and_then(Connection::tls_mut) else { return };
-        if let Err(failure) = batch.seal(tls) {
+        if let Err(failure) = batch.seal(tls, WRITE_BYTES_MAX) {
             batch.clear();
             self.on_tls_failure(key, now, failure);
         }
@@ -138,6 +148,7 @@ impl Core {
         self.connection_ref(key).is_some_and(|connection| {
             !connection.control.is_empty()
                 || connection.tls().is_some_and(Tls::is_ready)
+                || matches!(&connection.writing, Writing::Rests(batch) if !batch.is_empty())
                 || match &connection.activity {
                     Activity::Playing(playing) => {
                         playing.iter().any(|one| self.hub.has_queued(one.subscriber))
@@ -149,6 +160,7 @@ impl Core {
 
     /// Takes what the hub has queued for each message stream that plays.
     fn gather_frames(&mut self, key: ConnectionKey, now: Instant, batch: &mut SendBatch, mut slices: usize) {
+        let is_plain = self.connection_ref(key).is_some_and(|connection| connection.tls().is_none());
         let mut queued = std::mem::take(&mut self.queued);
         let mut nth = 0;
         while let Some((subscriber, reader, since)) = self.nth_playing(key, nth) {
@@ -162,8 +174,8 @@ impl Core {
                 break;
             }
             let taken = self.hub.take(now, subscriber, budget, &mut queued);
-            // At least one entry comes, even one that is over the budget alone: the kernel would refuse it as it is.
-            let is_over = taken > budget.slices;
+            // At least one entry comes, even one that is over the budget alone: the kernel would refuse it as it is. Records hold any.
+            let is_over = taken > budget.slices && is_plain;
             slices += if is_over { 1 } else { taken };
             let mut messages = 0;
             for entry in queued.drain(..) {
@@ -216,11 +228,12 @@ impl Core {
         if let Some(framed) = batch.framed() {
             self.histograms.framed_to_written.record(now - framed);
         }
-        if let Some(arrived) = batch.oldest_live() {
+        let (expected, written) = (batch.bytes(), *result.as_ref().unwrap_or(&0));
+        let oldest_live = batch.oldest_live();
+        batch.on_written();
+        if let Some(arrived) = oldest_live.filter(|_| batch.is_empty()) {
             self.histograms.read_to_written.record(now - arrived);
         }
-        let (expected, written) = (batch.bytes(), *result.as_ref().unwrap_or(&0));
-        batch.clear();
         self.counts.bytes_out += written as u64;
         let Some(connection) = self.connection(key) else { return };
         connection.writing = Writing::Rests(batch);

@@ -33,8 +33,15 @@ const SLICES_KEPT: usize = 64;
 const SHARED_STREAM_ID: u32 = 1;
 
 /// What one send writes, in order, and the arrays that describe it to the kernel.
+///
+/// Where TLS is spoken a send writes records. What does not go into them yet stays here for the sends after it, shared with others as
+/// before.
 pub(crate) struct SendBatch {
     items: Vec<Item>,
+    /// How much of the first item is in records already, bytes.
+    sealed_bytes: usize,
+    /// What is written instead of the items, if there are any.
+    records: Records,
     bytes: usize,
     oldest_live: Option<Instant>,
     framed: Option<Instant>,
@@ -45,10 +52,21 @@ pub(crate) struct SendBatch {
 enum Item {
     Bytes(Bytes),
     Frame(LocalFrame, Form),
-    /// TLS records.
-    Sealed(Vec<u8>),
     /// A frame for a message stream other than the shared form's: its headers made anew.
     Readdressed(WireHeaders, LocalFrame, Form),
+}
+
+impl Item {
+    fn for_each_slice<'a>(&'a self, mut visit: impl FnMut(&'a [u8])) {
+        match self {
+            Self::Bytes(bytes) => visit(bytes),
+            Self::Frame(frame, form) => {
+                let (payload, wire) = frame.in_form(*form);
+                wire.for_each_slice(payload, visit);
+            }
+            Self::Readdressed(wire, frame, form) => wire.for_each_slice(frame.in_form(*form).0, visit),
+        }
+    }
 }
 
 impl SendBatch {
@@ -58,6 +76,8 @@ impl SendBatch {
         let header = unsafe { std::mem::zeroed() };
         Box::new(Self {
             items: Vec::new(),
+            sealed_bytes: 0,
+            records: SmallVec::new(),
             bytes: 0,
             oldest_live: None,
             framed: None,
@@ -68,7 +88,7 @@ impl SendBatch {
 
     /// Whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.items.is_empty() && self.records.is_empty()
     }
 
     /// When the oldest live frame in it was received.
@@ -91,9 +111,19 @@ impl SendBatch {
         self.framed = Some(at);
     }
 
-    /// Bytes to write.
+    /// Bytes that the next send writes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether something in it is in no TLS record.
+    pub(crate) fn has_plain(&self) -> bool {
+        !self.items.is_empty()
+    }
+
+    /// How many of them are TLS records.
+    pub(crate) fn record_bytes(&self) -> usize {
+        self.records.iter().map(Vec::len).sum()
     }
 
     /// Appends bytes as they are.
@@ -121,49 +151,74 @@ impl SendBatch {
         self.push_bytes(bytes.freeze());
     }
 
-    /// Appends TLS records.
-    pub(crate) fn push_sealed(&mut self, records: Vec<u8>) {
-        self.bytes += records.len();
-        self.items.push(Item::Sealed(records));
+    /// Appends TLS records; what is not in records yet is written after them.
+    pub(crate) fn push_records(&mut self, records: Vec<u8>) {
+        self.records.push(records);
+        self.bytes = self.record_bytes();
     }
 
-    /// Makes TLS records of all that is not in records yet, and lets go of it.
+    /// Makes TLS records of up to so many bytes that are in none yet, and lets go of what is in them whole.
     ///
     /// This copies once, into memory of the records' own: what is in the batch is shared with others, and must stay plain for them.
-    pub(crate) fn seal(&mut self, tls: &mut Tls) -> Result<(), tls::Failure> {
-        let sealed = seal(&self.items, tls)?;
-        self.bytes = 0;
-        let bytes = &mut self.bytes;
-        self.items.retain(|item| {
-            let Item::Sealed(records) = item else { return false };
-            *bytes += records.len();
-            true
-        });
-        sealed.into_iter().for_each(|record| self.push_sealed(record));
+    pub(crate) fn seal(&mut self, tls: &mut Tls, bytes_max: usize) -> Result<(), tls::Failure> {
+        let (mut plain, mut room) = (SmallVec::new(), bytes_max);
+        let mut whole = 0;
+        for item in &self.items {
+            let (mut skip, mut rest) = (self.sealed_bytes, 0);
+            item.for_each_slice(|slice| {
+                let (skipped, slice) = slice.split_at(skip.min(slice.len()));
+                skip -= skipped.len();
+                let (taken, left) = slice.split_at(room.min(slice.len()));
+                room -= taken.len();
+                rest += left.len();
+                self.sealed_bytes += taken.len();
+                if !taken.is_empty() {
+                    plain.push(taken);
+                }
+            });
+            if rest > 0 {
+                break;
+            }
+            self.sealed_bytes = 0;
+            whole += 1;
+        }
+        seal(plain, tls, &mut self.records)?;
+        self.items.drain(..whole);
+        self.bytes = self.record_bytes();
         Ok(())
     }
 
-    /// Lets go of what was written, and of arrays that a burst made large.
-    pub(crate) fn clear(&mut self) {
-        self.items.clear();
+    /// Lets go of what was written, and of arrays that a burst made large. What is in no record yet stays.
+    pub(crate) fn on_written(&mut self) {
+        if self.records.is_empty() {
+            self.items.clear();
+        }
+        self.records.clear();
         self.slices.clear();
         self.bytes = 0;
-        self.oldest_live = None;
+        if self.items.is_empty() {
+            self.oldest_live = None;
+        }
         self.framed = None;
         self.items.shrink_to(SLICES_KEPT);
         self.slices.shrink_to(SLICES_KEPT);
+    }
+
+    /// Lets go of everything.
+    pub(crate) fn clear(&mut self) {
+        self.records.clear();
+        self.sealed_bytes = 0;
+        self.on_written();
     }
 
     /// What would be written.
     #[cfg(test)]
     pub(crate) fn to_vec(&self) -> Vec<u8> {
         let mut all = Vec::new();
-        for item in &self.items {
-            match item {
-                Item::Bytes(bytes) => all.extend_from_slice(bytes),
-                Item::Sealed(records) => all.extend_from_slice(records),
-                Item::Frame(..) | Item::Readdressed(..) => panic!("frames are compared elsewhere"),
-            }
+        if self.records.is_empty() {
+            self.items.iter().for_each(|item| item.for_each_slice(|slice| all.extend_from_slice(slice)));
+        } else {
+            self.records.iter().for_each(|record| all.extend_from_slice(record));
         }
         all
     }
@@ -175,18 +230,10 @@ impl SendBatch {
         let mut push = |slice: &[u8]| {
             slices.push(libc::iovec { iov_base: slice.as_ptr().cast_mut().cast(), iov_len: slice.len() });
         };
-        for item in &self.items {
-            match item {
-                Item::Bytes(bytes) => push(bytes),
-                Item::Sealed(records) => push(records),
-                Item::Frame(frame, form) => {
-                    let (payload, wire) = frame.in_form(*form);
-                    wire.for_each_slice(payload, &mut push);
-                }
-                Item::Readdressed(wire, frame, form) => {
-                    wire.for_each_slice(frame.in_form(*form).0, &mut push);
-                }
-            }
+        if self.records.is_empty() {
+            self.items.iter().for_each(|item| item.for_each_slice(&mut push));
+        } else {
+            self.records.iter().for_each(|record| push(record));
         }
         debug_assert!(self.slices.len() <= SLICES_MAX, "more slices than IOV_MAX");
         self.header.msg_iov = self.slices.as_mut_ptr();
@@ -199,23 +246,13 @@ const SLICES_INLINE: usize = 64;
 /// Records of a batch likewise: those of a usual one.
 const RECORDS_INLINE: usize = 8;
 
-/// Records of all that is plain in the items, in order, each as full as the next one needs.
-fn seal(items: &[Item], tls: &mut Tls) -> Result<SmallVec<[Vec<u8>; RECORDS_INLINE]>, tls::Failure> {
-    let mut plain: SmallVec<[&[u8]; SLICES_INLINE]> = SmallVec::new();
-    for item in items {
-        match item {
-            Item::Bytes(bytes) => plain.push(bytes),
-            Item::Sealed(_) => {}
-            Item::Frame(frame, form) => {
-                let (payload, wire) = frame.in_form(*form);
-                wire.for_each_slice(payload, |slice| plain.push(slice));
-            }
-            Item::Readdressed(wire, frame, form) => {
-                wire.for_each_slice(frame.in_form(*form).0, |slice| plain.push(slice));
-            }
-        }
-    }
-    let mut sealed = SmallVec::new();
+/// Slices of plain text.
+type Plain<'a> = SmallVec<[&'a [u8]; SLICES_INLINE]>;
+/// TLS records.
+type Records = SmallVec<[Vec<u8>; RECORDS_INLINE]>;
+
+/// Makes records of the slices, in order, each as full as the next one needs.
+fn seal(mut plain: Plain<'_>, tls: &mut Tls, records: &mut Records) -> Result<(), tls::Failure> {
     let mut rest = plain.as_mut_slice();
     while !rest.is_empty() {
         let mut room = PLAIN_BYTES_MAX;
@@ -234,15 +271,15 @@ fn seal(items: &[Item], tls: &mut Tls) -> Result<SmallVec<[Vec<u8>; RECORDS_INLI
         let record = tls.seal(&rest[..whole + usize::from(tail.is_some())])?;
         // New keys are announced with the old ones.
         if tls.is_ready() {
-            sealed.push(tls.take_ready());
+            records.push(tls.take_ready());
         }
-        sealed.push(record);
+        records.push(record);
         rest = &mut rest[whole..];
         if let (Some(tail), Some(first)) = (tail, rest.first_mut()) {
             *first = tail;
         }
     }
-    Ok(sealed)
+    Ok(())
 }
 
 /// A write that the kernel has, or will have when the thread parks. Gives the number of bytes written, fewer than
