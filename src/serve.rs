@@ -18,7 +18,7 @@ use crate::greeting::{Greeting, host_address};
 use crate::log::Log;
 use crate::runtime::preflight::{self, Finding, Verdict};
 use crate::runtime::tls::certificates::{CertificateError, Certificates, Watch};
-use crate::runtime::{self, Engine, Handle, NameHasher, Report};
+use crate::runtime::{self, Engine, Handle, NameHasher, Outside, Report};
 
 /// How often certificate files are looked at: four `stat` calls a certificate.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(2);
@@ -48,7 +48,7 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
     let control = control::start(&config.control).map_err(|error| Failure::Host(error.to_string()))?;
     // Before they are read: what changes meanwhile is found by the first look.
     let watch = Watch::new(config.runtime.tls.certificates.clone());
-    let engine = runtime::start(config.runtime.clone(), NameHasher::random())
+    let engine = runtime::start(config.runtime.clone(), NameHasher::random(), Outside::default())
         .map_err(|error| Failure::Host(error.to_string()))?;
     let handle = engine.handle();
     control.attach(handle.clone());

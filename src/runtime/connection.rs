@@ -20,6 +20,7 @@ use smallvec::SmallVec;
 use tracing::debug;
 
 use super::arriving::Arrival;
+use super::asking::{Admitted, Asked};
 use super::buffer::BufferSize;
 use super::cadence::Cadence;
 use super::observe::{ConnectionId, Role};
@@ -33,7 +34,7 @@ use super::socket;
 use super::tls::{self, Tls};
 use crate::hub::{ConnectionRef, PublisherKey, Reader, SubscriberKey};
 use crate::rtmp::{Error, PeerMisbehaved};
-use crate::session::{CloseReason, Encoder, Instant, PublishRequest, ServerSession, StreamKey};
+use crate::session::{CloseReason, Encoder, Instant, ServerSession, StreamKey};
 
 /// Answers that may wait unwritten, bytes: a peer that asks and never reads is cut off.
 ///
@@ -93,7 +94,7 @@ pub(crate) enum Activity {
     /// Plays; each message stream its own.
     Playing(SmallVec<[Playing; 1]>),
     /// Is on its way to the home core of what it publishes.
-    Moving { home: crate::hub::CoreId, request: PublishRequest },
+    Moving { home: crate::hub::CoreId, admitted: Box<Admitted> },
 }
 
 /// One message stream that plays.
@@ -189,6 +190,8 @@ pub(crate) struct Connection {
     /// It counts among the core's handshakes in progress.
     pub(crate) shakes_hands: bool,
     pub(crate) activity: Activity,
+    /// What it has asked for, while the outside decides.
+    pub(crate) asked: Option<Box<Asked>>,
     /// What it was there for, for the summary after its end.
     pub(crate) role: Role,
     /// The stream it was there for, likewise.
@@ -243,7 +246,7 @@ pub(crate) struct Moved {
     /// What it was there for before: the socket is tuned for that.
     pub(crate) role: Role,
     pub(crate) session_timeout: Instant,
-    pub(crate) request: PublishRequest,
+    pub(crate) admitted: Box<Admitted>,
     pub(crate) control: VecDeque<Bytes>,
     pub(crate) buffer_size: BufferSize,
     /// The socket's receive mark goes with it, and one that nobody knows of would never be lowered.
@@ -273,6 +276,7 @@ impl Connection {
             front: None,
             shakes_hands: false,
             activity: Activity::None,
+            asked: None,
             role: Role::Pending,
             stream: None,
             codecs: String::new(),
@@ -310,7 +314,7 @@ impl Connection {
     }
 
     /// The same connection after its move.
-    pub(crate) fn from_moved(moved: Moved, span: tracing::Span) -> (Self, PublishRequest) {
+    pub(crate) fn from_moved(moved: Moved, span: tracing::Span) -> (Self, Box<Admitted>) {
         let Moved { id, socket, peer, place, accepted_at, session, .. } = moved;
         let mut connection = Self::new(id, socket, peer, place, accepted_at, session, span);
         connection.role = moved.role;
@@ -324,7 +328,7 @@ impl Connection {
         connection.reading.buffer_size = moved.buffer_size;
         connection.reading.mark = moved.mark;
         connection.totals = moved.totals;
-        (connection, moved.request)
+        (connection, moved.admitted)
     }
 
     /// Queues an answer. False when more answers wait than a peer that reads ever lets pile up.

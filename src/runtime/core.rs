@@ -464,7 +464,7 @@ impl Core {
                 true
             }
             Event::PlayRequested(request) => {
-                self.on_play_requested(key, &request, now);
+                self.on_play_requested(key, request, now);
                 true
             }
             Event::Stopped { stream_id } => {
@@ -629,6 +629,9 @@ impl Core {
     pub(crate) fn on_message(core: &CoreRef, message: ToCore) {
         match message {
             ToCore::Arrive(moved) => super::moving::arrive(core, *moved),
+            ToCore::Verdict(ticket, verdict) => {
+                Self::guarded(core, ticket.connection, |core| core.on_verdict(ticket, verdict));
+            }
             message => drop(Self::caught(core, None, |core| core.on_told(message))),
         }
     }
@@ -646,6 +649,7 @@ impl Core {
             }
             ToCore::Arrive(_) => unreachable!("it starts tasks, so it has its own way in"),
             ToCore::Ask(ask) => self.answer(ask),
+            ToCore::Verdict(..) => unreachable!("it concerns a connection, so it is guarded as one"),
             ToCore::Drain => self.begin_drain(),
             ToCore::Stop { at_once } => self.begin_stop(at_once),
         }

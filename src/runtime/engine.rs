@@ -17,6 +17,7 @@ use super::core::{Core, CoreRef};
 use super::handle::Handle;
 use super::listener::{Listener, Serves};
 use super::names::NameHasher;
+use super::outside::Outside;
 use super::recordings::Recordings;
 use super::settings::{RuntimeSettings, TlsSettings};
 use super::shared::{OpenCore, Shared};
@@ -123,7 +124,7 @@ struct CoreReport {
 ///
 /// # Errors
 /// When an address cannot be bound or a ring cannot be made. Nothing runs then.
-pub fn start(settings: RuntimeSettings, names: NameHasher) -> Result<Engine, StartError> {
+pub fn start(settings: RuntimeSettings, names: NameHasher, outside: Outside) -> Result<Engine, StartError> {
     let cpus = affinity::allowed();
     let cores = match settings.cores {
         0 => cpus.len(),
@@ -139,7 +140,7 @@ pub fn start(settings: RuntimeSettings, names: NameHasher) -> Result<Engine, Sta
         let directory = settings.recorder.directory.clone().unwrap_or_default();
         StartError::Recordings { directory, source }
     })?;
-    let shared = Arc::new(Shared::new(settings, tls, cores, names, recordings));
+    let shared = Arc::new(Shared::new(settings, tls, cores, names, outside, recordings));
     let handle = Handle { shared: shared.clone() };
     let mut engine = Engine { handle, addresses, tls_addresses, threads: Vec::new() };
     for (core, listeners) in listeners.into_iter().enumerate() {

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::histogram::Histograms;
 use super::inbox::{Ask, ToCore};
 use super::observe::{ConnectionId, ConnectionInfo, PublishedCounts, StreamInfo};
+use super::outside::{Ticket, Verdict};
 use super::shared::Shared;
 use super::tls::certificates::Certificates;
 use crate::hub::CoreId;
@@ -53,6 +54,11 @@ impl Handle {
     /// Closes a connection; one entry a core, true where it was found.
     pub async fn kick(&self, id: ConnectionId, timeout: Duration) -> Vec<CoreAnswer<bool>> {
         self.ask(timeout, |answer| Ask::Kick(id, answer)).await
+    }
+
+    /// Answers a question that [`Admission::ask`](super::outside::Admission::ask) has left open.
+    pub fn answer(&self, ticket: Ticket, verdict: Verdict) {
+        self.shared.inboxes.push(ticket.core, ToCore::Verdict(ticket, verdict));
     }
 
     /// A core's counters, as its last sweep published them.

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::connection::Moved;
 use super::observe::{ConnectionId, ConnectionInfo, StreamInfo};
+use super::outside::{Ticket, Verdict};
 use crate::hub::{CoreId, MeshMessage};
 
 /// What a core can be told or asked.
@@ -24,6 +25,8 @@ pub(crate) enum ToCore {
     Arrive(Box<Moved>),
     /// A question of the control HTTP.
     Ask(Ask),
+    /// The outside's answer to a question of this core.
+    Verdict(Ticket, Verdict),
     /// Take no new connections, and ask those that understand to connect again.
     Drain,
     /// Close everything and end: at once, or when players have what is queued for them.

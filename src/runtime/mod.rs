@@ -4,6 +4,7 @@
 //! - A core's state is `core`; its tasks are `accepting`, `reading`, `writing`, `polling`, `fan_out` and `turn`
 //!   (inbox, batches for other cores, sweep).
 //! - `draining` is how they end in good order.
+//! - [`outside`] is what the engine asks and tells those above it; `asking` does the asking, `requests` what was allowed.
 //! - `directory` knows each stream's home core, `inbox` carries messages between cores, `moving` takes publishers home.
 //! - [`proxy`] and `arriving` find out who a connection is and what it speaks before its session begins.
 //! - [`tls`] stands between a socket and its session where RTMPS is spoken.
@@ -13,6 +14,7 @@ mod accepting;
 mod affinity;
 mod answers;
 mod arriving;
+mod asking;
 mod buffer;
 mod cadence;
 mod clock;
@@ -31,6 +33,7 @@ mod moving;
 mod names;
 pub mod observe;
 mod op;
+pub mod outside;
 mod pages;
 mod polling;
 mod pre_publish;
@@ -53,6 +56,7 @@ mod writing;
 pub use engine::{Engine, Report, StartError, start};
 pub use handle::{CoreAnswer, Handle};
 pub use names::NameHasher;
+pub use outside::Outside;
 pub use pages::use_small_pages;
 pub use recordings::RecorderSettings;
 pub use settings::{App, Placement, PrefixLimits, RuntimeSettings};

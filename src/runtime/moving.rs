@@ -20,7 +20,8 @@ impl Core {
     pub(crate) fn depart(&mut self, key: ConnectionKey, received: BytesMut) {
         let Some((_, connection)) = self.connections.try_remove(key.index as usize) else { return };
         self.uncount(&connection);
-        let Activity::Moving { home, request } = connection.activity else { return };
+        let Activity::Moving { home, admitted } = connection.activity else { return };
+        let stream = admitted.request.address.key.clone();
         match Rc::<OwnedFd>::try_unwrap(connection.socket) {
             Ok(socket) => {
                 self.counts.moved_out += 1;
@@ -36,7 +37,7 @@ impl Core {
                     received,
                     role: connection.role,
                     session_timeout: connection.session_timeout,
-                    request,
+                    admitted,
                     control: connection.control,
                     buffer_size: connection.reading.buffer_size,
                     mark: connection.reading.mark,
@@ -49,7 +50,7 @@ impl Core {
                 // Both tasks have ended, so nobody else holds the socket; should that ever fail, the peer sees a close.
                 error!(connection = connection.id.0, "a moving connection's socket is still in use");
                 self.counts.closed += 1;
-                self.shared.directory.lost(&request.address.key);
+                self.shared.directory.lost(&stream);
             }
         }
         self.end_if_stopped();
@@ -59,8 +60,8 @@ impl Core {
 /// Takes over a connection that another core sent home, and publishes what it asked for.
 pub(crate) fn arrive(core: &CoreRef, moved: Moved) {
     let span = super::accepting::span(moved.id, moved.peer);
-    let stream = moved.request.address.key.clone();
-    let (connection, request) = Connection::from_moved(moved, span);
+    let stream = moved.admitted.request.address.key.clone();
+    let (connection, admitted) = Connection::from_moved(moved, span);
     debug!(parent: &connection.span, "arrived on its home core");
     let key = Core::insert(core, connection);
     let (id, shared) = {
@@ -70,7 +71,7 @@ pub(crate) fn arrive(core: &CoreRef, moved: Moved) {
     };
     let published = Core::guarded(core, key, |core| {
         let now = core.now();
-        core.publish(key, request, now);
+        core.publish(key, *admitted, now);
         // What the session still holds is driven by the reader's first step.
     });
     if published.is_none() {

@@ -150,7 +150,7 @@ impl Core {
                     _ => NextRead::Pause(connection.resume_reading.clone()),
                 };
             }
-            Phase::Open if !connection.session.wants_bytes() => {
+            Phase::Open if connection.asked.is_some() || !connection.session.wants_bytes() => {
                 return NextRead::Pause(connection.resume_reading.clone());
             }
             Phase::Open | Phase::Flushing { .. } | Phase::Lingering => {}

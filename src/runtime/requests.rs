@@ -1,17 +1,21 @@
 //! What sessions ask for: publish, play, and the end of either.
 //!
-//! A publish goes to its stream's home core first; a play stays where it was accepted. Both are answered through the session.
+//! Both wait for the outside's word ([`super::asking`]). Then a publish goes to its stream's home core first; a play stays where it was
+//! accepted. Both are answered through the session.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tracing::{debug, info};
 
 use super::answers::codec_list;
+use super::asking::{Admitted, Request};
 use super::buffer::BufferSize;
 use super::connection::{Activity, Connection, ConnectionKey, MOVE_TIME_MAX, Phase, Playing};
 use super::core::Core;
 use super::observe::Role;
+use super::outside::{Facts, News, Totals};
 use super::socket;
 use crate::hub::{AppSettings, PublishRefused, Reader};
 use crate::media::Form;
@@ -23,8 +27,6 @@ const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(20);
 
 impl Core {
     pub(crate) fn on_publish_requested(&mut self, key: ConnectionKey, request: PublishRequest, now: Instant) {
-        let home_core = self.id;
-        let shared = self.shared.clone();
         let Some(connection) = self.connection(key) else { return };
         if !matches!(connection.activity, Activity::None) {
             let rejection = Rejection {
@@ -34,27 +36,37 @@ impl Core {
             };
             return connection.session.reject(now, request.request, rejection);
         }
+        self.ask(key, Request::Publish(request), now);
+    }
+
+    /// Publishes here or takes the publisher to its stream's home core, whichever that is.
+    pub(crate) fn bring_home(&mut self, key: ConnectionKey, admitted: Box<Admitted>, now: Instant) {
+        let here = self.id;
+        let shared = Arc::clone(&self.shared);
+        let Some(connection) = self.connection(key) else { return };
         if shared.is_draining() {
             let rejection = Rejection {
                 code: code::STREAM_FAILED,
                 description: "this server is going down: connect again to reach another one".into(),
                 close: true,
             };
-            return connection.session.reject(now, request.request, rejection);
+            return connection.session.reject(now, admitted.request.request, rejection);
         }
-        let home = shared.directory.send_home(&request.address.key, home_core);
-        if home == home_core {
-            return self.publish(key, request, now);
+        let home = shared.directory.send_home(&admitted.request.address.key, here);
+        if home == here {
+            return self.publish(key, *admitted, now);
         }
         debug!(parent: &connection.span, to = home.0, "moves to its home core");
-        connection.activity = Activity::Moving { home, request };
+        connection.activity = Activity::Moving { home, admitted };
         connection.give_up_at = now + MOVE_TIME_MAX;
         connection.wake_writer.raise();
     }
 
     /// Publishes on this core, the stream's home.
-    pub(crate) fn publish(&mut self, key: ConnectionKey, request: PublishRequest, now: Instant) {
+    pub(crate) fn publish(&mut self, key: ConnectionKey, admitted: Admitted, now: Instant) {
+        let Admitted { request, facts, grant } = admitted;
         let shared = self.shared.clone();
+        let home = self.id;
         let stream = request.address.key;
         let settings = self.app_settings(stream.app());
         match self.hub.publish(now, &stream, key.into(), &settings) {
@@ -77,8 +89,9 @@ impl Core {
                     stream = shared.names.hash(stream.name()),
                     "publishes"
                 );
-                connection.activity = Activity::Publishing { publisher, key: stream };
+                connection.activity = Activity::Publishing { publisher, key: stream.clone() };
                 connection.session.accept_publish(now, request.request);
+                shared.outside.notify.notify(News::PublishBegan { facts, stream, home, grant });
             }
             Err(PublishRefused::AlreadyPublishing) => {
                 self.count("publish_refused", "already_publishing");
@@ -89,10 +102,7 @@ impl Core {
         self.pump_hub();
     }
 
-    pub(crate) fn on_play_requested(&mut self, key: ConnectionKey, request: &PlayRequest, now: Instant) {
-        let shared = self.shared.clone();
-        let core = self.id;
-        let stream = request.address.key.clone();
+    pub(crate) fn on_play_requested(&mut self, key: ConnectionKey, request: PlayRequest, now: Instant) {
         let Some(connection) = self.connection(key) else { return };
         if matches!(connection.activity, Activity::Publishing { .. }) {
             let rejection = Rejection {
@@ -102,6 +112,21 @@ impl Core {
             };
             return connection.session.reject(now, request.request, rejection);
         }
+        self.ask(key, Request::Play(request), now);
+    }
+
+    /// Plays, wherever the stream lives.
+    pub(crate) fn play(
+        &mut self,
+        key: ConnectionKey,
+        request: &PlayRequest,
+        facts: Arc<Facts>,
+        now: Instant,
+    ) {
+        let shared = self.shared.clone();
+        let core = self.id;
+        let stream = request.address.key.clone();
+        let Some(connection) = self.connection(key) else { return };
         let takes_tracks =
             connection.session.connect_info().is_some_and(|info| info.capabilities.multitrack());
         let form = if takes_tracks { Form::Full } else { Form::Plain };
@@ -129,12 +154,13 @@ impl Core {
         connection.role = Role::Player;
         connection.place.set_pending(false);
         connection.stream = Some(stream.clone());
-        let playing = Playing { since: now, reader, subscriber, key: stream };
+        let playing = Playing { since: now, reader, subscriber, key: stream.clone() };
         match &mut connection.activity {
             Activity::Playing(all) => all.push(playing),
             activity => *activity = Activity::Playing(smallvec::smallvec![playing]),
         }
         connection.session.accept_play(now, request.request);
+        shared.outside.notify.notify(News::PlayBegan { facts, stream });
         self.pump_hub();
     }
 
@@ -143,12 +169,21 @@ impl Core {
         let Some(connection) = self.connection(key) else { return };
         match std::mem::replace(&mut connection.activity, Activity::None) {
             Activity::None => return,
-            Activity::Publishing { publisher, .. } => {
+            Activity::Publishing { publisher, key: stream } => {
+                let id = connection.id;
+                let totals = self.hub.publisher(publisher).map(|view| Totals {
+                    bytes: view.bytes(),
+                    messages: view.messages(),
+                    dropped: 0,
+                    lasted: now - view.since(),
+                });
                 let codecs = self.hub.publisher(publisher).map(|view| codec_list(view.ingest().tracks()));
                 let metadata = self.hub.publisher(publisher).and_then(|view| view.ingest().metadata());
                 let named = metadata.and_then(|metadata| metadata.encoder.clone());
                 self.hub.unpublish(now, publisher);
                 self.shared.publishers.fetch_sub(1, Ordering::Relaxed);
+                let totals = totals.unwrap_or_default();
+                self.tell(News::PublishEnded { connection: id, stream, totals });
                 if let Some(connection) = self.connection(key) {
                     connection.codecs = codecs.unwrap_or_default();
                     let flash_ver = connection.session.connect_info().map_or("", |info| &info.flash_ver);
@@ -159,6 +194,7 @@ impl Core {
                 }
             }
             Activity::Playing(mut all) => {
+                let id = connection.id;
                 let mut stay = smallvec::SmallVec::new();
                 for playing in all.drain(..) {
                     if stream_id.is_some_and(|id| id != playing.reader.stream_id) {
@@ -168,6 +204,13 @@ impl Core {
                         if let Some(connection) = self.connection(key) {
                             connection.totals.dropped += totals.dropped.total();
                         }
+                        let totals = Totals {
+                            bytes: totals.bytes,
+                            messages: totals.frames,
+                            dropped: totals.dropped.total(),
+                            lasted: now - playing.since,
+                        };
+                        self.tell(News::PlayEnded { connection: id, stream: playing.key, totals });
                     }
                 }
                 if !stay.is_empty()
@@ -176,7 +219,9 @@ impl Core {
                     connection.activity = Activity::Playing(stay);
                 }
             }
-            Activity::Moving { request, .. } => self.shared.directory.lost(&request.address.key),
+            Activity::Moving { admitted, .. } => {
+                self.shared.directory.lost(&admitted.request.address.key);
+            }
         }
         if let Some(connection) = self.connection(key)
             && connection.phase == Phase::Open
@@ -186,6 +231,10 @@ impl Core {
             connection.pending_since = now;
         }
         self.pump_hub();
+    }
+
+    fn tell(&self, news: News) {
+        self.shared.outside.notify.notify(news);
     }
 
     /// Ends all that the connection takes part in.
@@ -208,7 +257,7 @@ impl Core {
         match &connection.activity {
             Activity::Publishing { key, .. } => Some(key),
             Activity::Playing(playing) => playing.first().map(|one| &one.key),
-            Activity::Moving { request, .. } => Some(&request.address.key),
+            Activity::Moving { admitted, .. } => Some(&admitted.request.address.key),
             Activity::None => None,
         }
     }

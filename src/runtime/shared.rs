@@ -12,6 +12,7 @@ use super::histogram::Histograms;
 use super::inbox::Inboxes;
 use super::names::NameHasher;
 use super::observe::{ConnectionId, PublishedCounts};
+use super::outside::Outside;
 use super::prefixes::Prefixes;
 use super::recordings::Recordings;
 use super::settings::RuntimeSettings;
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) prefixes: Arc<Prefixes>,
     /// Where sessions that ended by a fault are recorded, if they are.
     pub(crate) recordings: Option<Recordings>,
+    /// Who decides and who hears.
+    pub(crate) outside: Outside,
     /// Where RTMPS is served.
     pub(crate) tls: Option<Endpoint>,
     pub(crate) published: Vec<Published>,
@@ -79,6 +82,7 @@ impl Shared {
         tls: Option<Endpoint>,
         cores: usize,
         names: NameHasher,
+        outside: Outside,
         recordings: Option<Recordings>,
     ) -> Self {
         let recorder_bytes = if recordings.is_some() { settings.recorder.bytes } else { 0 };
@@ -88,6 +92,7 @@ impl Shared {
             inboxes: Inboxes::new(cores, settings.inbox_bytes_max),
             directory: Directory::new(cores, settings.placement),
             names,
+            outside,
             prefixes: Prefixes::new(settings.address, settings.network, settings.trusted.clone()),
             recordings,
             tls,

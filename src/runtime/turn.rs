@@ -121,7 +121,9 @@ fn enforce_deadlines(core: &CoreRef, now: Instant) {
     let is_due = |connection: &Connection| {
         now >= connection.give_up_at
             || (connection.is_open()
-                && (now >= connection.session_timeout || connection.is_unread(now, write_deadline)))
+                && (now >= connection.session_timeout
+                    || connection.is_unread(now, write_deadline)
+                    || connection.asked.as_ref().is_some_and(|asked| asked.is_overdue(now))))
     };
     let due = core.borrow().keys_where(is_due);
     for key in due {
@@ -139,6 +141,7 @@ fn enforce_deadlines(core: &CoreRef, now: Instant) {
                 core.shut(key, CloseReason::Error(PeerMisbehaved::NotReading.into()));
             } else {
                 connection.session.handle_timeout(now);
+                core.give_up_asking(key, now);
                 core.drive(key);
             }
         });

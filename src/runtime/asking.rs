@@ -1,0 +1,167 @@
+//! Asking the outside whether a connection may publish or play, and doing what it answers.
+//!
+//! Until the answer comes the session parses nothing and the reader rests, so that a publisher that has to move home afterwards has
+//! nothing in flight. Media of others is not touched by any of it.
+
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::connection::{Connection, ConnectionKey};
+use super::core::Core;
+use super::outside::{ANSWER_TIME_MAX, Action, Denial, Facts, Grant, Question, Ticket, Verdict};
+use crate::session::{Instant, PlayRequest, PublishRequest, Rejection, RequestId, StreamAddress};
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) since: Instant,
+    facts: Arc<Facts>,
+    request: Request,
+}
+
+/// What a session has asked for.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Publish(PublishRequest),
+    Play(PlayRequest),
+}
+
+/// A publisher that was let in, on its way to its stream's home core.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) request: PublishRequest,
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) grant: Arc<Grant>,
+}
+
+impl Request {
+    fn id(&self) -> RequestId {
+        match self {
+            Self::Publish(request) => request.request,
+            Self::Play(request) => request.request,
+        }
+    }
+
+    fn address(&self) -> &StreamAddress {
+        match self {
+            Self::Publish(request) => &request.address,
+            Self::Play(request) => &request.address,
+        }
+    }
+
+    fn action(&self) -> Action {
+        match self {
+            Self::Publish(_) => Action::Publish,
+            Self::Play(_) => Action::Play,
+        }
+    }
+}
+
+impl Core {
+    /// Asks, and does at once what is answered at once.
+    pub(crate) fn ask(&mut self, key: ConnectionKey, request: Request, now: Instant) {
+        let core = self.id;
+        let shared = Arc::clone(&self.shared);
+        let Some(connection) = self.connection(key) else { return };
+        let facts = Arc::new(facts(connection, request.address()));
+        let question = Question {
+            ticket: Ticket { core, connection: key, request: request.id() },
+            action: request.action(),
+            stream: request.address().key.clone(),
+            facts: Arc::clone(&facts),
+        };
+        let asked = Asked { since: now, facts, request };
+        match shared.outside.admission.ask(question) {
+            Some(verdict) => self.decide(key, asked, verdict, now),
+            None => connection.asked = Some(Box::new(asked)),
+        }
+    }
+
+    /// An answer has come. One for a connection or a request that has gone is dropped.
+    pub(crate) fn on_verdict(&mut self, ticket: Ticket, verdict: Verdict) {
+        let now = self.now();
+        let Some(connection) = self.connection(ticket.connection) else { return };
+        let asked = connection.asked.take_if(|asked| asked.request.id() == ticket.request);
+        let Some(asked) = asked.filter(|_| connection.is_open()) else { return };
+        self.decide(ticket.connection, *asked, verdict, now);
+        if let Some(connection) = self.connection(ticket.connection) {
+            // The reader drives the session on, or takes it home.
+            connection.resume_reading.raise();
+        }
+    }
+
+    /// Refuses what has waited too long.
+    pub(crate) fn give_up_asking(&mut self, key: ConnectionKey, now: Instant) {
+        let Some(connection) = self.connection(key) else { return };
+        let Some(asked) = connection.asked.take_if(|asked| asked.is_overdue(now)) else { return };
+        let description = "the server could not find out in time whether this is allowed: try again".into();
+        let denial = Denial { label: "no_answer", description };
+        self.decide(key, *asked, Verdict::Deny(denial), now);
+        if let Some(connection) = self.connection(key) {
+            connection.resume_reading.raise();
+        }
+    }
+
+    fn decide(&mut self, key: ConnectionKey, asked: Asked, verdict: Verdict, now: Instant) {
+        let Asked { facts, request, .. } = asked;
+        let grant = match verdict {
+            Verdict::Allow(grant) => Arc::new(grant),
+            Verdict::Deny(denial) => return self.deny(key, &request, &denial, now),
+        };
+        match request {
+            Request::Publish(mut request) => {
+                if let Some(stream) = &grant.stream {
+                    request.address.key = stream.clone();
+                }
+                self.bring_home(key, Box::new(Admitted { request, facts, grant }), now);
+            }
+            Request::Play(mut request) => {
+                if let Some(stream) = &grant.stream {
+                    request.address.key = stream.clone();
+                }
+                self.play(key, &request, facts, now);
+            }
+        }
+    }
+
+    fn deny(&mut self, key: ConnectionKey, request: &Request, denial: &Denial, now: Instant) {
+        self.count("denied", denial.label);
+        let shared = Arc::clone(&self.shared);
+        let Some(connection) = self.connection(key) else { return };
+        let stream = &request.address().key;
+        info!(
+            parent: &connection.span,
+            app = stream.app(),
+            stream = shared.names.hash(stream.name()),
+            why = denial.label,
+            "denied"
+        );
+        let rejection = match request {
+            Request::Publish(_) => Rejection::publish_denied(&denial.description),
+            Request::Play(_) => Rejection::play_denied(&denial.description),
+        };
+        connection.session.reject(now, request.id(), rejection);
+    }
+}
+
+impl Asked {
+    /// Whether nobody will answer it any more.
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        now - self.since >= ANSWER_TIME_MAX
+    }
+}
+
+fn facts(connection: &Connection, address: &StreamAddress) -> Facts {
+    let info = connection.session.connect_info();
+    Facts {
+        connection: connection.id,
+        peer: connection.peer,
+        tls: connection.tls().is_some(),
+        server_name: connection.tls().and_then(|tls| tls.info()?.server_name.clone()),
+        host: address.host.clone(),
+        tc_url: info.map(|info| info.tc_url.clone()).unwrap_or_default(),
+        flash_ver: info.map(|info| info.flash_ver.clone()).unwrap_or_default(),
+        params: address.params.clone(),
+    }
+}

@@ -1,0 +1,210 @@
+//! What the engine asks of the outside, and what it tells it. The questions are declared here; who answers stands a floor above.
+//!
+//! Questions and news are plain data, handed over on a media core: neither call may wait. An answer that is not known at once comes later
+//! as a command ([`Handle::answer`](super::Handle::answer)).
+//! # Bounds
+//! A connection asks one question at a time, and one that is not answered within [`ANSWER_TIME_MAX`] is refused. News come no faster than
+//! connections publish and play.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connection::ConnectionKey;
+use super::observe::ConnectionId;
+use crate::hub::CoreId;
+use crate::session::{RequestId, StreamKey};
+
+/// Longest wait for an answer. Whoever answers has deadlines of its own below it; this one is for an answer that never comes.
+pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Decides who may publish and play.
+pub trait Admission: Send + Sync {
+    /// Answers at once, if it can; else `None`, and the answer follows by the question's ticket. Must not wait.
+    fn ask(&self, question: Question) -> Option<Verdict>;
+}
+
+/// Hears what happens to streams and connections.
+pub trait Notify: Send + Sync {
+    /// Must not wait.
+    fn notify(&self, news: News);
+}
+
+/// Both, as the engine is given them.
+#[derive(Clone)]
+pub struct Outside {
+    /// Who decides.
+    pub admission: Arc<dyn Admission>,
+    /// Who hears.
+    pub notify: Arc<dyn Notify>,
+}
+
+impl Default for Outside {
+    /// Everybody may do everything, and nobody hears of it.
+    fn default() -> Self {
+        Self { admission: Arc::new(Open), notify: Arc::new(Silence) }
+    }
+}
+
+struct Open;
+
+impl Admission for Open {
+    fn ask(&self, _: Question) -> Option<Verdict> {
+        Some(Verdict::default())
+    }
+}
+
+struct Silence;
+
+impl Notify for Silence {
+    fn notify(&self, _: News) {}
+}
+
+/// What somebody asks to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// To publish a stream.
+    Publish,
+    /// To play one.
+    Play,
+}
+
+/// Whether somebody may do something.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// To answer with.
+    pub ticket: Ticket,
+    /// What is asked for.
+    pub action: Action,
+    /// Which stream, as the peer named it.
+    pub stream: StreamKey,
+    /// Who asks.
+    pub facts: Arc<Facts>,
+}
+
+/// Names a question, so that a late answer meets whom it is for: one whose connection has gone is for nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    pub(crate) core: CoreId,
+    pub(crate) connection: ConnectionKey,
+    pub(crate) request: RequestId,
+}
+
+/// Who asks, as far as it is known. `params` and `tc_url` may hold secrets.
+#[derive(Clone)]
+pub struct Facts {
+    /// Its name in the API.
+    pub connection: ConnectionId,
+    /// The far end, as a trusted PROXY header says if there is one.
+    pub peer: SocketAddr,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// The name that it asked for in TLS (SNI).
+    pub server_name: Option<String>,
+    /// Host of its tcUrl, lower case.
+    pub host: Option<String>,
+    /// The tcUrl as it came.
+    pub tc_url: String,
+    /// The encoder's or player's name for itself.
+    pub flash_ver: String,
+    /// The query, without its question mark.
+    pub params: String,
+}
+
+/// The answer to a question.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// It may.
+    Allow(Grant),
+    /// It may not.
+    Deny(Denial),
+}
+
+impl Default for Verdict {
+    fn default() -> Self {
+        Self::Allow(Grant::default())
+    }
+}
+
+/// What comes with a yes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// The stream that is really meant, where that is another.
+    pub stream: Option<StreamKey>,
+}
+
+/// What comes with a no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// Metric label: stable, snake case, from a bounded set.
+    pub label: &'static str,
+    /// A sentence for whoever reads the encoder's log.
+    pub description: String,
+}
+
+/// Something that happened. Each beginning is followed by its end, also when the engine stops.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// A publisher was let in, and its stream is there from now on.
+    PublishBegan {
+        /// Who publishes.
+        facts: Arc<Facts>,
+        /// What.
+        stream: StreamKey,
+        /// The core that the stream lives on.
+        home: CoreId,
+        /// What it was granted.
+        grant: Arc<Grant>,
+    },
+    /// It publishes no more.
+    PublishEnded {
+        /// Who published.
+        connection: ConnectionId,
+        /// What.
+        stream: StreamKey,
+        /// What came of it.
+        totals: Totals,
+    },
+    /// A player was let in.
+    PlayBegan {
+        /// Who plays.
+        facts: Arc<Facts>,
+        /// What.
+        stream: StreamKey,
+    },
+    /// It plays no more.
+    PlayEnded {
+        /// Who played.
+        connection: ConnectionId,
+        /// What.
+        stream: StreamKey,
+        /// What came of it.
+        totals: Totals,
+    },
+}
+
+/// What a publish or play came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Bytes on the wire: a publisher's received, a player's sent.
+    pub bytes: u64,
+    /// Media messages.
+    pub messages: u64,
+    /// Frames that the drop policy kept from a player.
+    pub dropped: u64,
+    /// How long it went on.
+    pub lasted: Duration,
+}
+
+impl std::fmt::Debug for Facts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Facts")
+            .field("connection", &self.connection)
+            .field("peer", &self.peer)
+            .field("tls", &self.tls)
+            .field("server_name", &self.server_name)
+            .field("host", &self.host)
+            .field("flash_ver", &self.flash_ver)
+            .finish_non_exhaustive()
+    }
+}
