@@ -16,6 +16,10 @@
     feature = "engine",
     doc = "| 4 | [`runtime`] | tokio-uring: cores, listeners, connections, core-to-core inboxes |"
 )]
+#![cfg_attr(
+    feature = "engine",
+    doc = "| 5 | [`edge`] | what faces outward: who may publish and play, where streams go and come from |"
+)]
 #![cfg_attr(feature = "engine", doc = "| 5 | [`control`] | the control HTTP: health, metrics, API |")]
 #![cfg_attr(
     feature = "engine",
@@ -52,6 +56,8 @@ pub mod session;
 pub mod config;
 #[cfg(feature = "engine")]
 pub mod control;
+#[cfg(feature = "engine")]
+pub mod edge;
 #[cfg(feature = "engine")]
 pub mod greeting;
 #[cfg(feature = "engine")]

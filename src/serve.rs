@@ -1,6 +1,6 @@
 //! Running the engine: from a checked configuration to a clean end (floor 6).
 //!
-//! preflight -> control HTTP -> cores -> greeting -> signals -> end. The main thread waits for signals and for the cores, and does
+//! preflight -> control HTTP -> edge -> cores -> greeting -> signals -> end. The main thread waits for signals and for the cores, and does
 //! nothing else.
 
 use std::io::{self, Write as _};
@@ -14,11 +14,12 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, Loaded, Sources};
 use crate::control;
+use crate::edge;
 use crate::greeting::{Greeting, host_address};
 use crate::log::Log;
 use crate::runtime::preflight::{self, Finding, Verdict};
 use crate::runtime::tls::certificates::{CertificateError, Certificates, Watch};
-use crate::runtime::{self, Engine, Handle, NameHasher, Outside, Report};
+use crate::runtime::{self, Engine, Handle, NameHasher, Report};
 
 /// How often certificate files are looked at: four `stat` calls a certificate.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(2);
@@ -48,10 +49,13 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
     let control = control::start(&config.control).map_err(|error| Failure::Host(error.to_string()))?;
     // Before they are read: what changes meanwhile is found by the first look.
     let watch = Watch::new(config.runtime.tls.certificates.clone());
-    let engine = runtime::start(config.runtime.clone(), NameHasher::random(), Outside::default())
+    let edge =
+        edge::start().map_err(|error| Failure::Host(format!("cannot start the edge's thread: {error}")))?;
+    let engine = runtime::start(config.runtime.clone(), NameHasher::random(), edge.outside())
         .map_err(|error| Failure::Host(error.to_string()))?;
     let handle = engine.handle();
     control.attach(handle.clone());
+    edge.attach(handle.clone());
     greet(&Greeting {
         rtmp: engine.addresses(),
         rtmps: engine.tls_addresses(),
@@ -62,6 +66,7 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
 
     let report = waiting.watch(engine, config, sources, watch, &log)?;
     info!(panics = report.panics, "stopped");
+    drop(edge);
     // The control HTTP answers to the last, and the log outlives it.
     drop(control);
     drop(log);
