@@ -117,6 +117,7 @@ impl World {
             alive_at: now,
             idle: !is_queued,
             paused: false,
+            dropped_before: 0,
         };
         self.audience_changed_at = now;
         self.tally.plays += 1;

@@ -69,6 +69,8 @@ pub(super) struct Playing {
     /// Nothing is queued, so its writer may rest.
     pub(super) idle: bool,
     pub(super) paused: bool,
+    /// Frames that the drop policy had kept from it when everybody was served.
+    pub(super) dropped_before: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +115,13 @@ impl Served {
         match &self.activity {
             Activity::Playing(all) => all,
             _ => &[],
+        }
+    }
+
+    pub(super) fn playing_mut(&mut self) -> &mut [Playing] {
+        match &mut self.activity {
+            Activity::Playing(all) => all,
+            _ => &mut [],
         }
     }
 
