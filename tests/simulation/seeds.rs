@@ -1,6 +1,7 @@
 //! One run after another over a range of seeds, on all cores of the machine.
 //!
-//! `INRUSH_SEEDS` says how many seeds to run, `INRUSH_SEED` runs a single one again. A failure names its seed.
+//! `INRUSH_SEEDS` says how many seeds to run and `INRUSH_SEEDS_FROM` from which on, so that a run that was stopped can go on; `INRUSH_SEED`
+//! runs a single one again. A failure names its seed.
 
 use std::panic::catch_unwind;
 use std::sync::Mutex;
@@ -23,9 +24,10 @@ pub fn run<S: Sum>(test: &str, default: u64, world: fn(u64) -> S) -> (u64, S) {
     if let Some(seed) = number("INRUSH_SEED") {
         return (1, world(seed));
     }
+    let from = number("INRUSH_SEEDS_FROM").unwrap_or(0);
     let seeds = number("INRUSH_SEEDS").unwrap_or(default);
     let began = Instant::now();
-    let next = AtomicU64::new(0);
+    let next = AtomicU64::new(from);
     let sum = Mutex::new(S::default());
     let failed = Mutex::new(None);
     thread::scope(|scope| {
@@ -34,11 +36,11 @@ pub fn run<S: Sum>(test: &str, default: u64, world: fn(u64) -> S) -> (u64, S) {
                 let mut own = S::default();
                 while failed.lock().expect("no panic under it").is_none() {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds {
+                    if seed >= from + seeds {
                         break;
                     }
-                    if seed > 0 && seed.is_multiple_of(PROGRESS_EVERY) {
-                        println!("{seed} seeds begun after {:.0} s", began.elapsed().as_secs_f64());
+                    if seed > from && seed.is_multiple_of(PROGRESS_EVERY) {
+                        println!("seed {seed} begun after {:.0} s", began.elapsed().as_secs_f64());
                     }
                     match catch_unwind(|| world(seed)) {
                         Ok(counted) => own.add(&counted),
