@@ -51,8 +51,9 @@ pub(crate) const LINGER_BYTES_MAX: u64 = 1024 * 1024;
 pub(crate) const MOVE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What memory that is held costs beside its bytes, a share of them: an unfinished message that comes in reads of 2 kB, as it does before a
-/// publish, has 40 to 130 bytes in lists for each, and the allocator's pages are not full. Measured: 5 to 10 %.
-const HELD_OVERHEAD: usize = 8;
+/// publish, has 40 to 130 bytes in lists for each, and the allocator's pages are not full. Measured: 5 to 10 %, and up to 15 % when many
+/// hold much for a short while.
+const HELD_OVERHEAD: usize = 5;
 
 /// Slab key with a generation, so that a key of a connection that has gone never finds its successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
