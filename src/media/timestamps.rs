@@ -12,7 +12,7 @@
 //! apart as the encoder has them.
 //! - The time *expected* of a frame is the newest time handed on plus what has passed since, as arrivals tell.
 //! - A clock change shows in the first frame that lies more than [`HELD_MS`] before the one before it on its track,
-//!   or more than [`JUMP_MS`] after what is expected. It is handed on as expected, and the offset that makes it so
+//!   or more than [`JUMP_MS`] after what is expected, or, as the first of its track, before that. It is handed on as expected, and the offset that makes it so
 //!   becomes the current one. A gap in the stream is no clock change: time has passed as well.
 //! - The offset before is remembered until it has not been used for [`JUMP_MS`], since frames of the old clock may
 //!   still be under way, or the change was one frame's glitch. Of the two, a frame takes the one that puts it
@@ -187,8 +187,10 @@ impl Timestamps {
         let expected = clock.expected(now);
         let offset = clock.nearest(timestamp, expected);
         let mut mapped = timestamp.wrapping_add(offset);
-        let set_back = last_out.is_some_and(|last| serial(last, mapped) > HELD_MS);
-        let set_ahead = serial(mapped, expected) > JUMP_MS;
+        let ahead = serial(mapped, expected);
+        // The first frame of a track has no past that could hold it.
+        let set_back = last_out.map_or(ahead < -JUMP_MS, |last| serial(last, mapped) > HELD_MS);
+        let set_ahead = ahead > JUMP_MS;
         let changed = set_back || set_ahead;
         if changed {
             mapped = expected;
@@ -398,6 +400,20 @@ mod tests {
             last_data = data;
         }
         assert_eq!(times.counters().clock_changes, 0);
+    }
+
+    /// A track's first frame has no past of its own, and yet is not handed on from another time: half the circle away it would be in the
+    /// past and in the future at once.
+    #[test]
+    fn a_track_begins_near_what_is_expected() {
+        let mut times = Timestamps::new(TimestampPolicy::Monotonic);
+        let half = 1 << 31;
+        let frames = [(0, Video, 5_000), (40, Data, 5_040 + half), (80, Video, 5_080), (500, Data, 5_500)];
+        assert_eq!(run(&mut times, &frames), [5_000, 5_040, 5_080, 5_500]);
+        let mut times = Timestamps::new(TimestampPolicy::Monotonic);
+        // Sound that begins at 0 beside picture that is hours on.
+        let frames = [(0, Video, 9_000_000), (20, Audio, 0), (40, Video, 9_000_040), (43, Audio, 23)];
+        assert_eq!(run(&mut times, &frames), [9_000_000, 9_000_020, 9_000_040, 9_000_043]);
     }
 
     proptest! {
