@@ -67,6 +67,17 @@ pub struct Reader {
     pub form: Form,
 }
 
+/// Where in a stream a reader begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// With the cached GOP, where there is one.
+    #[default]
+    Gop,
+    /// With the headers at the next key frame, nothing before it: for a reader that has seen what is cached. In a stream without video at the
+    /// next frame.
+    NextKeyFrame,
+}
+
 /// Why a publish is not possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PublishRefused {

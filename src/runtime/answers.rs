@@ -14,6 +14,7 @@ impl Core {
         match ask {
             Ask::Streams(answer) => drop(answer.send(self.stream_infos())),
             Ask::Connections(answer) => drop(answer.send(self.connection_infos())),
+            Ask::Outgoing(answer) => drop(answer.send(self.outgoing_infos())),
             Ask::Kick(id, answer) => drop(answer.send(self.kick(id))),
         }
     }

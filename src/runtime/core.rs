@@ -648,6 +648,8 @@ impl Core {
                 }
             }
             ToCore::Arrive(_) => unreachable!("it starts tasks, so it has its own way in"),
+            ToCore::TakeOver(dialed) => self.take_over(*dialed),
+            ToCore::HangUp(id) => debug!(id = id.0, "no such connection that we made"),
             ToCore::Ask(ask) => self.answer(ask),
             ToCore::Verdict(..) => unreachable!("it concerns a connection, so it is guarded as one"),
             ToCore::Drain => self.begin_drain(),

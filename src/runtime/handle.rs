@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::histogram::Histograms;
 use super::inbox::{Ask, ToCore};
 use super::observe::{ConnectionId, ConnectionInfo, PublishedCounts, StreamInfo};
+use super::outgoing::{Dialed, OutgoingId, OutgoingInfo};
 use super::outside::{Ticket, Verdict};
 use super::shared::Shared;
 use super::tls::certificates::Certificates;
@@ -59,6 +60,26 @@ impl Handle {
     /// Answers a question that [`Admission::ask`](super::outside::Admission::ask) has left open.
     pub fn answer(&self, ticket: Ticket, verdict: Verdict) {
         self.shared.inboxes.push(ticket.core, ToCore::Verdict(ticket, verdict));
+    }
+
+    /// Gives a connection that was made to the core that its stream lives on. Whatever becomes of it comes as
+    /// [`News::Outgoing`](super::outside::News::Outgoing), its end included; from an engine that has ended nothing comes any more.
+    pub fn take_over(&self, dialed: Dialed) {
+        // Not more than there are: a stream's home is one of them.
+        let home = CoreId(dialed.home.0.min(core_id(self.cores().saturating_sub(1)).0));
+        self.shared.inboxes.push(home, ToCore::TakeOver(Box::new(dialed)));
+    }
+
+    /// Ends a connection that `core` was given, in good order: what is queued for a target still goes out.
+    pub fn hang_up(&self, core: CoreId, id: OutgoingId) {
+        if usize::from(core.0) < self.cores() {
+            self.shared.inboxes.push(core, ToCore::HangUp(id));
+        }
+    }
+
+    /// The connections that we made, of each core; one entry a core.
+    pub async fn outgoing(&self, timeout: Duration) -> Vec<CoreAnswer<Vec<OutgoingInfo>>> {
+        self.ask(timeout, Ask::Outgoing).await
     }
 
     /// A core's counters, as its last sweep published them.

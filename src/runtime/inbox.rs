@@ -3,8 +3,8 @@
 //! A sender wakes the owner only when the inbox was empty; whatever comes until the owner drains it rides along.
 //! # Bounds
 //! Media waits here by the byte: each pair of cores has a count of what the sender has put in and the owner has not taken out, and the
-//! sender's hub pauses its feeds to a core above the bound ([`Inboxes::is_congested`]). Other messages are bounded by connections
-//! and by the control HTTP's own requests.
+//! sender's hub pauses its feeds to a core above the bound ([`Inboxes::is_congested`]). Other messages are bounded by connections, made ones
+//! included, and by the control HTTP's own requests.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::connection::Moved;
 use super::observe::{ConnectionId, ConnectionInfo, StreamInfo};
+use super::outgoing::{Dialed, OutgoingId, OutgoingInfo};
 use super::outside::{Ticket, Verdict};
 use crate::hub::{CoreId, MeshMessage};
 
@@ -23,6 +24,10 @@ pub(crate) enum ToCore {
     Mesh { from: CoreId, messages: Vec<MeshMessage>, bytes: usize },
     /// A publisher whose home this core is.
     Arrive(Box<Moved>),
+    /// A connection that we have made, for a stream whose home this core is.
+    TakeOver(Box<Dialed>),
+    /// Such a connection is to end.
+    HangUp(OutgoingId),
     /// A question of the control HTTP.
     Ask(Ask),
     /// The outside's answer to a question of this core.
@@ -47,6 +52,7 @@ impl ToCore {
 pub(crate) enum Ask {
     Streams(oneshot::Sender<Vec<StreamInfo>>),
     Connections(oneshot::Sender<Vec<ConnectionInfo>>),
+    Outgoing(oneshot::Sender<Vec<OutgoingInfo>>),
     Kick(ConnectionId, oneshot::Sender<bool>),
 }
 

@@ -3,6 +3,7 @@
 //! - [`engine`] starts and ends the cores, [`handle`] is how other threads see them, [`preflight`] asks whether the host is ready.
 //! - A core's state is `core`; its tasks are `accepting`, `reading`, `writing`, `polling`, `fan_out` and `turn`
 //!   (inbox, batches for other cores, sweep).
+//! - [`outgoing`] is connections that we make: floor 5 connects, a core takes over and forwards or pulls.
 //! - `draining` is how they end in good order.
 //! - [`outside`] is what the engine asks and tells those above it; `asking` does the asking, `requests` what was allowed.
 //! - `directory` knows each stream's home core, `inbox` carries messages between cores, `moving` takes publishers home.
@@ -33,6 +34,7 @@ mod moving;
 mod names;
 pub mod observe;
 mod op;
+pub mod outgoing;
 pub mod outside;
 mod pages;
 mod polling;
@@ -56,6 +58,9 @@ mod writing;
 pub use engine::{Engine, Report, StartError, start};
 pub use handle::{CoreAnswer, Handle};
 pub use names::NameHasher;
+pub use outgoing::{
+    Dialed, OutgoingEnd, OutgoingEvent, OutgoingId, OutgoingInfo, OutgoingState, Start, Task,
+};
 pub use outside::Outside;
 pub use pages::use_small_pages;
 pub use recordings::RecorderSettings;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::connection::ConnectionKey;
 use super::observe::ConnectionId;
+use super::outgoing::{OutgoingEvent, OutgoingId};
 use crate::hub::CoreId;
 use crate::session::{RequestId, StreamKey};
 
@@ -164,6 +165,29 @@ pub enum News {
         stream: StreamKey,
         /// What came of it.
         totals: Totals,
+    },
+    /// A stream is there from now on, however its publishers come and go.
+    StreamBegan {
+        /// What.
+        stream: StreamKey,
+        /// The core that it lives on.
+        home: CoreId,
+        /// What its publisher was granted.
+        grant: Arc<Grant>,
+        /// Who publishes it.
+        facts: Arc<Facts>,
+    },
+    /// It is there no more. Forwards of it end by themselves.
+    StreamEnded {
+        /// What.
+        stream: StreamKey,
+    },
+    /// Something happened to a connection that we make.
+    Outgoing {
+        /// Which.
+        id: OutgoingId,
+        /// What.
+        event: OutgoingEvent,
     },
     /// A player was let in.
     PlayBegan {

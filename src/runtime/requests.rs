@@ -15,7 +15,7 @@ use super::buffer::BufferSize;
 use super::connection::{Activity, Connection, ConnectionKey, MOVE_TIME_MAX, Phase, Playing};
 use super::core::Core;
 use super::observe::Role;
-use super::outside::{Facts, News, Totals};
+use super::outside::{Facts, Grant, News, Totals};
 use super::socket;
 use crate::hub::{AppSettings, PublishRefused, Reader};
 use crate::media::Form;
@@ -91,7 +91,13 @@ impl Core {
                 );
                 connection.activity = Activity::Publishing { publisher, key: stream.clone() };
                 connection.session.accept_publish(now, request.request);
-                shared.outside.notify.notify(News::PublishBegan { facts, stream, home, grant });
+                shared.outside.notify.notify(News::PublishBegan {
+                    facts: Arc::clone(&facts),
+                    stream: stream.clone(),
+                    home,
+                    grant: Arc::clone(&grant),
+                });
+                self.on_stream_began(stream, facts, grant);
             }
             Err(PublishRefused::AlreadyPublishing) => {
                 self.count("publish_refused", "already_publishing");
@@ -183,7 +189,8 @@ impl Core {
                 self.hub.unpublish(now, publisher);
                 self.shared.publishers.fetch_sub(1, Ordering::Relaxed);
                 let totals = totals.unwrap_or_default();
-                self.tell(News::PublishEnded { connection: id, stream, totals });
+                self.tell(News::PublishEnded { connection: id, stream: stream.clone(), totals });
+                self.on_stream_ended(stream);
                 if let Some(connection) = self.connection(key) {
                     connection.codecs = codecs.unwrap_or_default();
                     let flash_ver = connection.session.connect_info().map_or("", |info| &info.flash_ver);
@@ -233,7 +240,17 @@ impl Core {
         self.pump_hub();
     }
 
-    fn tell(&self, news: News) {
+    /// A stream is there from now on.
+    fn on_stream_began(&mut self, stream: StreamKey, facts: Arc<Facts>, grant: Arc<Grant>) {
+        self.tell(News::StreamBegan { stream, home: self.id, grant, facts });
+    }
+
+    /// A stream is there no more: nobody publishes it, and nobody is waited for.
+    fn on_stream_ended(&mut self, stream: StreamKey) {
+        self.tell(News::StreamEnded { stream });
+    }
+
+    pub(crate) fn tell(&self, news: News) {
         self.shared.outside.notify.notify(news);
     }
 
