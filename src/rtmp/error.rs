@@ -129,6 +129,8 @@ labelled_errors! {
         TlsHandshake => "tls_handshake", "TLS handshake is malformed";
         /// The peer ended TLS with an alert: mostly a client that does not trust our certificate.
         TlsAlert(u8) => "tls_alert", "peer ended TLS with alert {0}";
+        /// A server's certificate that is not to be trusted, or is for another name.
+        TlsCertificate => "tls_certificate", "the server's certificate is not to be trusted";
         /// A TLS record that is malformed, too long, out of place, or not what was sent.
         TlsRecord => "tls_record", "TLS record is malformed or was changed on its way";
         /// More TLS records a second with next to nothing in them than any encoder sends.

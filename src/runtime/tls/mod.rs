@@ -1,4 +1,5 @@
-//! TLS in front of a session (RTMPS): bytes in, plain text and bytes to send out. No socket, no clock; one [`Tls`] a connection.
+//! TLS in front of a session (RTMPS): bytes in, plain text and bytes to send out. No socket, no clock; one [`Tls`] a connection, in the
+//! server or ([`Tls::client`]) the client role.
 //!
 //! Rustls does the handshake ([`Tls::shake`]), one record a step, so that `handshakes` can ration what it costs. After it the records
 //! are ours, with rustls's keys and ciphers (`records`), because rustls itself copies what it decrypts.
@@ -23,9 +24,11 @@ mod tests;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
-use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
+use rustls::{ClientConfig, CommonState, HandshakeKind, ProtocolVersion, ServerConfig};
 
 use self::certificates::take_name_asked_for;
 use self::records::Records;
@@ -129,24 +132,65 @@ enum Stage {
 }
 
 struct Handshake {
-    connection: UnbufferedServerConnection,
+    connection: Side,
     /// The name that the client asked for.
     server_name: Option<String>,
     /// Bytes at the front of the buffer that rustls has seen and wants to see again: parts of a message that is not whole.
     seen_bytes: usize,
 }
 
+/// Rustls's part of a handshake, by role.
+enum Side {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
 impl Tls {
     /// For a connection that has just been accepted. Records with next to nothing in them are bounded to `tiny_records_per_second_max`.
     pub fn new(now: Instant, config: Arc<ServerConfig>, tiny_records_per_second_max: u32) -> Self {
+        Self { stage: Stage::Awaits(config), ..Self::failed(now, tiny_records_per_second_max) }
+    }
+
+    /// For a connection that we have made to a server of this name. The first flight waits in [`Self::take_ready`]: a client speaks first.
+    ///
+    /// # Errors
+    /// When rustls cannot begin with this configuration.
+    pub fn client(
+        config: Arc<ClientConfig>,
+        server_name: ServerName<'static>,
+        now: Instant,
+    ) -> Result<Self, Failure> {
+        let config = match config.enable_secret_extraction {
+            true => config,
+            // The records are ours, and need the keys.
+            false => {
+                let mut config = ClientConfig::clone(&config);
+                config.enable_secret_extraction = true;
+                Arc::new(config)
+            }
+        };
+        let asked_for = server_name.to_str().into_owned();
+        let connection = UnbufferedClientConnection::new(config, server_name).map_err(Failure::ours)?;
+        let mut handshake = Box::new(Handshake {
+            connection: Side::Client(connection),
+            server_name: Some(asked_for),
+            seen_bytes: 0,
+        });
+        let mut ready = Vec::new();
+        handshake.begin(&mut ready)?;
+        Ok(Self {
+            stage: Stage::Handshake(handshake),
+            ready,
+            ..Self::failed(now, TINY_RECORDS_PER_SECOND_MAX)
+        })
+    }
+
+    fn failed(now: Instant, tiny_records_per_second_max: u32) -> Self {
+        let at_once = tiny_records_per_second_max.saturating_mul(SECONDS_AT_ONCE);
         Self {
-            stage: Stage::Awaits(config),
+            stage: Stage::Failed,
             ready: Vec::new(),
-            tiny_records: TokenBucket::with_burst(
-                now,
-                tiny_records_per_second_max,
-                tiny_records_per_second_max.saturating_mul(SECONDS_AT_ONCE),
-            ),
+            tiny_records: TokenBucket::with_burst(now, tiny_records_per_second_max, at_once),
             info: None,
         }
     }
@@ -207,7 +251,7 @@ impl Tls {
         }
         let mut handshake = match std::mem::replace(&mut self.stage, Stage::Failed) {
             Stage::Awaits(config) => Box::new(Handshake {
-                connection: UnbufferedServerConnection::new(config).map_err(Failure::ours)?,
+                connection: Side::Server(UnbufferedServerConnection::new(config).map_err(Failure::ours)?),
                 server_name: None,
                 seen_bytes: 0,
             }),
@@ -223,9 +267,19 @@ impl Tls {
             return Ok(Shaken::Goes);
         }
         self.info = Some(Box::new(handshake.info()));
-        let (secrets, connection) =
-            handshake.connection.dangerous_into_kernel_connection().map_err(Failure::ours)?;
-        self.stage = Stage::Open(Box::new(Records::new(secrets, connection)?));
+        let records = match handshake.connection {
+            Side::Server(connection) => {
+                let (secrets, connection) =
+                    connection.dangerous_into_kernel_connection().map_err(Failure::ours)?;
+                Records::of_server(secrets, connection)?
+            }
+            Side::Client(connection) => {
+                let (secrets, connection) =
+                    connection.dangerous_into_kernel_connection().map_err(Failure::ours)?;
+                Records::of_client(secrets, connection)?
+            }
+        };
+        self.stage = Stage::Open(Box::new(records));
         Ok(Shaken::Done)
     }
 
@@ -333,11 +387,7 @@ impl Handshake {
         let mut shown = self.seen_bytes + length;
         loop {
             let part = buffer.get_mut(..shown).unwrap_or_default();
-            let UnbufferedStatus { discard, state } = self.connection.process_tls_records(part);
-            let next = match state {
-                Ok(state) => on_state(state, ready),
-                Err(error) => Err(blame(&error)),
-            };
+            let (discard, next) = self.connection.process(part, ready);
             self.server_name = take_name_asked_for().or_else(|| self.server_name.take());
             let discard = discard.min(shown);
             buffer.advance(discard);
@@ -346,7 +396,7 @@ impl Handshake {
             match next {
                 Ok(Next::Again) => {}
                 Ok(Next::Blocked) => return Ok(false),
-                Ok(Next::Done) => return Ok(!self.connection.is_handshaking()),
+                Ok(Next::Done) => return Ok(!self.connection.common().is_handshaking()),
                 Err(failure) => {
                     self.take_alert(buffer.get_mut(..shown).unwrap_or_default(), ready);
                     return Err(failure);
@@ -358,24 +408,49 @@ impl Handshake {
     /// What rustls wants to tell the peer about an error.
     fn take_alert(&mut self, shown: &mut [u8], ready: &mut Vec<u8>) {
         // One alert at most comes before the error again. Rustls counts on seeing what it has not let go of, also now.
-        if let UnbufferedStatus { state: Ok(state), .. } = self.connection.process_tls_records(shown) {
-            let _ = on_state(state, ready);
+        let _ = self.connection.process(shown, ready);
+    }
+
+    /// Has a client say its hello.
+    fn begin(&mut self, ready: &mut Vec<u8>) -> Result<(), Failure> {
+        loop {
+            match self.connection.process(&mut [], ready).1? {
+                Next::Again => {}
+                Next::Blocked | Next::Done => return Ok(()),
+            }
         }
     }
 
     fn info(&self) -> TlsInfo {
+        let connection = self.connection.common();
         TlsInfo {
-            version: match self.connection.protocol_version() {
+            version: match connection.protocol_version() {
                 Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
                 _ => "TLSv1.2",
             },
-            cipher: self
-                .connection
+            cipher: connection
                 .negotiated_cipher_suite()
                 .and_then(|suite| suite.suite().as_str())
                 .unwrap_or("unknown"),
             server_name: self.server_name.clone(),
-            resumed: self.connection.handshake_kind() == Some(HandshakeKind::Resumed),
+            resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+        }
+    }
+}
+
+impl Side {
+    /// Shows rustls these bytes and takes what it wants to send. Gives how many of them it has done with, and what is next.
+    fn process(&mut self, part: &mut [u8], ready: &mut Vec<u8>) -> (usize, Result<Next, Failure>) {
+        match self {
+            Self::Server(connection) => on_status(connection.process_tls_records(part), ready),
+            Self::Client(connection) => on_status(connection.process_tls_records(part), ready),
+        }
+    }
+
+    fn common(&self) -> &CommonState {
+        match self {
+            Self::Server(connection) => connection,
+            Self::Client(connection) => connection,
         }
     }
 }
@@ -384,6 +459,18 @@ enum Next {
     Again,
     Blocked,
     Done,
+}
+
+fn on_status<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    ready: &mut Vec<u8>,
+) -> (usize, Result<Next, Failure>) {
+    let UnbufferedStatus { discard, state } = status;
+    let next = match state {
+        Ok(state) => on_state(state, ready),
+        Err(error) => Err(blame(&error)),
+    };
+    (discard, next)
 }
 
 fn on_state<Data>(state: ConnectionState<'_, '_, Data>, ready: &mut Vec<u8>) -> Result<Next, Failure> {
@@ -415,6 +502,9 @@ fn blame(error: &rustls::Error) -> Failure {
     match error {
         rustls::Error::AlertReceived(alert) => Failure::peer(PeerMisbehaved::TlsAlert(u8::from(*alert))),
         rustls::Error::PeerIncompatible(_) => Failure::peer(PeerUnsupported::TlsParameters),
+        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
+            Failure::peer(PeerMisbehaved::TlsCertificate)
+        }
         rustls::Error::General(_) | rustls::Error::FailedToGetRandomBytes | rustls::Error::EncryptError => {
             Failure::fault()
         }

@@ -10,6 +10,7 @@
 
 use std::ops::Range;
 
+use rustls::client::ClientConnectionData;
 use rustls::crypto::cipher::{
     AeadKey, InboundOpaqueMessage, Iv, MessageDecrypter, MessageEncrypter, OutboundChunks,
     OutboundPlainMessage,
@@ -40,6 +41,8 @@ const WARNINGS_MAX: u8 = 4;
 const RENEGOTIATIONS_MAX: u8 = 1;
 /// What a key update costs, in records with next to nothing in them: two derivations and a key schedule each way.
 const KEY_UPDATE_WORK: u64 = 20;
+/// And what a session ticket of a server's costs, likewise: a derivation, and a place in the list that all connections share.
+const TICKET_WORK: u64 = 20;
 
 /// Length of the record that begins here, header included; `None` when its header is not whole.
 ///
@@ -73,13 +76,19 @@ pub(super) struct Opened {
 
 /// Both directions of a connection whose handshake is done.
 pub(super) struct Records {
-    connection: KernelConnection<ServerConnectionData>,
+    connection: Side,
     reader: Reader,
     writer: Writer,
     warnings: u8,
     renegotiations: u8,
     /// The answer to a key update waits to be sent: further ones need no answer of their own.
     update_waits: bool,
+}
+
+/// Rustls's part of what is left of a connection, by role.
+enum Side {
+    Server(KernelConnection<ServerConnectionData>),
+    Client(KernelConnection<ClientConnectionData>),
 }
 
 struct Reader {
@@ -95,12 +104,24 @@ struct Writer {
 }
 
 impl Records {
-    /// Takes over from the handshake.
-    pub(super) fn new(
+    /// Takes over from a server's handshake.
+    pub(super) fn of_server(
         secrets: ExtractedSecrets,
         connection: KernelConnection<ServerConnectionData>,
     ) -> Result<Self, Failure> {
-        let suite = connection.negotiated_cipher_suite();
+        Self::new(secrets, Side::Server(connection))
+    }
+
+    /// Takes over from a client's handshake.
+    pub(super) fn of_client(
+        secrets: ExtractedSecrets,
+        connection: KernelConnection<ClientConnectionData>,
+    ) -> Result<Self, Failure> {
+        Self::new(secrets, Side::Client(connection))
+    }
+
+    fn new(secrets: ExtractedSecrets, connection: Side) -> Result<Self, Failure> {
+        let suite = connection.suite();
         let (read_sequence, read_secrets) = secrets.rx;
         let (write_sequence, write_secrets) = secrets.tx;
         Ok(Self {
@@ -118,7 +139,7 @@ impl Records {
     }
 
     fn is_tls13(&self) -> bool {
-        self.connection.protocol_version() == ProtocolVersion::TLSv1_3
+        self.connection.version() == ProtocolVersion::TLSv1_3
     }
 
     /// Opens one whole record in its place. What is to be sent because of it is appended to `ready`.
@@ -169,17 +190,18 @@ impl Records {
                 }
             }
             ContentType::Handshake if self.is_tls13() => {
-                // Keys change at a record's border, so a key update is all that its record holds (RFC 8446 §5.1).
-                const KEY_UPDATE: u8 = 24;
-                let &[KEY_UPDATE, 0, 0, 1, wanted @ (0 | 1)] = plain.payload else {
-                    return Err(self.refuse(AlertDescription::UnexpectedMessage, ready));
+                let (work, wanted) = match self.connection.on_handshake(plain.payload) {
+                    Ok(met) => met,
+                    Err(alert) => return Err(self.refuse(alert, ready)),
                 };
-                self.renew_reading(wanted == 1, ready)?;
-                Ok(Opened { work: KEY_UPDATE_WORK, ..nothing })
+                if let Some(wanted) = wanted {
+                    self.renew_reading(wanted, ready)?;
+                }
+                Ok(Opened { work, ..nothing })
             }
             ContentType::Handshake => {
                 let asks = plain.payload.first().copied().map(HandshakeType::from)
-                    == Some(HandshakeType::ClientHello);
+                    == Some(self.connection.renegotiation());
                 if !asks || self.renegotiations == RENEGOTIATIONS_MAX {
                     return Err(self.refuse(AlertDescription::NoRenegotiation, ready));
                 }
@@ -215,8 +237,7 @@ impl Records {
     /// New keys for what the peer sends, and, if it wants that, for what we send.
     fn renew_reading(&mut self, wanted: bool, ready: &mut Vec<u8>) -> Result<(), Failure> {
         let (sequence, secrets) = self.connection.update_rx_secret().map_err(Failure::ours)?;
-        self.reader =
-            Reader { decrypter: decrypter(self.connection.negotiated_cipher_suite(), secrets)?, sequence };
+        self.reader = Reader { decrypter: decrypter(self.connection.suite(), secrets)?, sequence };
         if wanted && !std::mem::replace(&mut self.update_waits, true) {
             self.renew_writing(ready)?;
         }
@@ -228,7 +249,7 @@ impl Records {
         const NOT_REQUESTED: [u8; 5] = [24, 0, 0, 1, 0];
         ready.append(&mut self.writer.seal(ContentType::Handshake, &[&NOT_REQUESTED])?);
         let (sequence, secrets) = self.connection.update_tx_secret().map_err(Failure::ours)?;
-        let suite = self.connection.negotiated_cipher_suite();
+        let suite = self.connection.suite();
         self.writer.encrypter = encrypter(suite, secrets)?;
         self.writer.sequence = sequence;
         Ok(())
@@ -255,6 +276,78 @@ impl Records {
     #[cfg(test)]
     pub(super) fn set_sequence_max(&mut self, records: u64) {
         self.writer.sequence_max = records;
+    }
+}
+
+impl Side {
+    fn suite(&self) -> SupportedCipherSuite {
+        match self {
+            Self::Server(connection) => connection.negotiated_cipher_suite(),
+            Self::Client(connection) => connection.negotiated_cipher_suite(),
+        }
+    }
+
+    fn version(&self) -> ProtocolVersion {
+        match self {
+            Self::Server(connection) => connection.protocol_version(),
+            Self::Client(connection) => connection.protocol_version(),
+        }
+    }
+
+    fn update_rx_secret(&mut self) -> Result<(u64, ConnectionTrafficSecrets), rustls::Error> {
+        match self {
+            Self::Server(connection) => connection.update_rx_secret(),
+            Self::Client(connection) => connection.update_rx_secret(),
+        }
+    }
+
+    fn update_tx_secret(&mut self) -> Result<(u64, ConnectionTrafficSecrets), rustls::Error> {
+        match self {
+            Self::Server(connection) => connection.update_tx_secret(),
+            Self::Client(connection) => connection.update_tx_secret(),
+        }
+    }
+
+    /// What the peer asks with to renegotiate in TLS 1.2 (RFC 5246 §7.4.1.1, §7.4.1.2).
+    fn renegotiation(&self) -> HandshakeType {
+        match self {
+            Self::Server(_) => HandshakeType::ClientHello,
+            Self::Client(_) => HandshakeType::HelloRequest,
+        }
+    }
+
+    /// The messages of a TLS 1.3 handshake record behind the handshake (RFC 8446 §4.6): session tickets of a server's, which rustls keeps for
+    /// the next connection to it, and a key update. Gives what they cost and whether keys are renewed, and if so whether ours are wanted
+    /// renewed too.
+    ///
+    /// A message that goes on in the next record is refused: none of these is nearly as long as a record.
+    fn on_handshake(&mut self, mut rest: &[u8]) -> Result<(u64, Option<bool>), AlertDescription> {
+        let mut work = 0;
+        loop {
+            let Some((&[kind, high, middle, low], behind)) = rest.split_first_chunk() else {
+                return Err(AlertDescription::UnexpectedMessage);
+            };
+            let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+            let Some((body, behind)) = behind.split_at_checked(length) else {
+                return Err(AlertDescription::UnexpectedMessage);
+            };
+            match (HandshakeType::from(kind), body, &mut *self) {
+                // Keys change at a record's border, so a key update is the last that its record holds (RFC 8446 §5.1).
+                (HandshakeType::KeyUpdate, &[wanted @ (0 | 1)], _) if behind.is_empty() => {
+                    return Ok((work + KEY_UPDATE_WORK, Some(wanted == 1)));
+                }
+                (HandshakeType::NewSessionTicket, ticket, Self::Client(connection)) => {
+                    work += TICKET_WORK;
+                    let taken = connection.handle_new_session_ticket(ticket);
+                    taken.map_err(|_| AlertDescription::DecodeError)?;
+                }
+                _ => return Err(AlertDescription::UnexpectedMessage),
+            }
+            if behind.is_empty() {
+                return Ok((work, None));
+            }
+            rest = behind;
+        }
     }
 }
 

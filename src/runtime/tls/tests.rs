@@ -1,5 +1,7 @@
 //! The TLS step against rustls's own client, without a socket.
 
+mod client;
+
 use std::io::{Read as _, Write as _};
 
 use proptest::prelude::*;
