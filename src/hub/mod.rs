@@ -186,10 +186,26 @@ impl Hub {
         reader: Reader,
         settings: &AppSettings,
     ) -> SubscriberKey {
+        self.subscribe_from(now, key, home, reader, settings, Start::Gop)
+    }
+
+    /// Like [`Hub::subscribe`], for a reader that may have seen what the cache has.
+    pub fn subscribe_from(
+        &mut self,
+        now: Instant,
+        key: &StreamKey,
+        home: CoreId,
+        reader: Reader,
+        settings: &AppSettings,
+        start: Start,
+    ) -> SubscriberKey {
         let id = self.find_or_insert(key, home, &settings.gop);
         let mut subscriber = Subscriber::new(id, reader, settings.queue);
         // Safe whatever a peer sends: the id was looked up or made two lines before.
         let Some(stream) = self.streams.get_mut(id) else { unreachable!("found or inserted") };
+        if start == Start::NextKeyFrame && !stream.has_no_pictures(now) {
+            subscriber.await_key_frame();
+        }
         let is_ready = stream.is_live() && subscriber.join(now.into(), &stream.late_join(reader.form));
         let key = self.subscribers.insert(subscriber);
         stream.subscribers.push(key);
@@ -208,6 +224,16 @@ impl Hub {
         }
         self.remove_unused(id);
         Some(totals)
+    }
+
+    /// Ends a reader in good order: nothing more is queued for it, and behind what is queued stands [`Notice::UnpublishNotify`].
+    pub fn finish(&mut self, now: Instant, subscriber: SubscriberKey) {
+        let Some(reader) = self.subscribers.get_mut(subscriber) else { return };
+        let mut tally = Tally::default();
+        if reader.finish(now.into(), &mut tally) {
+            self.events.push_back(HubEvent::Ready { subscriber, connection: reader.reader.connection });
+        }
+        self.counters.add(&tally);
     }
 
     /// The player's `pause`. Going on, it starts at the live edge: with the GOP when it has seen nothing of that, else at the next
@@ -258,8 +284,8 @@ impl Hub {
         self.subscribers.get(subscriber).is_some_and(|subscriber| !subscriber.queue().is_empty())
     }
 
-    /// Applies what time alone brings about: queues that have become too old, hopeless readers, and homes to be told of their
-    /// replicas' readers. A few times a second will do.
+    /// Applies what time alone brings about: queues that have become too old, hopeless readers, readers that wait for a key frame of a
+    /// stream without pictures, and homes to be told of their replicas' readers. A few times a second will do.
     pub fn handle_sweep(&mut self, now: Instant) {
         let mut tally = Tally::default();
         for (key, subscriber) in self.subscribers.iter_mut() {
@@ -269,6 +295,11 @@ impl Hub {
                 self.events.push_back(HubEvent::Hopeless { subscriber: key, connection });
             }
             subscriber.expire(now.into(), &mut tally);
+            if subscriber.awaits_key_frame()
+                && self.streams.get(subscriber.stream).is_some_and(|stream| stream.has_no_pictures(now))
+            {
+                subscriber.begin();
+            }
         }
         self.counters.add(&tally);
         self.tell_audiences();

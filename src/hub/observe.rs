@@ -177,6 +177,11 @@ impl<'a> SubscriberView<'a> {
         self.subscriber.is_paused()
     }
 
+    /// Whether its stream has video now, so that a key frame can be waited for.
+    pub fn stream_has_video(&self, now: Instant) -> bool {
+        self.stream.gop.has_video(now)
+    }
+
     /// Entries that wait to be taken.
     pub fn queued(&self) -> usize {
         self.subscriber.queue().len()
@@ -208,6 +213,12 @@ impl Hub {
             };
             StreamView { stream, publisher }
         })
+    }
+
+    /// Whether somebody publishes this stream, and this core is its home.
+    pub fn is_published(&self, key: &StreamKey) -> bool {
+        let home = self.find(key, self.settings.core).and_then(|id| self.streams.get(id));
+        home.is_some_and(Stream::is_live)
     }
 
     /// All subscribers of this core.

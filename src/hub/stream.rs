@@ -81,6 +81,11 @@ impl Stream {
         }
     }
 
+    /// Whether somebody publishes it, and sends no video now ([`GopCache::has_video`]): no key frame is to be waited for.
+    pub(super) fn has_no_pictures(&self, now: Instant) -> bool {
+        self.is_live() && !self.gop.has_video(now)
+    }
+
     /// Whether nobody needs it any more.
     pub(super) fn is_unused(&self) -> bool {
         self.subscribers.is_empty()

@@ -5,6 +5,7 @@
 //! the same messages ([`Gate`]); what it gets of audio and
 //! data is a gapless run. No frame comes twice or out of order. Before the first frame that needs them come the current sequence headers
 //! and metadata, with that frame's timestamp: headers that were withheld or dropped are *due*, and go out before the next frame.
+//! One that is to begin at the next key frame gets nothing before it, whatever its kind.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -141,6 +142,8 @@ pub(super) struct Subscriber {
     due: Kinds,
     /// What it receives when it is not paused.
     receives: Kinds,
+    /// It has seen what came before: nothing is for it until the next key frame.
+    awaits_key_frame: bool,
     paused: bool,
     hopeless: bool,
     /// Since when something waits without its driver having taken anything; what the drop policy takes does not end it.
@@ -160,6 +163,7 @@ impl Subscriber {
             wants: Kinds::ALL,
             due: Kinds::NONE,
             receives: Kinds::ALL,
+            awaits_key_frame: false,
             paused: false,
             hopeless: false,
             waiting_since: None,
@@ -188,6 +192,28 @@ impl Subscriber {
         self.paused
     }
 
+    pub(super) fn awaits_key_frame(&self) -> bool {
+        self.awaits_key_frame
+    }
+
+    /// Nothing is for it before the next key frame.
+    pub(super) fn await_key_frame(&mut self) {
+        self.awaits_key_frame = true;
+        self.due = self.due_at_start();
+        self.set_wants();
+    }
+
+    /// The wait for a key frame is over: the next frame is for it, whatever it is, with the headers in front.
+    pub(super) fn begin(&mut self) {
+        self.awaits_key_frame = false;
+        self.set_wants();
+    }
+
+    /// What is due where nothing has been withheld: all headers of one that has yet to begin.
+    fn due_at_start(&self) -> Kinds {
+        if self.awaits_key_frame { Kinds::ALL } else { Kinds::NONE }
+    }
+
     /// Queues a live frame if the subscriber is to see it. True when the queue was empty before.
     ///
     /// This is the inner loop of fan-out: one reference count and one push, no allocation once the queue has its size.
@@ -209,6 +235,9 @@ impl Subscriber {
         }
         if offer.passage == Passage::Key {
             self.gate.open(offer.tracks);
+            if self.awaits_key_frame {
+                self.begin();
+            }
         }
         let was_empty = self.queue.is_empty();
         if self.due.meets(self.wants) && offer.passage != Passage::Header {
@@ -224,7 +253,8 @@ impl Subscriber {
     /// timestamp they are to carry. True when the queue was empty before and is not now.
     pub(super) fn join(&mut self, now: Stamp, frames: &[Arc<Frame>]) -> bool {
         self.gate.close();
-        self.due = Kinds::NONE;
+        self.due = self.due_at_start();
+        let frames = if self.awaits_key_frame { &[] } else { frames };
         let headers_only = frames.iter().all(|frame| frame.role().is_header());
         let was_empty = self.queue.is_empty();
         for frame in frames {
@@ -249,17 +279,24 @@ impl Subscriber {
     /// The stream has skipped frames that this reader had a right to.
     pub(super) fn lose(&mut self) {
         self.gate.close_at_loss();
-        self.due = Kinds::NONE;
+        self.due = self.due_at_start();
     }
 
     /// A publisher is there, or is gone. True when the queue was empty before.
     pub(super) fn notify(&mut self, now: Stamp, notice: Notice, tally: &mut Tally) -> bool {
         self.expire(now, tally);
         self.gate.close();
-        self.due = Kinds::NONE;
+        self.due = self.due_at_start();
         let was_empty = self.queue.is_empty();
         self.queue.push_notice(now, notice);
         self.became_ready(now, was_empty)
+    }
+
+    /// Nothing more is for it but a last notice, behind what is queued. True when the queue was empty before.
+    pub(super) fn finish(&mut self, now: Stamp, tally: &mut Tally) -> bool {
+        self.receives = Kinds::NONE;
+        self.wants = Kinds::NONE;
+        self.notify(now, Notice::UnpublishNotify, tally)
     }
 
     /// Stops all frames (`pause`); `frames` counts those of the stream so far. What was queued is dropped: a live player that goes on
@@ -291,7 +328,12 @@ impl Subscriber {
     }
 
     fn set_wants(&mut self) {
-        let wants = if self.paused { Kinds::NONE } else { self.receives };
+        let wants = match (self.paused, self.awaits_key_frame) {
+            (true, _) => Kinds::NONE,
+            // Of these its gate lets none in before a key frame.
+            (false, true) => self.receives.common(Kinds::VIDEO),
+            (false, false) => self.receives,
+        };
         let unwanted = self.wants.without(wants);
         if !unwanted.is_empty() {
             self.due = self.due.with(self.queue.remove(unwanted).headers);

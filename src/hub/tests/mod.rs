@@ -14,6 +14,7 @@ mod forms;
 mod late_join;
 mod lifecycle;
 mod mesh;
+mod starts;
 mod tracks;
 mod wishes;
 
