@@ -126,6 +126,15 @@ impl ClientSession {
         }
     }
 
+    /// Bytes that the session keeps alive: unparsed input, unfinished messages, what is left of an aggregate, the handshake.
+    pub fn retained_bytes(&self) -> usize {
+        let handshake = match &self.phase {
+            Phase::Handshake(handshake) => size_of::<ClientHandshake>() + handshake.retained_bytes(),
+            _ => 0,
+        };
+        handshake + self.incoming.retained_bytes()
+    }
+
     /// Whether media can be sent (publisher) or comes (player).
     pub fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::Ready(_))
@@ -197,6 +206,14 @@ impl ClientSession {
         }
     }
 
+    /// Says that so many bytes lie in memory between what was handed over last and what comes next, and are not the session's: a layer
+    /// below (TLS) used them up in the same buffer. What is kept of their neighbours keeps them alive, so they count with it.
+    pub fn handle_gap(&mut self, bytes: usize) {
+        if !matches!(self.phase, Phase::Handshake(_) | Phase::Closed) {
+            self.incoming.push_gap(bytes);
+        }
+    }
+
     /// Time has come to `now`: looks at the deadline for becoming ready.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
@@ -243,11 +260,14 @@ impl ClientSession {
         self.announced.update(self.next_timeout()).map(ClientOutput::Timeout)
     }
 
+    /// The next bytes to send, if there are any now; parses nothing and touches no event. For a driver that writes frames and must put
+    /// what [`ClientSession::stop`] says behind them.
+    pub fn poll_send(&mut self) -> Option<Bytes> {
+        (!self.out.is_empty()).then(|| core::mem::take(&mut self.out).freeze())
+    }
+
     fn take_queued(&mut self) -> Option<ClientOutput> {
-        if !self.out.is_empty() {
-            return Some(ClientOutput::Send(core::mem::take(&mut self.out).freeze()));
-        }
-        self.events.pop_front().map(ClientOutput::Event)
+        self.poll_send().map(ClientOutput::Send).or_else(|| self.events.pop_front().map(ClientOutput::Event))
     }
 }
 

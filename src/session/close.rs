@@ -14,6 +14,10 @@ pub enum CloseReason {
         /// The status code that the peer was told.
         code: &'static str,
     },
+    /// The far end of a connection that we made said no.
+    Refused,
+    /// A connection that we made has served its purpose.
+    Stopped,
     /// The operator closed it.
     Kicked,
     /// The server is going down.
@@ -39,6 +43,8 @@ impl CloseReason {
             Self::Eof => "eof",
             Self::Error(error) => error.label(),
             Self::Rejected { .. } => "rejected",
+            Self::Refused => "refused",
+            Self::Stopped => "stopped",
             Self::Kicked => "kicked",
             Self::Drained => "drained",
             Self::Replaced => "replaced",
@@ -57,6 +63,8 @@ impl core::fmt::Display for CloseReason {
             Self::Eof => f.write_str("the peer closed"),
             Self::Error(error) => error.fmt(f),
             Self::Rejected { code } => write!(f, "refused with {code}"),
+            Self::Refused => f.write_str("the far end said no"),
+            Self::Stopped => f.write_str("no longer wanted"),
             Self::Kicked => f.write_str("closed by the operator"),
             Self::Drained => f.write_str("the server is going down"),
             Self::Replaced => f.write_str("another encoder took this stream over"),

@@ -82,6 +82,9 @@ pub(super) fn farewell(reason: &CloseReason, activity: Activity) -> Option<(&'st
         | CloseReason::Reset
         | CloseReason::Io
         | CloseReason::Fault
+        // Of connections that we made: these get no onStatus.
+        | CloseReason::Refused
+        | CloseReason::Stopped
         | CloseReason::Rejected { .. } => {
             return None;
         }

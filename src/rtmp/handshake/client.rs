@@ -80,6 +80,16 @@ impl ClientHandshake {
         }
     }
 
+    /// Memory that it holds beside itself, bytes: our C1 and at most one packet of the server's.
+    pub fn retained_bytes(&self) -> usize {
+        match &self.state {
+            State::New(_) => size_of::<Hello>(),
+            State::Hello { gather, .. } => size_of::<Hello>() + gather.retained_bytes(),
+            State::Answer { gather, .. } => size_of::<Hello>() + gather.retained_bytes(),
+            State::Ended => 0,
+        }
+    }
+
     /// Takes what the server sent. After an error or `done`, and before [`Self::start`], nothing may be pushed.
     pub fn handle_bytes(&mut self, mut bytes: Bytes) -> Result<Progress, Error> {
         // Whatever does not put a state back has ended.
