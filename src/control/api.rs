@@ -35,7 +35,8 @@
 //!   "resolution": {"width": 1280, "height": 720}, "tls": {"version": "TLSv1.3", "cipher": "TLS13_AES_128_GCM_SHA256",
 //!   "server_name": "live.example.org", "resumed": false}}], "stalled_cores": []}
 //! ```
-//! Ids are strings, as they may use all 64 bits and many JSON readers keep 53. `role` is `pending`, `publisher` or `player`. `enhanced`
+//! Ids are strings, as they may use all 64 bits and many JSON readers keep 53. `role` is `pending`, `publisher` or
+//! `player`, or of a connection that we made `forward` or `pull`. `enhanced`
 //! is what the peer said of its Enhanced RTMP: codecs (`*` for any) and of `reconnect`, `multitrack`, `mod_ex` and
 //! `timestamp_nano_offset` what it does; null when it said nothing.
 //! `tls` is null without TLS, and its `server_name` when the client asked for none.

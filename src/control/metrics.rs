@@ -31,14 +31,15 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 const PLAIN_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Help of the counters by kind that are known here; another family is shown with its name as help.
-const FAMILY_HELP: [(&str, &str); 9] = [
-    ("close_reason", "Connections closed, by reason"),
+const FAMILY_HELP: [(&str, &str); 10] = [
+    ("close_reason", "Accepted connections closed, by reason"),
     (
         "encoder_error",
         "Connections ended by what the peer did, by the encoder or player that it was taken for",
     ),
     ("encoder_session", "Connections closed, by the encoder or player that they were of"),
     ("oddity", "What peers did that was tolerated, by kind"),
+    ("outgoing_end", "Connections that we made, closed, by reason"),
     ("publish_refused", "Publishes refused, by reason"),
     ("recording", "Flight recordings of sessions that ended by a fault, by what became of them"),
     ("refused", "Connections refused as they came, by the bound that was reached"),

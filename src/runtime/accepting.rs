@@ -11,6 +11,7 @@ use super::connection::{Connection, Front};
 use super::core::{Core, CoreRef};
 use super::listener::{Listener, Serves};
 use super::observe::ConnectionId;
+use super::peer::Peer;
 use super::prefixes::{Place, Refused};
 use super::{entropy, listener, op};
 use crate::session::ServerSession;
@@ -116,7 +117,8 @@ impl Core {
         let place = if is_proxied { Place::NONE } else { self.place(peer)? };
         let now = self.now();
         let id = self.shared.new_connection_id();
-        let session = ServerSession::new(now, self.shared.session_settings.clone(), entropy::draw(now));
+        let settings = self.shared.session_settings.clone();
+        let session = Peer::Accepted(ServerSession::new(now, settings, entropy::draw(now)));
         let mut connection = Connection::new(id, socket, peer, place, now, session, span(id, peer));
         connection.front = Some(Box::new(Front::Arriving(Arrival { serves, is_proxied })));
         Some(connection)

@@ -89,6 +89,7 @@ impl Core {
             peer: connection.peer,
             core: self.id.0,
             role: match connection.activity {
+                _ if connection.session.is_made() => connection.role,
                 Activity::None | Activity::Moving { .. } => Role::Pending,
                 Activity::Publishing { .. } => Role::Publisher,
                 Activity::Playing(_) => Role::Player,
@@ -121,7 +122,8 @@ impl Core {
 impl Core {
     /// What the peer is taken for, by all that is known of it now.
     pub(crate) fn encoder_of(&self, connection: &Connection) -> Encoder {
-        let Some(info) = connection.session.connect_info() else { return Encoder::Unknown };
+        let Some(session) = connection.session.server() else { return Encoder::Unknown };
+        let Some(info) = session.connect_info() else { return Encoder::Unknown };
         let metadata = match &connection.activity {
             Activity::Publishing { publisher, .. } => {
                 self.hub.publisher(*publisher).and_then(|view| view.ingest().metadata()?.encoder.as_deref())
@@ -130,7 +132,7 @@ impl Core {
             _ if connection.encoder != Encoder::Unknown => return connection.encoder,
             _ => None,
         };
-        Encoder::of(&info.flash_ver, metadata, connection.session.behaviour())
+        Encoder::of(&info.flash_ver, metadata, session.behaviour())
     }
 }
 

@@ -141,7 +141,9 @@ impl Core {
             Request::Publish(_) => Rejection::publish_denied(&denial.description),
             Request::Play(_) => Rejection::play_denied(&denial.description),
         };
-        connection.session.reject(now, request.id(), rejection);
+        if let Some(session) = connection.session.server_mut() {
+            session.reject(now, request.id(), rejection);
+        }
     }
 }
 

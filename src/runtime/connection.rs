@@ -25,6 +25,7 @@ use super::buffer::BufferSize;
 use super::cadence::Cadence;
 use super::observe::{ConnectionId, Role};
 use super::op::{SendBatch, Sending};
+use super::peer::Peer;
 use super::polling::Polled;
 use super::prefixes::Place;
 use super::rate::Rate;
@@ -185,7 +186,7 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     pub(crate) place: Place,
     pub(crate) accepted_at: Instant,
-    pub(crate) session: ServerSession,
+    pub(crate) session: Peer,
     /// What stands between the socket and the session: nothing where plain RTMP is spoken, once that is known.
     pub(crate) front: Option<Box<Front>>,
     /// It counts among the core's handshakes in progress.
@@ -256,14 +257,14 @@ pub(crate) struct Moved {
 }
 
 impl Connection {
-    /// A connection that has just been accepted.
+    /// A connection that has just been accepted, or taken over.
     pub(crate) fn new(
         id: ConnectionId,
         socket: OwnedFd,
         peer: SocketAddr,
         place: Place,
         accepted_at: Instant,
-        session: ServerSession,
+        session: Peer,
         span: tracing::Span,
     ) -> Self {
         let session_timeout = session.next_timeout();
@@ -317,6 +318,7 @@ impl Connection {
     /// The same connection after its move.
     pub(crate) fn from_moved(moved: Moved, span: tracing::Span) -> (Self, Box<Admitted>) {
         let Moved { id, socket, peer, place, accepted_at, session, .. } = moved;
+        let session = Peer::Accepted(session);
         let mut connection = Self::new(id, socket, peer, place, accepted_at, session, span);
         connection.role = moved.role;
         connection.pending_since = moved.pending_since;
@@ -355,11 +357,15 @@ impl Connection {
         session_bytes + self.control_bytes + self.reading.waiting_bytes + tls_bytes
     }
 
-    /// What it holds while it neither publishes nor plays; 0 when it does, and when nothing is held any more.
+    /// What it holds while it neither publishes nor plays; 0 when it does, when nothing is held any more, and when we made it.
     pub(crate) fn pending_bytes(&self) -> usize {
         match self.activity {
             Activity::Publishing { .. } | Activity::Playing(_) => 0,
-            Activity::None | Activity::Moving { .. } if self.phase == Phase::Shut => 0,
+            Activity::None | Activity::Moving { .. }
+                if self.phase == Phase::Shut || self.session.is_made() =>
+            {
+                0
+            }
             Activity::None | Activity::Moving { .. } => {
                 let held_bytes = self.held_bytes();
                 PENDING_CONNECTION_BYTES + held_bytes + held_bytes / HELD_OVERHEAD
@@ -383,6 +389,8 @@ impl Connection {
             | CloseReason::Replaced
             | CloseReason::Hopeless
             | CloseReason::Overload
+            | CloseReason::Refused
+            | CloseReason::Stopped
             | CloseReason::Fault => false,
             CloseReason::Rejected { .. } => true,
             _ if self.role == Role::Pending => true,

@@ -14,10 +14,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use slab::Slab;
 use tracing::{debug, error, info, warn};
 
 use super::connection::{Activity, CLOSE_TIME_MAX, Connection, ConnectionKey, Phase, Writing};
+use super::dialed::{self, Made};
 use super::draining::Draining;
 use super::fan_out::FanOut;
 use super::histogram::Histograms;
@@ -25,6 +27,7 @@ use super::inbox::ToCore;
 use super::listener::Listener;
 use super::observe::Counts;
 use super::op::SendBatch;
+use super::peer::Peer;
 use super::polling::Polling;
 use super::pre_publish::{self, Pending};
 use super::recording_file::About;
@@ -34,7 +37,7 @@ use super::tls::handshakes::Handshakes;
 use super::{reading, recordings, socket, writing};
 use crate::hub::{CoreId, Hub, HubEvent, HubSettings, Queued, SubscriberKey};
 use crate::rtmp::{Error, PeerMisbehaved};
-use crate::session::{CloseReason, Event, Instant, Output};
+use crate::session::{ClientOutput, CloseReason, Event, Instant, MediaMessage, Output};
 
 /// Outputs of one session that are dealt with before others get their turn.
 pub(crate) const OUTPUTS_PER_TURN: usize = 256;
@@ -69,6 +72,8 @@ pub(crate) struct Core {
     pub(crate) taken: VecDeque<ToCore>,
     pub(crate) polling: Polling,
     pub(crate) fan_out: FanOut,
+    /// Which of the connections we made.
+    pub(crate) made: Made,
     pub(crate) handshakes: Handshakes,
     /// Raised when the core was told to stop and has nothing left.
     pub(crate) ended: Signal,
@@ -117,6 +122,7 @@ impl Core {
             taken: VecDeque::new(),
             polling,
             fan_out: FanOut::default(),
+            made: Made::default(),
             handshakes,
             ended: Signal::default(),
             listeners: Vec::new(),
@@ -264,15 +270,24 @@ impl Core {
         self.detach(key);
         let Some((_, mut connection)) = self.connections.try_remove(key.index as usize) else { return };
         self.uncount(&connection);
-        self.counts.closed += 1;
         let reason = connection.close_reason.take().unwrap_or(CloseReason::Io);
-        if connection.has_failed(&reason) {
-            connection.place.fail(self.now());
-        }
-        self.count("close_reason", reason.label());
-        let encoder = self.encoder_of(&connection);
-        self.count("encoder_session", encoder.label());
         self.log_summary(&connection, &reason);
+        match connection.session {
+            Peer::Accepted(_) => {
+                self.counts.closed += 1;
+                if connection.has_failed(&reason) {
+                    connection.place.fail(self.now());
+                }
+                self.count("close_reason", reason.label());
+                let encoder = self.encoder_of(&connection);
+                self.count("encoder_session", encoder.label());
+            }
+            Peer::Made(outgoing) => {
+                // Whoever hears of the end may rely on the socket being closed.
+                drop(connection.socket);
+                self.on_made_removed(key, &outgoing, reason);
+            }
+        }
         self.end_if_stopped();
     }
 
@@ -319,40 +334,62 @@ impl Core {
     /// Like [`Core::drive`], for a caller that knows the time.
     pub(crate) fn drive_at(&mut self, key: ConnectionKey, now: Instant) -> Driven {
         let mut budget = OUTPUTS_PER_TURN;
+        let mut queued_before = self.hub.counters().frames_queued;
         while let Some(connection) = self.connection(key).filter(|connection| connection.is_open()) {
             if budget == 0 {
                 self.settle(key);
                 return Driven::Yield;
             }
             budget -= 1;
-            match connection.session.poll_output() {
-                None => break,
-                Some(Output::Timeout(at)) => connection.session_timeout = at,
-                Some(Output::Progress) => {}
-                Some(Output::Send(bytes)) => {
-                    if !connection.queue_control(bytes) {
-                        self.begin_close(
-                            key,
-                            CloseReason::Error(PeerMisbehaved::NotReading.into()),
-                            false,
-                            now,
-                        );
+            let is_answered = match &mut connection.session {
+                Peer::Accepted(session) => match session.poll_output() {
+                    None => break,
+                    Some(Output::Timeout(at)) => {
+                        connection.session_timeout = at;
+                        continue;
                     }
-                }
-                Some(Output::Event(event)) => {
-                    let queued_before = self.hub.counters().frames_queued;
-                    let is_answered = self.on_event(key, event, now);
-                    let queued = self.hub.counters().frames_queued - queued_before;
-                    let fan_out = usize::try_from(queued / FRAMES_PER_OUTPUT).unwrap_or(usize::MAX);
-                    budget = budget.saturating_sub(fan_out);
-                    if is_answered {
-                        budget = budget.max(OUTPUTS_PER_ANSWER);
+                    Some(Output::Progress) => continue,
+                    Some(Output::Send(bytes)) => {
+                        self.queue_control(key, bytes, now);
+                        continue;
                     }
-                }
+                    Some(Output::Event(event)) => self.on_event(key, event, now),
+                },
+                Peer::Made(outgoing) => match outgoing.session.poll_output() {
+                    None => break,
+                    Some(ClientOutput::Timeout(at)) => {
+                        connection.session_timeout = at;
+                        continue;
+                    }
+                    Some(ClientOutput::Progress) => continue,
+                    Some(ClientOutput::Send(bytes)) => {
+                        self.queue_control(key, bytes, now);
+                        continue;
+                    }
+                    Some(ClientOutput::Event(event)) => {
+                        self.on_client_event(key, event, now);
+                        false
+                    }
+                },
+            };
+            let queued_now = self.hub.counters().frames_queued;
+            let queued = queued_now - std::mem::replace(&mut queued_before, queued_now);
+            let fan_out = usize::try_from(queued / FRAMES_PER_OUTPUT).unwrap_or(usize::MAX);
+            budget = budget.saturating_sub(fan_out);
+            if is_answered {
+                budget = budget.max(OUTPUTS_PER_ANSWER);
             }
         }
         self.settle(key);
         Driven::Done
+    }
+
+    fn queue_control(&mut self, key: ConnectionKey, bytes: Bytes, now: Instant) {
+        if let Some(connection) = self.connection(key)
+            && !connection.queue_control(bytes)
+        {
+            self.begin_close(key, CloseReason::Error(PeerMisbehaved::NotReading.into()), false, now);
+        }
     }
 
     /// After a step: the core's sums follow the session, and the hub's events are dealt with.
@@ -437,17 +474,7 @@ impl Core {
     fn on_event(&mut self, key: ConnectionKey, event: Event, now: Instant) -> bool {
         match event {
             Event::Media(message) => {
-                self.counts.messages_in += 1;
-                let Some(connection) = self.connection(key) else { return false };
-                connection.totals.messages_in += 1;
-                if let Activity::Publishing { publisher, .. } = connection.activity {
-                    if self.draining.cuts && self.is_cut(publisher, &message) {
-                        self.close(key, CloseReason::Drained);
-                        return false;
-                    }
-                    self.hub.ingest(now, publisher, message);
-                    self.pump_hub();
-                }
+                self.on_media(key, message, now);
                 false
             }
             Event::Connected => {
@@ -503,6 +530,20 @@ impl Core {
         }
     }
 
+    /// A media message of whoever publishes.
+    pub(crate) fn on_media(&mut self, key: ConnectionKey, message: MediaMessage, now: Instant) {
+        self.counts.messages_in += 1;
+        let Some(connection) = self.connection(key) else { return };
+        connection.totals.messages_in += 1;
+        if let Activity::Publishing { publisher, .. } = connection.activity {
+            if self.draining.cuts && self.is_cut(publisher, &message) {
+                return self.close(key, CloseReason::Drained);
+            }
+            self.hub.ingest(now, publisher, message);
+            self.pump_hub();
+        }
+    }
+
     fn with_subscriber(
         &mut self,
         key: ConnectionKey,
@@ -532,7 +573,8 @@ impl Core {
             return;
         }
         connection.phase = Phase::Flushing { linger };
-        connection.give_up_at = now + CLOSE_TIME_MAX;
+        // One that was to end anyway gets no more time for it.
+        connection.give_up_at = connection.give_up_at.min(now + CLOSE_TIME_MAX);
         connection.wake_writer.raise();
         connection.resume_reading.raise();
         self.give_reason(key, reason);
@@ -548,12 +590,14 @@ impl Core {
         connection.close_reason = Some(reason);
         if let CloseReason::Error(error) = reason {
             warn!(parent: &connection.span, error = %error, kind = error.label(), "closes the connection");
-            self.count("session_error", error.label());
-            if let Some(connection) = self.connection_ref(key) {
+            if let Some(connection) = self.connection_ref(key)
+                && !connection.session.is_made()
+            {
                 let encoder = self.encoder_of(connection);
+                self.count("session_error", error.label());
                 self.count("encoder_error", encoder.label());
+                self.record(key, error);
             }
-            self.record(key, error);
         }
     }
 
@@ -563,17 +607,18 @@ impl Core {
         let Some(recordings) = &shared.recordings else { return };
         let now = self.now();
         let Some(connection) = self.connection(key) else { return };
+        let Some(session) = connection.session.server_mut() else { return };
         let became = recordings.offer(now, error.label(), || {
             let about = About {
                 engine: env!("CARGO_PKG_VERSION").into(),
                 unix_ms: recordings::unix_ms(),
                 connection: connection.id.0,
                 peer: connection.peer.to_string(),
-                flash_ver: connection.session.connect_info().map(|info| info.flash_ver.clone()),
+                flash_ver: session.connect_info().map(|info| info.flash_ver.clone()),
                 kind: error.label().into(),
                 fault: error.to_string(),
             };
-            connection.session.take_recording().map(|recording| (about, recording))
+            session.take_recording().map(|recording| (about, recording))
         });
         self.count("recording", became);
     }
@@ -590,6 +635,13 @@ impl Core {
             return self.shut(key, reason);
         }
         connection.session.close(now, reason);
+        if connection.session.is_made() {
+            // Its session only knows that it is stopped. Nothing that is said reaches one who does not read.
+            if reason == CloseReason::Hopeless {
+                return self.shut(key, reason);
+            }
+            self.give_reason(key, reason);
+        }
         self.drive(key);
     }
 
@@ -629,6 +681,7 @@ impl Core {
     pub(crate) fn on_message(core: &CoreRef, message: ToCore) {
         match message {
             ToCore::Arrive(moved) => super::moving::arrive(core, *moved),
+            ToCore::TakeOver(dialed) => dialed::take_over(core, *dialed),
             ToCore::Verdict(ticket, verdict) => {
                 Self::guarded(core, ticket.connection, |core| core.on_verdict(ticket, verdict));
             }
@@ -647,9 +700,10 @@ impl Core {
                     self.pump_hub();
                 }
             }
-            ToCore::Arrive(_) => unreachable!("it starts tasks, so it has its own way in"),
-            ToCore::TakeOver(dialed) => self.take_over(*dialed),
-            ToCore::HangUp(id) => debug!(id = id.0, "no such connection that we made"),
+            ToCore::Arrive(_) | ToCore::TakeOver(_) => {
+                unreachable!("they start tasks, so they have their own way in")
+            }
+            ToCore::HangUp(id) => self.hang_up(id),
             ToCore::Ask(ask) => self.answer(ask),
             ToCore::Verdict(..) => unreachable!("it concerns a connection, so it is guarded as one"),
             ToCore::Drain => self.begin_drain(),

@@ -7,6 +7,9 @@
 //! no publisher any more       stop: players get what is queued for them, and everybody is closed
 //! ```
 //!
+//! Connections that we made end with their streams: a forward has what is queued for it, as a player has, and a pull is cut like a publisher,
+//! but not waited for.
+//!
 //! So a publisher that knows `NetConnection.Connect.ReconnectRequest` (E-RTMP v2 "Reconnect Request") has three quarters of the drain to
 //! leave at a key frame of its own choice, and of every other the last group of pictures is whole. Key frames of different encoders come
 //! at different times, which spreads their return.
@@ -25,7 +28,7 @@ use super::inbox::ToCore;
 use crate::hub::{CoreId, PublisherKey};
 use crate::media::video_tag::VideoTag;
 use crate::media::{FrameRole, VIDEO_SILENT_MAX};
-use crate::session::{CloseReason, Instant, MediaKind, MediaMessage};
+use crate::session::{CloseReason, Instant, MediaKind, MediaMessage, ServerSession};
 
 /// The part of a drain, its last one, in which publishers are closed at their next key frame.
 pub(super) const CUTTING_PART: u32 = 4;
@@ -95,13 +98,16 @@ impl Core {
         let now = self.now();
         let shared = self.shared.clone();
         let url = shared.settings.reconnect_url.as_ref();
-        let understands =
-            |connection: &Connection| connection.is_open() && connection.session.can_request_reconnect();
+        let understands = |connection: &Connection| {
+            connection.is_open()
+                && connection.session.server().is_some_and(ServerSession::can_request_reconnect)
+        };
         for key in self.keys_where(understands) {
             let Some(connection) = self.connection(key) else { continue };
-            let app = connection.session.connect_info().map_or("", |info| &info.app);
+            let Some(session) = connection.session.server_mut() else { continue };
+            let app = session.connect_info().map_or("", |info| &info.app);
             let tc_url = url.map(|url| url.tc_url(app));
-            if connection.session.request_reconnect(now, tc_url.as_deref()) {
+            if session.request_reconnect(now, tc_url.as_deref()) {
                 self.counts.reconnect_requests += 1;
                 self.drive(key);
             }

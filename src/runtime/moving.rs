@@ -12,6 +12,7 @@ use tracing::{debug, error};
 use super::connection::{Activity, Connection, ConnectionKey, Moved};
 use super::core::{Core, CoreRef};
 use super::inbox::ToCore;
+use super::peer::Peer;
 
 impl Core {
     /// Takes the connection out of this core and sends it home. The reader calls it as the last task of the connection.
@@ -20,7 +21,12 @@ impl Core {
     pub(crate) fn depart(&mut self, key: ConnectionKey, received: BytesMut) {
         let Some((_, connection)) = self.connections.try_remove(key.index as usize) else { return };
         self.uncount(&connection);
-        let Activity::Moving { home, admitted } = connection.activity else { return };
+        // Those that we made are taken over at home, and never move.
+        let (Activity::Moving { home, admitted }, Peer::Accepted(session)) =
+            (connection.activity, connection.session)
+        else {
+            return;
+        };
         let stream = admitted.request.address.key.clone();
         match Rc::<OwnedFd>::try_unwrap(connection.socket) {
             Ok(socket) => {
@@ -32,7 +38,7 @@ impl Core {
                     place: connection.place,
                     accepted_at: connection.accepted_at,
                     pending_since: connection.pending_since,
-                    session: connection.session,
+                    session,
                     front: connection.front,
                     received,
                     role: connection.role,

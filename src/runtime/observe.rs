@@ -21,6 +21,10 @@ pub enum Role {
     Publisher,
     /// Plays one.
     Player,
+    /// A connection that we made, to publish a stream there.
+    Forward,
+    /// A connection that we made, to fetch a stream from there.
+    Pull,
 }
 
 impl Role {
@@ -30,6 +34,8 @@ impl Role {
             Self::Pending => "pending",
             Self::Publisher => "publisher",
             Self::Player => "player",
+            Self::Forward => "forward",
+            Self::Pull => "pull",
         }
     }
 }
@@ -128,7 +134,7 @@ pub struct StreamInfo {
     pub core: u16,
     /// The publisher's connection, if there is one now.
     pub publisher: Option<ConnectionId>,
-    /// Players on all cores that this core knows of: its own and those of the replicas it feeds.
+    /// Players and forwards on all cores that this core knows of: its own and those of the replicas it feeds.
     pub subscribers: u64,
     /// Codec strings of the tracks.
     pub codecs: Vec<String>,
@@ -199,6 +205,10 @@ core_counters! {
     gauge streams;
     /// Streams whose home this core is.
     gauge streams_home;
+    /// Connections that we made to forward a stream.
+    gauge forwards;
+    /// Connections that we made to pull a stream.
+    gauge pulls;
     /// Operations in flight in the kernel.
     gauge operations_in_flight;
     /// Bytes of unparsed input and unfinished messages.
@@ -211,8 +221,12 @@ core_counters! {
     gauge gop_bytes;
     /// Connections accepted.
     counter accepted;
-    /// Connections closed.
+    /// Accepted connections closed.
     counter closed;
+    /// Connections that we made, given to this core.
+    counter outgoing;
+    /// Connections that we made, closed.
+    counter outgoing_closed;
     /// Connections closed before they published or played, because such connections held too much together.
     counter pre_publish_shed;
     /// TLS handshakes that have begun and are not done.

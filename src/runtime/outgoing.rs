@@ -15,9 +15,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::core::Core;
 use super::observe::ConnectionId;
-use super::outside::{News, Totals};
+use super::outside::Totals;
 use super::tls::Tls;
 pub use crate::hub::Start;
 use crate::hub::{CoreId, QueueSettings};
@@ -185,17 +184,4 @@ pub struct OutgoingInfo {
     pub bits_per_second: u64,
     /// How long ago the core took it over.
     pub lasted: Duration,
-}
-
-impl Core {
-    /// Takes a connection over. So far nothing is done with it: it is closed at once.
-    pub(crate) fn take_over(&mut self, dialed: Dialed) {
-        let event = OutgoingEvent::Closed { end: OutgoingEnd::HungUp, totals: Totals::default() };
-        self.tell(News::Outgoing { id: dialed.id, event });
-    }
-
-    /// All that this core has.
-    pub(crate) fn outgoing_infos(&self) -> Vec<OutgoingInfo> {
-        Vec::new()
-    }
 }

@@ -17,7 +17,7 @@ use super::core::Core;
 use super::observe::Role;
 use super::outside::{Facts, Grant, News, Totals};
 use super::socket;
-use crate::hub::{AppSettings, PublishRefused, Reader};
+use crate::hub::{AppSettings, PublishRefused, QueueSettings, Reader};
 use crate::media::Form;
 use crate::session::status::code;
 use crate::session::{Encoder, Instant, PlayRequest, PublishRequest, Rejection, StreamKey};
@@ -25,16 +25,22 @@ use crate::session::{Encoder, Instant, PlayRequest, PublishRequest, Rejection, S
 /// A subscriber's user timeout exceeds the hub's stall limit by this much, so that the hub decides.
 const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(20);
 
+/// How long what is sent to a reader may stay unacknowledged before the kernel ends its connection.
+pub(crate) fn user_timeout(queue: &QueueSettings) -> Duration {
+    Duration::from_millis(u64::from(queue.stall_ms_max)) + USER_TIMEOUT_MARGIN
+}
+
 impl Core {
     pub(crate) fn on_publish_requested(&mut self, key: ConnectionKey, request: PublishRequest, now: Instant) {
         let Some(connection) = self.connection(key) else { return };
+        let Some(session) = connection.session.server_mut() else { return };
         if !matches!(connection.activity, Activity::None) {
             let rejection = Rejection {
                 code: code::STREAM_FAILED,
                 description: "this connection plays or publishes already; use another one".into(),
                 close: false,
             };
-            return connection.session.reject(now, request.request, rejection);
+            return session.reject(now, request.request, rejection);
         }
         self.ask(key, Request::Publish(request), now);
     }
@@ -44,13 +50,14 @@ impl Core {
         let here = self.id;
         let shared = Arc::clone(&self.shared);
         let Some(connection) = self.connection(key) else { return };
+        let Some(session) = connection.session.server_mut() else { return };
         if shared.is_draining() {
             let rejection = Rejection {
                 code: code::STREAM_FAILED,
                 description: "this server is going down: connect again to reach another one".into(),
                 close: true,
             };
-            return connection.session.reject(now, admitted.request.request, rejection);
+            return session.reject(now, admitted.request.request, rejection);
         }
         let home = shared.directory.send_home(&admitted.request.address.key, here);
         if home == here {
@@ -90,7 +97,9 @@ impl Core {
                     "publishes"
                 );
                 connection.activity = Activity::Publishing { publisher, key: stream.clone() };
-                connection.session.accept_publish(now, request.request);
+                if let Some(session) = connection.session.server_mut() {
+                    session.accept_publish(now, request.request);
+                }
                 shared.outside.notify.notify(News::PublishBegan {
                     facts: Arc::clone(&facts),
                     stream: stream.clone(),
@@ -102,7 +111,9 @@ impl Core {
             Err(PublishRefused::AlreadyPublishing) => {
                 self.count("publish_refused", "already_publishing");
                 let Some(connection) = self.connection(key) else { return };
-                connection.session.reject(now, request.request, Rejection::already_published());
+                if let Some(session) = connection.session.server_mut() {
+                    session.reject(now, request.request, Rejection::already_published());
+                }
             }
         }
         self.pump_hub();
@@ -110,13 +121,14 @@ impl Core {
 
     pub(crate) fn on_play_requested(&mut self, key: ConnectionKey, request: PlayRequest, now: Instant) {
         let Some(connection) = self.connection(key) else { return };
+        let Some(session) = connection.session.server_mut() else { return };
         if matches!(connection.activity, Activity::Publishing { .. }) {
             let rejection = Rejection {
                 code: code::PLAY_FAILED,
                 description: "this connection publishes already; use another one".into(),
                 close: false,
             };
-            return connection.session.reject(now, request.request, rejection);
+            return session.reject(now, request.request, rejection);
         }
         self.ask(key, Request::Play(request), now);
     }
@@ -142,12 +154,10 @@ impl Core {
         let subscriber = self.hub.subscribe(now, &stream, home, reader, &settings);
         self.counts.plays += 1;
         let Some(connection) = self.connection(key) else { return };
-        let user_timeout =
-            Duration::from_millis(u64::from(settings.queue.stall_ms_max)) + USER_TIMEOUT_MARGIN;
         if let Err(error) = socket::tune_subscriber(
             &connection.socket,
             shared.settings.subscriber_unsent_bytes_max,
-            user_timeout,
+            user_timeout(&settings.queue),
         ) {
             debug!(parent: &connection.span, %error, "subscriber's socket options");
         }
@@ -165,7 +175,9 @@ impl Core {
             Activity::Playing(all) => all.push(playing),
             activity => *activity = Activity::Playing(smallvec::smallvec![playing]),
         }
-        connection.session.accept_play(now, request.request);
+        if let Some(session) = connection.session.server_mut() {
+            session.accept_play(now, request.request);
+        }
         shared.outside.notify.notify(News::PlayBegan { facts, stream });
         self.pump_hub();
     }
@@ -187,15 +199,18 @@ impl Core {
                 let metadata = self.hub.publisher(publisher).and_then(|view| view.ingest().metadata());
                 let named = metadata.and_then(|metadata| metadata.encoder.clone());
                 self.hub.unpublish(now, publisher);
-                self.shared.publishers.fetch_sub(1, Ordering::Relaxed);
                 let totals = totals.unwrap_or_default();
-                self.tell(News::PublishEnded { connection: id, stream: stream.clone(), totals });
+                if !self.add_carried(key, totals) {
+                    self.shared.publishers.fetch_sub(1, Ordering::Relaxed);
+                    self.tell(News::PublishEnded { connection: id, stream: stream.clone(), totals });
+                }
                 self.on_stream_ended(stream);
                 if let Some(connection) = self.connection(key) {
                     connection.codecs = codecs.unwrap_or_default();
-                    let flash_ver = connection.session.connect_info().map_or("", |info| &info.flash_ver);
-                    connection.encoder =
-                        Encoder::of(flash_ver, named.as_deref(), connection.session.behaviour());
+                    if let Some(session) = connection.session.server() {
+                        let flash_ver = session.connect_info().map_or("", |info| &info.flash_ver);
+                        connection.encoder = Encoder::of(flash_ver, named.as_deref(), session.behaviour());
+                    }
                     // A peer that goes on as a player needs no publisher's buffer.
                     connection.reading.buffer_size = BufferSize::IDLE;
                 }
@@ -217,7 +232,9 @@ impl Core {
                             dropped: totals.dropped.total(),
                             lasted: now - playing.since,
                         };
-                        self.tell(News::PlayEnded { connection: id, stream: playing.key, totals });
+                        if !self.add_carried(key, totals) {
+                            self.tell(News::PlayEnded { connection: id, stream: playing.key, totals });
+                        }
                     }
                 }
                 if !stay.is_empty()
@@ -241,12 +258,13 @@ impl Core {
     }
 
     /// A stream is there from now on.
-    fn on_stream_began(&mut self, stream: StreamKey, facts: Arc<Facts>, grant: Arc<Grant>) {
+    pub(crate) fn on_stream_began(&mut self, stream: StreamKey, facts: Arc<Facts>, grant: Arc<Grant>) {
         self.tell(News::StreamBegan { stream, home: self.id, grant, facts });
     }
 
     /// A stream is there no more: nobody publishes it, and nobody is waited for.
     fn on_stream_ended(&mut self, stream: StreamKey) {
+        self.end_forwards(&stream);
         self.tell(News::StreamEnded { stream });
     }
 
@@ -262,7 +280,7 @@ impl Core {
     }
 
     /// The settings of an app: its own block's, or those of `*`.
-    fn app_settings(&self, app: &str) -> AppSettings {
+    pub(crate) fn app_settings(&self, app: &str) -> AppSettings {
         let apps = &self.shared.settings.apps;
         let found =
             apps.iter().find(|one| one.name == app).or_else(|| apps.iter().find(|one| one.name == "*"));

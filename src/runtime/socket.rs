@@ -25,6 +25,17 @@ pub(crate) fn tune_listener(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
 
+/// For a connection that we made: what an accepted one has of its listener. And it blocks, so that an operation waits in the ring: on a
+/// socket that a readiness runtime has had it would come back with nothing.
+pub(crate) fn tune_connected(socket: &OwnedFd) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_nonblocking(false)?;
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+}
+
 /// For a publisher that has played before: [`tune_subscriber`] gave it more time.
 pub(crate) fn restore_user_timeout(socket: &OwnedFd) -> io::Result<()> {
     SockRef::from(socket).set_tcp_user_timeout(Some(USER_TIMEOUT))

@@ -140,6 +140,10 @@ fn enforce_deadlines(core: &CoreRef, now: Instant) {
             } else if connection.is_unread(now, write_deadline) {
                 core.shut(key, CloseReason::Error(PeerMisbehaved::NotReading.into()));
             } else {
+                if now >= connection.session_timeout {
+                    // It says when it wants to be called again, if it does.
+                    connection.session_timeout = Instant::FAR_FUTURE;
+                }
                 connection.session.handle_timeout(now);
                 core.give_up_asking(key, now);
                 core.drive(key);
@@ -164,6 +168,8 @@ impl Core {
         self.counts.subscribers = hub.subscribers as u64;
         self.counts.streams = hub.streams as u64;
         self.counts.streams_home = hub.streams_home as u64;
+        self.counts.forwards = self.made.forwards() as u64;
+        self.counts.pulls = self.made.pulls() as u64;
         self.counts.gop_bytes = hub.gop_bytes as u64;
         self.counts.frames_dropped = self.hub.counters().dropped.total();
         self.counts.tls_handshakes_in_progress = self.handshakes.in_progress() as u64;

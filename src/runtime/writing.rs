@@ -19,7 +19,8 @@ use super::signal::Signal;
 use super::socket;
 use super::tls::Tls;
 use crate::hub::{Queued, Reader, SubscriberKey, TakeBudget};
-use crate::session::Instant;
+use crate::media::FrameRole;
+use crate::session::{Instant, Notice};
 
 /// Bytes of one write.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
@@ -29,6 +30,14 @@ enum NextWrite {
     Send(Sending),
     Wait(Signal),
     End,
+}
+
+/// Whether frames go to a target that we have connected to.
+enum Forward {
+    No,
+    /// Nothing that it can begin with has left yet.
+    Starts,
+    HasBegun,
 }
 
 /// Writes until the connection ends or leaves this core.
@@ -177,6 +186,7 @@ impl Core {
             // At least one entry comes, even one that is over the budget alone: the kernel would refuse it as it is. Records hold any.
             let is_over = taken > budget.slices && is_plain;
             slices += if is_over { 1 } else { taken };
+            let forward = self.forward(key);
             let mut messages = 0;
             for entry in queued.drain(..) {
                 match entry {
@@ -185,20 +195,32 @@ impl Core {
                         if frame.arrived() >= since {
                             batch.note_live(frame.arrived());
                         }
-                        if is_over {
+                        // Nothing of this is for players.
+                        let named = match &forward {
+                            Forward::No => None,
+                            Forward::HasBegun if frame.role() != FrameRole::Metadata => None,
+                            Forward::Starts | Forward::HasBegun => {
+                                self.forwarded(key, now, subscriber, &frame, reader)
+                            }
+                        };
+                        if let Some(named) = named {
+                            batch.push_bytes(named);
+                        } else if is_over {
                             batch.push_gathered(&frame, reader.form, reader.stream_id);
                         } else {
                             batch.push_frame(frame, reader.form, reader.stream_id);
                         }
                     }
                     Queued::Notice(notice) => {
-                        if let Some(connection) = self.connection(key) {
-                            connection.session.notify(now, reader.stream_id, notice);
-                            connection
-                                .session
-                                .poll_send()
-                                .into_iter()
-                                .for_each(|bytes| batch.push_bytes(bytes));
+                        let session =
+                            self.connection(key).and_then(|connection| connection.session.server_mut());
+                        if let Some(session) = session {
+                            session.notify(now, reader.stream_id, notice);
+                            session.poll_send().into_iter().for_each(|bytes| batch.push_bytes(bytes));
+                        } else if notice == Notice::UnpublishNotify {
+                            self.last_words(key, now).into_iter().for_each(|bytes| batch.push_bytes(bytes));
+                            // What a next publisher sends is not for this connection any more.
+                            break;
                         }
                     }
                 }
@@ -209,6 +231,14 @@ impl Core {
             }
         }
         self.queued = queued;
+    }
+
+    fn forward(&self, key: ConnectionKey) -> Forward {
+        match self.connection_ref(key).and_then(|connection| connection.session.made()) {
+            None => Forward::No,
+            Some(outgoing) if outgoing.has_begun => Forward::HasBegun,
+            Some(_) => Forward::Starts,
+        }
     }
 
     fn nth_playing(&self, key: ConnectionKey, nth: usize) -> Option<(SubscriberKey, Reader, Instant)> {
@@ -248,6 +278,13 @@ impl Core {
             let error = result.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
             debug!(parent: &connection.span, %error, "send");
             self.shut(key, socket::close_reason(&error));
+        }
+        if self
+            .connection_ref(key)
+            .is_some_and(|connection| connection.is_open() && connection.session.has_stopped())
+        {
+            // A forward's last words are written.
+            self.drive_at(key, now);
         }
         // Answers that are written are held no longer.
         self.count_pending(key);
