@@ -229,16 +229,18 @@ impl Core {
                 }
             }
             ClientEvent::Closed { reason } => {
-                // Whoever stops one has said why before.
                 let (reason, end) = match reason {
-                    ClientCloseReason::Eof => (CloseReason::Eof, OutgoingEnd::Eof),
-                    ClientCloseReason::Error(error) => (CloseReason::Error(error), OutgoingEnd::Error(error)),
-                    ClientCloseReason::Refused(status) => {
-                        (CloseReason::Refused, OutgoingEnd::Refused(clipped(status)))
+                    ClientCloseReason::Eof => (CloseReason::Eof, Some(OutgoingEnd::Eof)),
+                    ClientCloseReason::Error(error) => {
+                        (CloseReason::Error(error), Some(OutgoingEnd::Error(error)))
                     }
-                    ClientCloseReason::Stopped => (CloseReason::Stopped, OutgoingEnd::HungUp),
+                    ClientCloseReason::Refused(status) => {
+                        (CloseReason::Refused, Some(OutgoingEnd::Refused(clipped(status))))
+                    }
+                    // Whoever stopped it has said why.
+                    ClientCloseReason::Stopped => (CloseReason::Stopped, None),
                 };
-                outgoing.end.get_or_insert(end);
+                outgoing.end = outgoing.end.take().or(end);
                 self.begin_close(key, reason, reason != CloseReason::Eof, now);
             }
         }

@@ -248,6 +248,11 @@ impl Server {
         self.http
     }
 
+    /// Whether it is nginx-rtmp.
+    pub fn is_nginx_rtmp(&self) -> bool {
+        self.kind != Kind::Inrush
+    }
+
     /// How long it took from the start of the process until it was ready.
     pub fn start_up(&self) -> Duration {
         self.start_up

@@ -88,6 +88,11 @@ impl Tls {
         self
     }
 
+    /// What rustls is told.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        self.config.clone()
+    }
+
     /// Connects, and shakes hands.
     #[track_caller]
     pub fn connect(&self, address: SocketAddr) -> Transport {
