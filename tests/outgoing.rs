@@ -28,7 +28,7 @@ use support::synthetic::{self, Pattern};
 use support::tls::Tls;
 use support::wire::Message;
 use support::{PATIENCE, script, unique, wait_until};
-use target::{Listener, Seen, Target};
+use target::{Listener, Target};
 
 /// A stream that is published to this engine.
 #[track_caller]
@@ -209,6 +209,36 @@ fn what_is_queued_goes_out_before_the_end() {
     engine.end();
 }
 
+/// Neither a hang-up nor the end of everything waits for a target that reads nothing.
+#[test]
+fn a_target_that_does_not_read_is_left_behind() {
+    for stops in [false, true] {
+        let mut engine = Engine::start();
+        let (mut publisher, stream, home) = publish(&mut engine);
+        let listener = Listener::narrow();
+        let id = engine.dial(Dial::forward(&stream, home, &listener.url("deaf")));
+        let mut target = listener.target();
+        target.accept_publish(1);
+        engine.wait_for_ready(id);
+        let pattern = Pattern { frame_ms: 40, gop_frames: 25, video_bytes: 60_000, audio_bytes: 40_000 };
+        publisher.set_chunk_size(65_536);
+        (0..80).for_each(|number| publisher.send_tag(&pattern.tag(number)));
+        wait_until("frames wait", PATIENCE, || engine.info(id).filter(|info| info.queued_bytes > 0));
+        if stops {
+            engine.handle().drain();
+            publisher.unpublish();
+            assert_eq!(engine.drain(), Report::default());
+        } else {
+            engine.handle().hang_up(home, id);
+        }
+        let (end, _) = engine.wait_for_close(id);
+        assert!(
+            matches!((stops, &end), (false, OutgoingEnd::HungUp) | (true, OutgoingEnd::StreamGone)),
+            "{end:?}"
+        );
+    }
+}
+
 /// A reconnected target gets headers and then the next key frame, nothing before.
 #[test]
 fn a_forward_may_begin_at_the_next_key_frame() {
@@ -310,14 +340,15 @@ fn every_end_has_its_name() {
     let (id, mut target) = start(&mut engine);
     target.up_to_request(1);
     target.status(1, "error", "NetStream.Publish.BadName");
+    target.expect_close();
     let (end, totals) = engine.wait_for_close(id);
     assert_eq!((refusal(&end), totals), ("NetStream.Publish.BadName", Totals::default()));
-    assert!(target.wait_for_close(PATIENCE));
 
     let (id, mut target) = start(&mut engine);
     target.accept_publish(1);
     engine.wait_for_ready(id);
     target.status(1, "error", "NetStream.Publish.Denied");
+    target.expect_close();
     assert_eq!(refusal(&engine.wait_for_close(id).0), "NetStream.Publish.Denied");
 
     let (id, mut target) = start(&mut engine);
@@ -346,20 +377,20 @@ fn every_end_has_its_name() {
     engine.wait_for_ready(id);
     let connection = engine.info(id).expect("it is there").connection;
     assert!(engine.kick(connection));
+    target.expect_close();
     assert_eq!(engine.wait_for_close(id).0, OutgoingEnd::Kicked);
-    assert!(target.wait_for_close(PATIENCE));
 
     // Hung up on before it has said anything; and one that comes when its stream has gone, or goes before it says yes.
-    let (id, mut target) = start(&mut engine);
+    let (id, target) = start(&mut engine);
     engine.handle().hang_up(home, id);
+    target.expect_close();
     assert_eq!(engine.wait_for_close(id).0, OutgoingEnd::HungUp);
-    assert!(target.wait_for_close(PATIENCE));
-    let (waits, mut target) = start(&mut engine);
+    let (waits, target) = start(&mut engine);
     wait_until("the core has it", PATIENCE, || engine.info(waits));
     publisher.send_tag(&Pattern::with_bits_per_second(500_000).tag(0));
     publisher.unpublish();
+    target.expect_close();
     assert_eq!(engine.wait_for_close(waits).0, OutgoingEnd::StreamGone);
-    assert!(target.wait_for_close(PATIENCE));
     let late = engine.dial(Dial::forward(&stream, home, &listener.url("key")));
     assert_eq!(engine.wait_for_close(late), (OutgoingEnd::StreamGone, Totals::default()));
     engine.end();
@@ -644,19 +675,19 @@ fn a_hostile_source_ends_its_own_connection() {
     assert_eq!(source.up_to_request(1), "key");
     source.status(1, "status", "NetStream.Play.Start");
     engine.wait_for_stream(&stream);
-    let player = Client::open(engine.rtmp()).connect("live").play("pulled");
+    let mut player = Client::open(engine.rtmp()).connect("live").play("pulled");
     let pattern = Pattern::with_bits_per_second(500_000);
     source.send(&Message::media(1, &pattern.tag(0)));
     wait_until("it is live", PATIENCE, || {
         engine.info(id).filter(|info| info.state == OutgoingState::Live && info.messages == 1)
     });
     source.socket().write_all(&[6, 0, 0, 0, 0xff, 0xff, 0xff, 9, 1, 0, 0, 0]).expect("send");
+    source.expect_close();
     let (end, totals) = engine.wait_for_close(id);
     assert_eq!((end.label(), totals.messages), ("message_too_long", 1));
     engine.wait_for_stream_end(&stream);
-    let mut player = player;
     let pictures = player.record().into_iter().filter(|tag| tag.kind == Kind::Video).count();
     assert_eq!(pictures, 1);
-    while !matches!(source.next(), Seen::Closed) {}
+    drop(player);
     engine.end();
 }

@@ -1,9 +1,5 @@
-//! What a core does with connections that we made: taking them over, forwarding and pulling, and their end.
+//! What a core does with connections that we made: taking them over, pulling, and their end. Forwarding is [`super::forwarding`]'s.
 //!
-//! # A forward
-//! When the target says yes, the connection subscribes to its stream like a player, and what is queued for it is written like a player's
-//! ([`super::writing`]). Its end is in the queue too: the hub's last notice stands behind what was published before it, and when that is
-//! reached the session says that it stops. So a stream's end and [`Core::hang_up`] lose nothing that the target still takes.
 //! # A pull
 //! When the source says yes, the connection publishes its stream like an encoder. When the stream ends there it is unpublished here, and the
 //! connection stays for the next one. It is no publisher that a drain would wait for.
@@ -19,27 +15,22 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use smallvec::{SmallVec, smallvec};
+use bytes::BytesMut;
+use smallvec::SmallVec;
 use tracing::{debug, info};
 
 use super::accepting::span;
 use super::buffer::BufferSize;
-use super::connection::{Activity, Connection, ConnectionKey, Front, Phase, Playing};
+use super::connection::{Activity, Connection, ConnectionKey, Front, Phase};
 use super::core::{Core, CoreRef};
 use super::observe::Role;
 use super::outgoing::{Dialed, OutgoingEnd, OutgoingEvent, OutgoingId, OutgoingInfo, OutgoingState, Task};
 use super::outside::{Facts, Grant, News, Totals};
 use super::peer::{Outgoing, Peer};
 use super::prefixes::Place;
-use super::requests::user_timeout;
 use super::{entropy, socket};
-use crate::hub::{Reader, SubscriberKey};
 use crate::media::frame::FRAME_CHUNK_SIZE;
-use crate::media::{Form, Frame, FrameRole};
-use crate::rtmp::chunk::WireHeaders;
-use crate::rtmp::message::{MessageHeader, type_id};
-use crate::rtmp::{Payload, PeerMisbehaved};
+use crate::rtmp::PeerMisbehaved;
 use crate::session::{
     self, ClientCloseReason, ClientEvent, ClientSession, CloseReason, Instant, MediaKind, MediaMessage,
     ServerStatus, StreamKey,
@@ -56,9 +47,6 @@ const RECONNECTS_TOLD_MAX: u8 = 8;
 
 /// Each part of a far end's status that is kept, bytes.
 const STATUS_BYTES_MAX: usize = 512;
-
-/// `@setDataFrame` as an AMF0 string.
-const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
 
 /// The connections that a core has of those that we made, by name and by the stream that they forward.
 #[derive(Debug, Default)]
@@ -265,44 +253,6 @@ impl Core {
         }
     }
 
-    /// The target has said yes: the connection reads its stream.
-    fn begin_forward(&mut self, key: ConnectionKey, now: Instant) {
-        let shared = Arc::clone(&self.shared);
-        let home = self.id;
-        let Some(connection) = self.connection(key) else { return };
-        let Some(outgoing) = connection.session.made_mut() else { return };
-        let Task::Forward { from, queue } = outgoing.task else { return };
-        let (Some(stream_id), stream) = (outgoing.session.stream_id(), outgoing.stream.clone()) else {
-            return;
-        };
-        let form = if outgoing.takes_tracks { Form::Full } else { Form::Plain };
-        // It lives here: the directory knows of it as long as the hub does.
-        if !self.hub.is_published(&stream) {
-            return self.end_made(key, OutgoingEnd::StreamGone, CloseReason::Stopped);
-        }
-        let mut settings = self.app_settings(stream.app());
-        settings.queue = queue;
-        let reader = Reader { connection: key.into(), stream_id, form };
-        let subscriber = self.hub.subscribe_from(now, &stream, home, reader, &settings, from);
-        let Some(connection) = self.connection(key) else { return };
-        if let Err(error) = socket::tune_subscriber(
-            &connection.socket,
-            shared.settings.subscriber_unsent_bytes_max,
-            user_timeout(&queue),
-        ) {
-            debug!(parent: &connection.span, %error, "forward's socket options");
-        }
-        info!(
-            parent: &connection.span,
-            app = stream.app(),
-            stream = shared.names.hash(stream.name()),
-            "forwards"
-        );
-        connection.activity =
-            Activity::Playing(smallvec![Playing { since: now, reader, subscriber, key: stream }]);
-        self.pump_hub();
-    }
-
     /// The source has said yes: the connection publishes what it pulls.
     fn begin_pull(&mut self, key: ConnectionKey, now: Instant) {
         let shared = Arc::clone(&self.shared);
@@ -379,44 +329,11 @@ impl Core {
     }
 
     /// Ends a connection with what has been said.
-    fn end_made(&mut self, key: ConnectionKey, end: OutgoingEnd, reason: CloseReason) {
+    pub(crate) fn end_made(&mut self, key: ConnectionKey, end: OutgoingEnd, reason: CloseReason) {
         if let Some(outgoing) = self.connection(key).and_then(|connection| connection.session.made_mut()) {
             outgoing.end.get_or_insert(end);
         }
         self.close(key, reason);
-    }
-
-    /// A forward has taken this frame out of its queue. Gives what is to be written; `None` for a frame that goes out in its shared form.
-    /// Nothing comes of it for other frames than metadata once it [has begun](Outgoing::has_begun).
-    ///
-    /// Of metadata a publisher says that it is to be set: so encoders send it, and services read nothing else. That is rare, and copied.
-    pub(crate) fn forwarded(
-        &mut self,
-        key: ConnectionKey,
-        now: Instant,
-        subscriber: SubscriberKey,
-        frame: &Frame,
-        reader: Reader,
-    ) -> Option<Bytes> {
-        let is_first = match frame.role() {
-            FrameRole::Key => true,
-            role if role.is_header() => false,
-            _ => !self.hub.subscriber(subscriber).is_some_and(|view| view.stream_has_video(now)),
-        };
-        let outgoing = self.connection(key)?.session.made_mut()?;
-        if is_first && !std::mem::replace(&mut outgoing.has_begun, true) {
-            let id = outgoing.id;
-            self.tell(News::Outgoing { id, event: OutgoingEvent::Began });
-        }
-        (frame.role() == FrameRole::Metadata).then(|| set_data_frame(frame, reader))
-    }
-
-    /// The hub has nothing more for a forward: what its session says last, to be written behind all else.
-    pub(crate) fn last_words(&mut self, key: ConnectionKey, now: Instant) -> Option<Bytes> {
-        let outgoing = self.connection(key)?.session.made_mut()?;
-        outgoing.end.get_or_insert(OutgoingEnd::StreamGone);
-        outgoing.session.stop(now);
-        outgoing.session.poll_send()
     }
 
     /// Adds what a publish or play of a connection that we made came to; false when it was accepted.
@@ -481,21 +398,6 @@ impl Core {
     }
 }
 
-/// `@setDataFrame` in front of metadata, whole: the frame's copy for one target.
-fn set_data_frame(frame: &Frame, reader: Reader) -> Bytes {
-    let (payload, _) = frame.in_form(reader.form);
-    let named = std::iter::once(Bytes::from_static(SET_DATA_FRAME));
-    let payload: Payload = named.chain(payload.slices().iter().cloned()).collect();
-    let header = MessageHeader {
-        timestamp: frame.timestamp(),
-        type_id: type_id::DATA_AMF0,
-        stream_id: reader.stream_id,
-    };
-    let mut out = BytesMut::new();
-    WireHeaders::new(&header, payload.len(), FRAME_CHUNK_SIZE).write_to(&payload, &mut out);
-    out.freeze()
-}
-
 /// Why one is over that ended for a reason of the connection's.
 fn end_of(reason: CloseReason) -> OutgoingEnd {
     match reason {
@@ -523,4 +425,39 @@ fn clipped(mut status: ServerStatus) -> ServerStatus {
         part.shrink_to_fit();
     }
     status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a far end says is kept to its bound, and stays text.
+    #[test]
+    fn a_status_is_clipped_between_characters() {
+        let long = "ü".repeat(STATUS_BYTES_MAX);
+        let status = ServerStatus { level: "error".into(), code: format!("x{long}"), description: long };
+        let ServerStatus { level, code, description } = clipped(status);
+        assert_eq!(level, "error");
+        assert_eq!((code.len(), description.len()), (STATUS_BYTES_MAX - 1, STATUS_BYTES_MAX));
+    }
+
+    /// Each reason has an end of its own kind, with the same label where one is as good as the other.
+    #[test]
+    fn a_reason_becomes_an_end() {
+        let same = [
+            CloseReason::Eof,
+            CloseReason::Error(PeerMisbehaved::NotReading.into()),
+            CloseReason::Refused,
+            CloseReason::Kicked,
+            CloseReason::Hopeless,
+            CloseReason::Overload,
+            CloseReason::Io,
+            CloseReason::Fault,
+        ];
+        for reason in same {
+            assert_eq!(end_of(reason).label(), reason.label());
+        }
+        assert_eq!(end_of(CloseReason::Drained), OutgoingEnd::Stopping);
+        assert_eq!(end_of(CloseReason::Reset), OutgoingEnd::Io);
+    }
 }

@@ -3,7 +3,7 @@
 //! - [`engine`] starts and ends the cores, [`handle`] is how other threads see them, [`preflight`] asks whether the host is ready.
 //! - A core's state is `core`; its tasks are `accepting`, `reading`, `writing`, `polling`, `fan_out` and `turn`
 //!   (inbox, batches for other cores, sweep).
-//! - [`outgoing`] is connections that we make: floor 5 connects, a core takes over and forwards or pulls (`dialed`, `peer`).
+//! - [`outgoing`] is connections that we make: floor 5 connects, a core takes over and forwards or pulls (`dialed`, `forwarding`, `peer`).
 //! - `draining` is how they end in good order.
 //! - [`outside`] is what the engine asks and tells those above it; `asking` does the asking, `requests` what was allowed.
 //! - `directory` knows each stream's home core, `inbox` carries messages between cores, `moving` takes publishers home.
@@ -27,6 +27,7 @@ mod draining;
 pub mod engine;
 mod entropy;
 mod fan_out;
+mod forwarding;
 pub mod handle;
 pub mod histogram;
 mod inbox;

@@ -19,7 +19,6 @@ use super::signal::Signal;
 use super::socket;
 use super::tls::Tls;
 use crate::hub::{Queued, Reader, SubscriberKey, TakeBudget};
-use crate::media::FrameRole;
 use crate::session::{Instant, Notice};
 
 /// Bytes of one write.
@@ -30,14 +29,6 @@ enum NextWrite {
     Send(Sending),
     Wait(Signal),
     End,
-}
-
-/// Whether frames go to a target that we have connected to.
-enum Forward {
-    No,
-    /// Nothing that it can begin with has left yet.
-    Starts,
-    HasBegun,
 }
 
 /// Writes until the connection ends or leaves this core.
@@ -186,7 +177,7 @@ impl Core {
             // At least one entry comes, even one that is over the budget alone: the kernel would refuse it as it is. Records hold any.
             let is_over = taken > budget.slices && is_plain;
             slices += if is_over { 1 } else { taken };
-            let forward = self.forward(key);
+            let forwarding = self.forwarding(key);
             let mut messages = 0;
             for entry in queued.drain(..) {
                 match entry {
@@ -195,13 +186,9 @@ impl Core {
                         if frame.arrived() >= since {
                             batch.note_live(frame.arrived());
                         }
-                        // Nothing of this is for players.
-                        let named = match &forward {
-                            Forward::No => None,
-                            Forward::HasBegun if frame.role() != FrameRole::Metadata => None,
-                            Forward::Starts | Forward::HasBegun => {
-                                self.forwarded(key, now, subscriber, &frame, reader)
-                            }
+                        let named = match forwarding.concerns(&frame) {
+                            true => self.forwarded(key, now, subscriber, &frame, reader),
+                            false => None,
                         };
                         if let Some(named) = named {
                             batch.push_bytes(named);
@@ -233,14 +220,6 @@ impl Core {
         self.queued = queued;
     }
 
-    fn forward(&self, key: ConnectionKey) -> Forward {
-        match self.connection_ref(key).and_then(|connection| connection.session.made()) {
-            None => Forward::No,
-            Some(outgoing) if outgoing.has_begun => Forward::HasBegun,
-            Some(_) => Forward::Starts,
-        }
-    }
-
     fn nth_playing(&self, key: ConnectionKey, nth: usize) -> Option<(SubscriberKey, Reader, Instant)> {
         let Activity::Playing(playing) = &self.connection_ref(key)?.activity else { return None };
         playing.get(nth).map(|one| (one.subscriber, one.reader, one.since))
@@ -270,6 +249,7 @@ impl Core {
         connection.sending_since = None;
         connection.totals.bytes_out += written as u64;
         connection.session.on_bytes_sent(now, written as u64);
+        let has_stopped = connection.is_open() && connection.session.has_stopped();
         if connection.reading.polled.is_some() {
             connection.acknowledge_at_read();
         }
@@ -279,10 +259,7 @@ impl Core {
             debug!(parent: &connection.span, %error, "send");
             self.shut(key, socket::close_reason(&error));
         }
-        if self
-            .connection_ref(key)
-            .is_some_and(|connection| connection.is_open() && connection.session.has_stopped())
-        {
+        if has_stopped {
             // A forward's last words are written.
             self.drive_at(key, now);
         }

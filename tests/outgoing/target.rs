@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::thread::JoinHandle;
 
 use socket2::{Domain, Socket, Type};
 
@@ -10,6 +10,9 @@ use super::support::PATIENCE;
 use super::support::amf::{self, Amf};
 use super::support::flv::Tag;
 use super::support::wire::{self, ChunkReader, ChunkWriter, Message};
+
+/// Media with its message stream, and names of commands.
+pub type Recorded = (Vec<(Tag, u32)>, Vec<String>);
 
 /// A listener that targets come from.
 pub struct Listener(TcpListener);
@@ -179,7 +182,7 @@ impl Target {
 
     /// All media up to the end, and the names of the commands among and behind it; closes then.
     #[track_caller]
-    pub fn record(mut self) -> (Vec<(Tag, u32)>, Vec<String>) {
+    pub fn record(mut self) -> Recorded {
         let mut tags = Vec::new();
         self.commands.clear();
         loop {
@@ -192,20 +195,18 @@ impl Target {
     }
 
     /// Records on a thread of its own.
-    pub fn record_in_background(self) -> std::thread::JoinHandle<(Vec<(Tag, u32)>, Vec<String>)> {
+    pub fn record_in_background(self) -> JoinHandle<Recorded> {
         std::thread::spawn(move || self.record())
     }
 
-    /// Waits until the engine has closed, whatever it sends until then; false when it does not.
-    pub fn wait_for_close(&mut self, deadline: Duration) -> bool {
-        self.socket.set_read_timeout(Some(deadline)).expect("set a timeout");
+    /// Waits until the engine has closed its side, whatever it sends until then, and closes as well.
+    #[track_caller]
+    pub fn expect_close(mut self) {
         let mut buffer = [0; 65536];
-        loop {
-            match self.socket.read(&mut buffer) {
-                Ok(0) => return true,
-                Ok(_) => {}
-                Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
-            }
-        }
+        while match self.socket.read(&mut buffer) {
+            Ok(read) => read > 0,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => false,
+            Err(error) => panic!("the engine does not close: {error}"),
+        } {}
     }
 }

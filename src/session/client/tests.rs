@@ -321,6 +321,46 @@ fn media_can_be_sent_only_while_publishing() {
     assert_eq!((message.header.timestamp, message.payload.to_vec()), (1, vec![1, 2, 3]));
 }
 
+/// What it says last can be had at once, and comes before nothing but its end.
+#[test]
+fn the_last_words_can_be_written_behind_what_its_driver_writes() {
+    let mut script = Script::ready(Role::Publish);
+    let now = script.client.now;
+    assert_eq!(script.client.session.poll_send(), None);
+    script.client.session.stop(now);
+    let last = script.client.session.poll_send().expect("last words");
+    assert_eq!(script.client.session.poll_send(), None);
+    script.client.drain();
+    assert_eq!((script.client.names().as_slice(), script.client.sent.len()), (&["closed"][..], 0));
+    assert_eq!(*script.client.closed(), ClientCloseReason::Stopped);
+    script.reader.push(last);
+    for name in [&b"FCUnpublish"[..], b"deleteStream"] {
+        let Read::Message(message) = script.reader.poll().unwrap() else { panic!() };
+        assert!(message.payload.to_vec()[3..].starts_with(name));
+    }
+}
+
+/// What a server makes it hold is counted: half a handshake, half a message, and nothing once it is over.
+#[test]
+fn what_it_holds_is_counted() {
+    let mut session = ClientSession::new(Instant::default(), settings(Role::Play), entropy(1));
+    let shaking_hands = session.retained_bytes();
+    assert!(shaking_hands >= 1536, "our C1");
+    session.handle_bytes(Instant::default(), Bytes::from(vec![3; 1000]));
+    assert!(session.retained_bytes() >= shaking_hands + 1000);
+
+    let mut script = Script::ready(Role::Play);
+    let now = script.client.now;
+    let before = script.client.session.retained_bytes();
+    let half = [&[6, 0, 0, 0, 0, 0x40, 0, 9, 1, 0, 0, 0][..], &[0; 4000]].concat();
+    script.client.session.handle_bytes(now, half.into());
+    script.client.drain();
+    assert!(script.client.session.retained_bytes() >= before + 4000);
+    script.client.session.handle_gap(100);
+    script.client.session.stop(now);
+    assert_eq!(script.client.session.retained_bytes(), 0);
+}
+
 #[test]
 fn what_came_before_the_end_is_still_parsed() {
     let mut script = Script::ready(Role::Play);
