@@ -80,7 +80,8 @@ impl Made {
                     }
                 }
             }
-            Task::Pull => self.pulls -= 1,
+            // A panic may have been in between.
+            Task::Pull => self.pulls = self.pulls.saturating_sub(1),
         }
     }
 
