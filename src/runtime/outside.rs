@@ -127,11 +127,31 @@ impl Default for Verdict {
     }
 }
 
-/// What comes with a yes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What comes with a yes. `Debug` leaves out where it is forwarded to.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Grant {
     /// The stream that is really meant, where that is another.
     pub stream: Option<StreamKey>,
+    /// Whose credentials these are; `None` where nobody asked for any.
+    pub identity: Option<Identity>,
+    /// The publisher's rank among those of one key; the higher wins.
+    pub priority: u32,
+    /// URLs that the stream is to be forwarded to beside those of the configuration. They hold secrets.
+    pub forwards: Vec<String>,
+    /// Everything is taken in and judged, and nobody gets it: neither players nor forwards.
+    pub dry_run: bool,
+}
+
+/// Who somebody is, to be compared: two grants with equal identities came of the same credentials.
+///
+/// Opaque, and never a credential itself. `None` in both of two grants counts as the same.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Identity(pub Arc<str>);
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Identity({} bytes)", self.0.len())
+    }
 }
 
 /// What comes with a no.
@@ -218,6 +238,18 @@ pub struct Totals {
     pub dropped: u64,
     /// How long it went on.
     pub lasted: Duration,
+}
+
+impl std::fmt::Debug for Grant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Grant")
+            .field("stream", &self.stream)
+            .field("identity", &self.identity)
+            .field("priority", &self.priority)
+            .field("forwards", &self.forwards.len())
+            .field("dry_run", &self.dry_run)
+            .finish()
+    }
 }
 
 impl std::fmt::Debug for Facts {
