@@ -5,6 +5,8 @@
 //! # Invariant
 //! Nothing here is waited for by a stream that is live.
 
+pub mod relay;
+
 use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, OnceLock};
