@@ -13,7 +13,9 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigError, Origin};
 use super::key::{Key, Raw};
 use super::schema::{ANY_APP, APP, APP_KEYS, APP_NAME, CERTIFICATE, CERTIFICATE_KEYS, TABLES};
+use super::targets::{TARGET, TARGET_KEYS, TARGET_URL, TARGETS_MAX};
 use super::{Config, Origins};
+use crate::edge::relay::Target;
 use crate::runtime::settings::App;
 use crate::runtime::tls::certificates::CertificateFiles;
 
@@ -38,6 +40,10 @@ pub(super) fn apply(
         }
         if name.get_ref() == CERTIFICATE {
             apply_certificates(config, origins, &source, &origin, value)?;
+            continue;
+        }
+        if name.get_ref() == TARGET {
+            apply_targets(config, origins, &source, &origin, value)?;
             continue;
         }
         let Some(table) = TABLES.iter().find(|table| table.name == name.get_ref()) else {
@@ -142,6 +148,42 @@ fn apply_certificates(
     Ok(())
 }
 
+/// The `[[target]]` tables, in their order: each has a URL.
+fn apply_targets(
+    config: &mut Config,
+    origins: &mut Origins,
+    source: &Source<'_>,
+    origin: &Origin,
+    value: &Spanned<DeValue<'_>>,
+) -> Result<(), ConfigError> {
+    let table = format!("[[{TARGET}]]");
+    let not_tables = || ConfigError::new(origin.clone(), format!("{TARGET} is not a list of tables"), &table);
+    let DeValue::Array(blocks) = value.get_ref() else { return Err(not_tables()) };
+    for (index, block) in blocks.iter().enumerate() {
+        let DeValue::Table(entries) = block.get_ref() else { return Err(not_tables()) };
+        let block = source.origin(block.span());
+        if index == TARGETS_MAX {
+            let allowed = format!("{TARGETS_MAX} of {table}");
+            return Err(ConfigError::new(block, "there are too many targets", allowed));
+        }
+        let mut target = Target::default();
+        for (key_name, value) in by_line(entries) {
+            let origin = source.origin(key_name.span());
+            let key = find(&TARGET_KEYS, key_name.get_ref(), &table, &origin)?;
+            key.store(&mut target, &raw(value))
+                .map_err(|problem| refuse(&origin, &format!("{TARGET}.{}", key.name), &problem, key))?;
+            origins.set_target(index, key.name, origin);
+        }
+        if target.url.is_none() {
+            let allowed = TARGET_KEYS.iter().find(|key| key.name == TARGET_URL).map(Key::allowed);
+            let problem = format!("this {table} has no {TARGET_URL}");
+            return Err(ConfigError::new(block, problem, allowed.unwrap_or_default()));
+        }
+        config.relay.targets.push(target);
+    }
+    Ok(())
+}
+
 /// The name that an `[[app]]` table must have.
 fn app_name(source: &Source<'_>, block: Origin, entries: &DeTable<'_>) -> Result<String, ConfigError> {
     let Some((key, value)) = entries.get_key_value(APP_NAME) else {
@@ -190,6 +232,7 @@ fn table_names() -> String {
     let mut names: Vec<_> = TABLES.iter().map(|table| format!("[{}]", table.name)).collect();
     names.push(format!("[[{CERTIFICATE}]]"));
     names.push(format!("[[{APP}]]"));
+    names.push(format!("[[{TARGET}]]"));
     names.join(", ")
 }
 

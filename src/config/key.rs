@@ -57,6 +57,12 @@ pub(super) enum Kind<T> {
         read: fn(&T) -> String,
         write: fn(&mut T, &str) -> Result<(), String>,
     },
+    /// A name, or a number in its place.
+    NameOrNumber {
+        allowed: &'static str,
+        read: fn(&T) -> String,
+        write: fn(&mut T, &str) -> Result<(), String>,
+    },
     List {
         allowed: &'static str,
         read: fn(&T) -> Vec<String>,
@@ -92,6 +98,11 @@ impl<T> Key<T> {
                 Raw::Text(text) => write(target, text)?,
                 _ => return Err(format!("{} is not a string", raw.describe())),
             },
+            Kind::NameOrNumber { write, .. } => match raw {
+                Raw::Text(text) => write(target, text)?,
+                Raw::Integer(number) => write(target, &number.to_string())?,
+                _ => return Err(format!("{} is neither a name nor a number", raw.describe())),
+            },
             Kind::List { write, .. } => {
                 let texts = match raw {
                     // In the file a list of one may be written as that one.
@@ -110,7 +121,9 @@ impl<T> Key<T> {
         match &self.kind {
             Kind::Integer { allowed, .. } => format!("{} to {}", allowed.start(), allowed.end()),
             Kind::Boolean { .. } => "true, false".into(),
-            Kind::Text { allowed, .. } | Kind::List { allowed, .. } => (*allowed).into(),
+            Kind::Text { allowed, .. } | Kind::NameOrNumber { allowed, .. } | Kind::List { allowed, .. } => {
+                (*allowed).into()
+            }
         }
     }
 
@@ -120,6 +133,10 @@ impl<T> Key<T> {
             Kind::Integer { read, .. } => read(target).to_string(),
             Kind::Boolean { read, .. } => read(target).to_string(),
             Kind::Text { read, .. } => quoted(&read(target)),
+            Kind::NameOrNumber { read, .. } => {
+                let value = read(target);
+                if value.parse::<u64>().is_ok() { value } else { quoted(&value) }
+            }
             Kind::List { read, .. } => {
                 let items: Vec<_> = read(target).iter().map(|item| quoted(item)).collect();
                 format!("[{}]", items.join(", "))

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::control;
+use crate::edge::relay;
 use crate::log;
 use crate::runtime::settings::{Placement, RuntimeSettings};
 use crate::runtime::tls::certificates::{CertificateError, Certificates};
@@ -22,6 +23,7 @@ mod flags;
 mod key;
 mod schema;
 mod show;
+mod targets;
 
 pub use error::{ConfigError, Origin};
 pub use flags::{Command, Invocation, NoInvocation, Sources};
@@ -35,6 +37,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub struct Config {
     /// Floor 4 and, through it, floors 0-3.
     pub runtime: RuntimeSettings,
+    /// Where streams are forwarded to.
+    pub relay: relay::Settings,
     /// The control HTTP.
     pub control: control::Settings,
     /// Log lines.
@@ -82,11 +86,12 @@ impl Loaded {
         }
         check_together(&config, &origins)?;
         check_certificates(&config, &origins)?;
-        let warnings = sources
+        targets::check(&config, &origins)?;
+        let unknown = sources
             .unknown_variables
             .iter()
-            .map(|name| format!("{name}: no such variable, ignored; see inrush --help"))
-            .collect();
+            .map(|name| format!("{name}: no such variable, ignored; see inrush --help"));
+        let warnings = unknown.chain(targets::unverified(&config, &origins)).collect();
         Ok(Self { config, file: sources.file.clone(), warnings, origins })
     }
 }
@@ -202,6 +207,7 @@ struct Origins {
     keys: BTreeMap<(&'static str, &'static str), Origin>,
     apps: BTreeMap<(String, &'static str), Origin>,
     certificates: BTreeMap<(usize, &'static str), Origin>,
+    targets: BTreeMap<(usize, &'static str), Origin>,
 }
 
 impl Origins {
@@ -219,6 +225,14 @@ impl Origins {
 
     fn of_certificate(&self, index: usize, key: &'static str) -> Origin {
         self.certificates.get(&(index, key)).cloned().unwrap_or(Origin::Default)
+    }
+
+    fn set_target(&mut self, index: usize, key: &'static str, origin: Origin) {
+        self.targets.insert((index, key), origin);
+    }
+
+    fn of_target(&self, index: usize, key: &'static str) -> Origin {
+        self.targets.get(&(index, key)).cloned().unwrap_or(Origin::Default)
     }
 
     fn of(&self, table: &'static str, key: &'static str) -> Origin {

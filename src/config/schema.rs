@@ -69,9 +69,9 @@ const NETWORK: &str = "ADDRESS/BITS, such as 127.0.0.0/8 or ::1/128";
 const CHAIN: &str = "a readable PEM file with the certificate first and its chain behind it";
 const KEY: &str = "a readable PEM file with the private key of the certificate";
 const DAY_SECONDS: u64 = 86_400;
-const KIB: u64 = 1 << 10;
+pub(super) const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
+pub(super) const GIB: u64 = 1 << 30;
 
 /// A field that holds a whole number. The range must fit the field's type; a test writes both its ends.
 macro_rules! number {
@@ -87,6 +87,8 @@ macro_rules! number {
         }
     };
 }
+
+pub(super) use number;
 
 /// A field that holds a list of networks.
 macro_rules! networks {
@@ -707,6 +709,7 @@ mod tests {
     fn every_field_holds_both_ends_of_its_range_and_its_default_is_inside() {
         TABLES.iter().flat_map(|table| table.keys).for_each(check_range);
         APP_KEYS.iter().for_each(check_range);
+        super::super::targets::TARGET_KEYS.iter().for_each(check_range);
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::error::Origin;
 use super::schema::{APP, APP_KEYS, CERTIFICATE, CERTIFICATE_KEYS, TABLES};
-use super::{Config, Loaded};
+use super::targets::{TARGET, TARGET_KEYS, TARGET_URL};
+use super::{Config, Loaded, Origin};
+use crate::edge::relay::Target;
 use crate::runtime::settings::App;
 
 impl Loaded {
@@ -32,6 +33,17 @@ impl Loaded {
             }
             out.push('\n');
         }
+        for (index, target) in self.config.relay.targets.iter().enumerate() {
+            let _ = writeln!(out, "[[{TARGET}]]");
+            for key in &TARGET_KEYS {
+                let origin = self.origins.of_target(index, key.name);
+                // Keys that say nothing may not stand beside others: what is not shown is at its default.
+                if origin != Origin::Default {
+                    line(&mut out, key.name, &key.show(target), &origin);
+                }
+            }
+            out.push('\n');
+        }
         out.truncate(out.trim_end().len());
         out.push('\n');
         out
@@ -39,7 +51,8 @@ impl Loaded {
 }
 
 impl Config {
-    /// Keys whose values differ in `other`, as `table.key`; other certificates as `certificate`; an app that came, went or changed as `app "name"`.
+    /// Keys whose values differ in `other`, as `table.key`; other certificates as `certificate`, other targets as `target`; an app that came,
+    /// went or changed as `app "name"`.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let mut differences = Vec::new();
         for table in &TABLES {
@@ -48,6 +61,9 @@ impl Config {
         }
         if self.runtime.tls.certificates != other.runtime.tls.certificates {
             differences.push(CERTIFICATE.to_owned());
+        }
+        if self.relay != other.relay {
+            differences.push(TARGET.to_owned());
         }
         let shown = |apps: &[App], name: &str| {
             let app = apps.iter().find(|app| app.name == name)?;
@@ -97,6 +113,19 @@ pub fn sample() -> String {
         // A table without its name would be an error.
         let comment = if key.name == super::schema::APP_NAME { "" } else { "# " };
         let _ = writeln!(out, "# {}.\n{comment}{} = {}", key.about, key.name, key.show(&app));
+    }
+    let _ = writeln!(
+        out,
+        "\n# One table a target: streams are forwarded there. shards is for {{shard}} in the url alone, rank and failover are for groups, \
+         tls_ is for rtmps.\n# [[{TARGET}]]"
+    );
+    let target = Target::default();
+    for key in &TARGET_KEYS {
+        let value = match key.name {
+            TARGET_URL => "\"rtmp://origin.example/{app}/{name}?{params}\"".into(),
+            _ => key.show(&target),
+        };
+        let _ = writeln!(out, "# {}.\n#   {} = {value}", key.about, key.name);
     }
     out
 }

@@ -5,7 +5,11 @@ use crate::media::TimestampPolicy;
 use crate::runtime::App;
 
 /// Reads a command line, an environment and a file's text as the process would; an error as the line it prints.
-fn load(flags: &[&str], environment: &[(&str, &str)], file: Option<&str>) -> Result<Loaded, String> {
+pub(super) fn load(
+    flags: &[&str],
+    environment: &[(&str, &str)],
+    file: Option<&str>,
+) -> Result<Loaded, String> {
     let arguments = std::iter::once("inrush").chain(flags.iter().copied()).map(OsString::from);
     let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
     let mut invocation = Invocation::parse(arguments, environment).map_err(|none| match none {
@@ -18,7 +22,7 @@ fn load(flags: &[&str], environment: &[(&str, &str)], file: Option<&str>) -> Res
     Loaded::from_text(&invocation.sources, file).map_err(|error| error.to_string())
 }
 
-fn refusal(flags: &[&str], environment: &[(&str, &str)], file: Option<&str>) -> String {
+pub(super) fn refusal(flags: &[&str], environment: &[(&str, &str)], file: Option<&str>) -> String {
     load(flags, environment, file).expect_err("refused")
 }
 
@@ -135,7 +139,7 @@ const KEY: &str = "a readable PEM file with the private key of the certificate";
 /// Every way in which a file can be wrong, with the line that says so.
 #[test]
 fn a_wrong_file_is_refused_with_its_line() {
-    let table_names = "[engine], [rtmp], [tls], [proxy], [ingest], [control], [deadlines], [limits], [recorder], [log], [[certificate]], [[app]]";
+    let table_names = "[engine], [rtmp], [tls], [proxy], [ingest], [control], [deadlines], [limits], [recorder], [log], [[certificate]], [[app]], [[target]]";
     let address = "ADDRESS:PORT, such as 0.0.0.0:1935, 127.0.0.1:8935 or [::]:1935";
     let table = [
         // Not TOML.
