@@ -2,6 +2,11 @@
 //!
 //! - [`target`] and [`template`] are what the configuration says, [`trust`] is whom TLS believes.
 
+pub mod backoff;
+pub mod failure;
+pub mod group;
+pub mod life;
+pub mod plan;
 pub mod target;
 pub mod template;
 pub mod trust;
