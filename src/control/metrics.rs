@@ -9,8 +9,8 @@
 //! Two forms, as the scraper's `Accept` prefers: OpenMetrics 1.0, and the older text format 0.0.4 for everybody else.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use axum::extract::State;
@@ -96,21 +96,44 @@ fn plain_text(open_metrics: &str) -> String {
     out
 }
 
+/// Somebody outside the engine who has something to show in `/metrics`.
+pub trait Exhibitor: Send + Sync {
+    /// What there is to show now. Must not wait; names and labels are from a bounded set.
+    fn families(&self) -> Vec<Family>;
+}
+
 /// One family with its samples, before it is written.
-struct Family {
+pub struct Family {
     name: String,
     help: String,
     kind: MetricType,
     samples: Vec<(Labels, Value)>,
 }
 
-type Labels = Vec<(&'static str, String)>;
+/// Names and values of a sample's labels.
+pub type Labels = Vec<(&'static str, String)>;
 
-#[derive(Clone, Copy)]
-enum Value {
+/// The value of a sample.
+#[derive(Clone, Copy, Debug)]
+pub enum Value {
+    /// A whole number.
     Whole(u64),
+    /// Any number.
     Real(f64),
+    /// A histogram.
     Buckets(Histogram),
+}
+
+impl Family {
+    /// A family of counters or gauges, named without `_total`; of histograms, if that is what its samples are.
+    pub fn new(name: &str, help: &str, is_counter: bool, samples: Vec<(Labels, Value)>) -> Self {
+        let kind = match samples.first() {
+            Some((_, Value::Buckets(_))) => MetricType::Histogram,
+            _ if is_counter => MetricType::Counter,
+            _ => MetricType::Gauge,
+        };
+        Self { name: name.to_owned(), help: help.to_owned(), kind, samples }
+    }
 }
 
 struct Scrape<C>(Arc<Control<C>>);
@@ -157,6 +180,8 @@ fn sample(metric: &mut MetricEncoder<'_>, kind: MetricType, value: Value) -> fmt
 
 fn families<C: Cores>(control: &Control<C>) -> Vec<Family> {
     let mut families = of_process(control);
+    let exhibitors = control.exhibitors.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    families.extend(exhibitors.iter().flat_map(|exhibitor| exhibitor.families()));
     if let Some(cores) = control.cores.get() {
         families.extend(of_engine(cores));
         families.extend(of_cores(cores));

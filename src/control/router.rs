@@ -1,7 +1,7 @@
 //! Paths and who answers them.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
 use axum::Router;
@@ -10,6 +10,7 @@ use axum::routing::{delete, get};
 use tokio::sync::Semaphore;
 
 use super::cores::Cores;
+use super::metrics::Exhibitor;
 use super::refusal::Refusal;
 use super::{api, guard, health, metrics};
 
@@ -17,6 +18,8 @@ use super::{api, guard, health, metrics};
 pub(super) struct Control<C> {
     /// The engine, once it runs.
     pub(super) cores: OnceLock<C>,
+    /// Others who have something to show in `/metrics`.
+    pub(super) exhibitors: Mutex<Vec<Arc<dyn Exhibitor>>>,
     /// Questions that the cores may be asked at a time.
     pub(super) queries: Semaphore,
     /// Whether only this machine can reach us.
@@ -31,6 +34,7 @@ impl<C: Cores> Control<C> {
     pub(super) fn new(is_loopback: bool) -> Self {
         Self {
             cores: OnceLock::new(),
+            exhibitors: Mutex::default(),
             queries: Semaphore::new(api::QUERIES_MAX),
             is_loopback,
             started: SystemTime::now(),

@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use tracing::{debug, warn};
 
 use super::Settings;
 use super::cores::Cores;
+use super::metrics::Exhibitor;
 use super::router::{Control, router};
 use crate::runtime::listener::patiently;
 
@@ -133,6 +134,11 @@ impl<C: Cores> Server<C> {
     /// Where it really listens: tells the port when 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Lets somebody beside the engine show something in `/metrics`, from now on.
+    pub fn exhibit(&self, exhibitor: Arc<dyn Exhibitor>) {
+        self.control.exhibitors.lock().unwrap_or_else(PoisonError::into_inner).push(exhibitor);
     }
 
     /// Tells it of the engine, which runs now. A second engine is ignored.
