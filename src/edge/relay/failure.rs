@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use crate::rtmp::Error;
 use crate::runtime::OutgoingEnd;
 
 /// Longest status code of a target that is shown, bytes.
@@ -21,8 +22,10 @@ pub enum Failure {
     Connect(io::ErrorKind),
     /// No address answered in time.
     ConnectTimeout,
-    /// The TLS handshake failed: a certificate that is not trusted, or no TLS at all.
+    /// There was no TLS handshake, or it was cut short.
     Tls(&'static str),
+    /// The TLS handshake failed: a certificate that is not trusted, or no TLS at all.
+    Handshake(Error),
     /// The TLS handshake was not done in time.
     TlsTimeout,
     /// Of a connection that a core had taken over.
@@ -39,6 +42,7 @@ impl Failure {
             Self::Connect(_) => "connect",
             Self::ConnectTimeout => "connect_timeout",
             Self::Tls(_) => "tls",
+            Self::Handshake(error) => error.label(),
             Self::TlsTimeout => "tls_timeout",
             Self::Ended(end) => end.label(),
         }
@@ -55,6 +59,7 @@ impl fmt::Display for Failure {
             Self::Connect(kind) => write!(f, "cannot connect: {kind}"),
             Self::ConnectTimeout => f.write_str("no address answers"),
             Self::Tls(what) => write!(f, "TLS: {what}"),
+            Self::Handshake(error) => write!(f, "TLS: {error}"),
             Self::TlsTimeout => f.write_str("the TLS handshake takes too long"),
             Self::Ended(OutgoingEnd::Refused(status)) if is_code(&status.code) => {
                 write!(f, "refused: {}", status.code)

@@ -261,10 +261,10 @@ impl Group {
     }
 }
 
-/// Targets of one group in the order in which they are wanted.
-pub fn in_order(targets: &mut [&Target]) {
+/// Puts members of one group into the order in which they are wanted.
+pub fn in_order<T>(members: &mut [T], rank: impl Fn(&T) -> Rank) {
     // Stable: equal ranks stay in the order of the file.
-    targets.sort_by_key(|target| target.rank);
+    members.sort_by_key(rank);
 }
 
 #[cfg(test)]

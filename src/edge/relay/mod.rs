@@ -1,21 +1,151 @@
 //! Forwarding: each stream that is published is sent on to the targets that the configuration or a back end names.
 //!
 //! - [`target`] and [`template`] are what the configuration says, [`trust`] is whom TLS believes.
+//! - [`group`] and [`life`] decide: pure state machines with [`backoff`], in terms of [`plan`] and [`failure`].
+//! - [`dial`] gets from a URL to a connected socket, by way of [`resolver`] and [`race`]; floor 4 speaks RTMP on it.
+//! - [`course`] is a group as it runs, [`conductor`] has all of them, [`observe`] shows them.
+//!
+//! ```text
+//! News of streams and connections -> conductor -> course (one task a group of a stream) -> group, life
+//!                                                   |  dials, takes over, hangs up  <------- actions
+//! ```
+//! # Invariant
+//! Groups share nothing but the resolver and the board: a target that fails, hangs or lies costs its own group, and the stream nothing but
+//! a reader that goes.
+//! # Bounds
+//! Each stream has at most as many targets as the file has, and [`conductor::NAMED_MAX`]; each of these two connections and two dials.
 
 pub mod backoff;
+pub mod conductor;
+pub mod course;
+pub mod dial;
 pub mod failure;
 pub mod group;
 pub mod life;
+pub mod observe;
 pub mod plan;
+pub mod race;
+pub mod resolver;
 pub mod target;
 pub mod template;
+#[cfg(test)]
+mod tests;
 pub mod trust;
 
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
 pub use target::{Rank, Target};
+
+use self::conductor::{Conductor, Item, Prepared};
+use self::course::Means;
+use self::observe::Board;
+use self::resolver::Resolver;
+use crate::hub::CoreId;
+use crate::runtime::outside::{News, Notify};
+use crate::runtime::{Dialed, Handle, NameHasher, OutgoingId};
+use crate::session::Instant;
 
 /// What forwarding is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Where streams go.
     pub targets: Vec<Target>,
+}
+
+/// What forwarding wants of a running engine.
+pub trait Engine: Send + Sync + 'static {
+    /// Gives a connection to the core that its stream lives on.
+    fn take_over(&self, dialed: Dialed);
+    /// Ends one.
+    fn hang_up(&self, core: CoreId, id: OutgoingId);
+}
+
+impl Engine for Handle {
+    fn take_over(&self, dialed: Dialed) {
+        Self::take_over(self, dialed);
+    }
+
+    fn hang_up(&self, core: CoreId, id: OutgoingId) {
+        Self::hang_up(self, core, id);
+    }
+}
+
+/// Forwarding, as others see it: it hears news, and shows what goes on.
+pub struct Relay {
+    targets: Arc<[Prepared]>,
+    names: NameHasher,
+    board: Arc<Board>,
+    items: mpsc::UnboundedSender<Item>,
+}
+
+/// Its other end, for the thread that does the work.
+pub struct Work {
+    items: mpsc::UnboundedReceiver<Item>,
+}
+
+impl Relay {
+    /// Forwarding to these targets; names of streams are logged as `names` has them. What is heard waits until [`Self::run`].
+    ///
+    /// # Errors
+    /// When a target's certificates cannot be read any more.
+    pub fn new(settings: Settings, names: NameHasher) -> Result<(Self, Work), trust::TrustError> {
+        let prepare = |target: Target| {
+            let is_tls = target.url.as_ref().is_some_and(template::Template::is_tls);
+            let trust = match is_tls {
+                true => Some(trust::client_config(target.tls_ca_file.as_deref(), target.tls_verify)?),
+                false => None,
+            };
+            Ok(Prepared { target: Arc::new(target), trust })
+        };
+        let targets = settings.targets.into_iter().map(prepare).collect::<Result<_, _>>()?;
+        let (items, receiver) = mpsc::unbounded_channel();
+        Ok((Self { targets, names, board: Arc::default(), items }, Work { items: receiver }))
+    }
+
+    /// What goes on.
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
+    }
+
+    /// Does the work, with this engine, until all of the relay is dropped.
+    pub fn run<E: Engine>(&self, engine: E, work: Work) -> impl Future<Output = ()> + Send + 'static {
+        let means = Means {
+            engine,
+            resolver: Resolver::default(),
+            clock: Clock::new(),
+            board: Arc::clone(&self.board),
+        };
+        Conductor::new(Arc::new(means), Arc::clone(&self.targets), self.names.clone()).run(work.items)
+    }
+}
+
+impl Notify for Relay {
+    fn notify(&self, news: News) {
+        let item = match news {
+            News::StreamBegan { stream, home, grant, facts } => Item::Began { stream, home, grant, facts },
+            News::StreamEnded { stream } => Item::Ended { stream },
+            News::Outgoing { id, event } => Item::Outgoing { id, event },
+            _ => return,
+        };
+        // Whoever would hear of it has ended with the edge's thread.
+        let _ = self.items.send(item);
+    }
+}
+
+/// Time since the relay began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    epoch: std::time::Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { epoch: std::time::Instant::now() }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_micros(u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
 }

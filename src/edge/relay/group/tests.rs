@@ -21,7 +21,7 @@ struct Stage {
 impl Stage {
     fn new(targets: &[Target]) -> Self {
         let mut targets: Vec<&Target> = targets.iter().collect();
-        in_order(&mut targets);
+        in_order(&mut targets, |target| target.rank);
         let now = Instant::from_micros(1_000_000);
         let mut stage = Self { now, group: Group::new(now, 5, 1, &targets), actions: Vec::new() };
         stage.drain();

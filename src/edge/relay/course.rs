@@ -1,0 +1,318 @@
+//! One group of one stream as it runs: a task that drives its state machine, dials for it, and hands what was dialed to the stream's core.
+//!
+//! # Bounds
+//! A dial at a time for each of a member's two connections. Once the stream is over, the task waits for its connections' ends for
+//! [`FAREWELL_MAX`], to count what they sent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant as TokioInstant;
+use tracing::{debug, info, warn};
+
+use super::dial::{self, Connected};
+use super::failure::Failure;
+use super::group::Group;
+use super::life::{LifeState, Step};
+use super::observe::{Board, ForwardInfo, NamedBy, add, masked};
+use super::plan::{Action, Note};
+use super::resolver::Resolver;
+use super::target::Target;
+use super::{Clock, Engine};
+use crate::hub::CoreId;
+use crate::runtime::outside::Totals;
+use crate::runtime::{Dialed, OutgoingEvent, OutgoingId, Start, Task};
+use crate::session::{ClientUrl, Instant, StreamKey};
+
+/// How long a group waits for its connections to be over, once its stream is: longer than a core takes to close one.
+pub const FAREWELL_MAX: Duration = Duration::from_secs(15);
+
+/// One target of a group, ready to be dialed.
+pub(super) struct Goal {
+    pub(super) target: Arc<Target>,
+    pub(super) trust: Option<Arc<ClientConfig>>,
+    pub(super) named_by: NamedBy,
+    /// The target's URL for this stream.
+    pub(super) url: ClientUrl,
+}
+
+/// What a group is for.
+pub(super) struct Purpose {
+    pub(super) number: u32,
+    pub(super) stream: StreamKey,
+    pub(super) name_hash: String,
+    pub(super) home: CoreId,
+    /// In the order of their ranks.
+    pub(super) goals: Vec<Goal>,
+}
+
+/// What a group's task is told.
+pub(super) enum Heard {
+    /// Something happened to one of its connections.
+    Outgoing(OutgoingId, OutgoingEvent),
+    /// The stream is over.
+    Over,
+}
+
+/// What all groups share.
+pub(super) struct Means<E> {
+    pub(super) engine: E,
+    pub(super) resolver: Resolver,
+    pub(super) clock: Clock,
+    pub(super) board: Arc<Board>,
+}
+
+/// Runs until the stream is over, and its connections are.
+pub(super) async fn run<E: Engine>(
+    means: Arc<Means<E>>,
+    purpose: Purpose,
+    seed: u64,
+    heard: mpsc::UnboundedReceiver<Heard>,
+) {
+    let targets: Vec<&Target> = purpose.goals.iter().map(|goal| &*goal.target).collect();
+    let group = Group::new(means.clock.now(), purpose.number, seed, &targets);
+    let (step_sender, steps) = mpsc::unbounded_channel();
+    let totals = purpose.goals.iter().map(|_| Totals::default()).collect();
+    let mut course = Course {
+        means,
+        purpose,
+        group,
+        dials: JoinSet::new(),
+        tries: BTreeMap::new(),
+        connections: BTreeMap::new(),
+        totals,
+        step_sender,
+    };
+    course.drive(heard, steps).await;
+    course.means.board.forget(course.purpose.number);
+}
+
+struct Course<E> {
+    means: Arc<Means<E>>,
+    purpose: Purpose,
+    group: Group,
+    dials: JoinSet<(OutgoingId, Result<Connected, Failure>)>,
+    tries: BTreeMap<OutgoingId, Try>,
+    /// Which member's each is, of those that a core has.
+    connections: BTreeMap<OutgoingId, usize>,
+    /// What each member's earlier connections came to.
+    totals: Vec<Totals>,
+    /// Only the dials in flight say something, and each three times at most.
+    step_sender: mpsc::UnboundedSender<(OutgoingId, Step)>,
+}
+
+/// A dial in flight.
+struct Try {
+    member: usize,
+    url: ClientUrl,
+    from: Start,
+    task: AbortHandle,
+}
+
+impl<E: Engine> Course<E> {
+    async fn drive(
+        &mut self,
+        mut heard: mpsc::UnboundedReceiver<Heard>,
+        mut steps: mpsc::UnboundedReceiver<(OutgoingId, Step)>,
+    ) {
+        let mut until = None;
+        loop {
+            self.act();
+            if until.is_some() && self.connections.is_empty() {
+                return;
+            }
+            self.show();
+            let next = until.unwrap_or_else(|| self.group.next_timeout());
+            tokio::select! {
+                something = heard.recv() => match something {
+                    Some(Heard::Outgoing(id, event)) => self.on_event(id, &event),
+                    Some(Heard::Over) if until.is_none() => {
+                        self.group.end(self.now());
+                        until = Some(self.now() + FAREWELL_MAX);
+                    }
+                    Some(Heard::Over) => {}
+                    // Nobody will say that it is over any more.
+                    None => return,
+                },
+                Some((id, step)) = steps.recv() => self.group.handle_step(self.now(), id, step),
+                Some(dialed) = self.dials.join_next() => {
+                    // One that was cancelled comes to nothing.
+                    if let Ok((id, outcome)) = dialed {
+                        self.on_dialed(id, outcome);
+                    }
+                }
+                () = tokio::time::sleep_until(self.means.clock.at(next)) => match until {
+                    Some(_) => return,
+                    None => self.group.handle_timeout(self.now()),
+                },
+            }
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.means.clock.now()
+    }
+
+    /// Does what the group wants done.
+    fn act(&mut self) {
+        while let Some(action) = self.group.poll_action() {
+            match action {
+                Action::Dial { id, member, url, from } => self.dial(id, member, url, from),
+                Action::Cancel { id } => {
+                    if let Some(one) = self.tries.remove(&id) {
+                        one.task.abort();
+                    }
+                }
+                Action::HangUp { id } => self.means.engine.hang_up(self.purpose.home, id),
+                Action::Note(note) => self.on_note(&note),
+            }
+        }
+    }
+
+    fn dial(&mut self, id: OutgoingId, member: usize, url: Option<ClientUrl>, from: Start) {
+        // The group has as many members as there are goals.
+        let Some(goal) = self.purpose.goals.get(member) else { return };
+        add(&self.means.board.tries, 1);
+        let url = url.unwrap_or_else(|| goal.url.clone());
+        let (means, trust, step_max) = (Arc::clone(&self.means), goal.trust.clone(), goal.target.step_max);
+        let (to, steps) = (url.clone(), self.step_sender.clone());
+        let task = self.dials.spawn(async move {
+            let on_step = |step| {
+                // The one who listens may be gone, and this with it.
+                let _ = steps.send((id, step));
+            };
+            let now = || means.clock.now();
+            let outcome = dial::dial(&means.resolver, &to, trust.as_ref(), step_max, now, on_step).await;
+            (id, outcome)
+        });
+        self.tries.insert(id, Try { member, url, from, task });
+    }
+
+    fn on_dialed(&mut self, id: OutgoingId, outcome: Result<Connected, Failure>) {
+        let Some(Try { member, url, from, .. }) = self.tries.remove(&id) else { return };
+        let connected = match outcome {
+            Ok(connected) => connected,
+            Err(failure) => return self.group.handle_failed(self.now(), id, &failure),
+        };
+        let Some(goal) = self.purpose.goals.get(member) else { return };
+        if !self.group.handle_dialed(self.means.clock.now(), id) {
+            return;
+        }
+        let Connected { socket, peer, tls, received } = connected;
+        self.connections.insert(id, member);
+        self.means.engine.take_over(Dialed {
+            id,
+            socket,
+            peer,
+            tls,
+            received,
+            stream: self.purpose.stream.clone(),
+            home: self.purpose.home,
+            client: goal.target.client_settings(url),
+            task: Task::Forward { from, queue: goal.target.queue },
+        });
+    }
+
+    fn on_event(&mut self, id: OutgoingId, event: &OutgoingEvent) {
+        if let OutgoingEvent::Closed { totals, .. } = event
+            && let Some(member) = self.connections.remove(&id)
+        {
+            add(&self.means.board.bytes, totals.bytes);
+            add(&self.means.board.dropped, totals.dropped);
+            if let Some(sum) = self.totals.get_mut(member) {
+                sum.bytes += totals.bytes;
+                sum.dropped += totals.dropped;
+            }
+        }
+        self.group.handle_event(self.now(), id, event);
+    }
+
+    /// The first failure in a row is told to everybody, those that follow to whoever asks: a target that is down for a night is one line.
+    fn on_note(&self, note: &Note) {
+        let board = &self.means.board;
+        let (app, name) = (self.purpose.stream.app(), self.purpose.name_hash.as_str());
+        let target =
+            |member: usize| self.purpose.goals.get(member).map(|goal| masked(&goal.url)).unwrap_or_default();
+        match note {
+            Note::Live { member } => {
+                add(&board.began, 1);
+                info!(app, name, target = target(*member), "forwarded");
+            }
+            Note::Lost { member, step, failure, failures_in_row } => {
+                board.count_lost(failure.label());
+                let (target, state) = (target(*member), LifeState::On(*step).label());
+                if *failures_in_row == 0 {
+                    warn!(app, name, target, state, %failure, "forward lost, tried again");
+                } else {
+                    debug!(app, name, target, state, %failure, failures_in_row, "forward lost, tried again");
+                }
+            }
+            Note::Redirected { member } => {
+                add(&board.redirects, 1);
+                info!(app, name, target = target(*member), "the target asks to connect elsewhere");
+            }
+            Note::RedirectRefused { member, why } => {
+                board.count_redirect_refused(why);
+                warn!(
+                    app,
+                    name,
+                    target = target(*member),
+                    why,
+                    "the target asks to connect elsewhere, in vain"
+                );
+            }
+            Note::RedirectFailed { member, failure } => {
+                board.count_lost(failure.label());
+                warn!(app, name, target = target(*member), %failure, "where the target sent us nothing came of it");
+            }
+            Note::Failover { member } => {
+                add(&board.failovers, 1);
+                warn!(app, name, target = target(*member), "the targets before it fail: this one is tried");
+            }
+            Note::Failback { member } => {
+                add(&board.failbacks, 1);
+                info!(app, name, target = target(*member), "the better target has the stream again");
+            }
+        }
+    }
+
+    /// Tells the board how things are.
+    fn show(&self) {
+        let active = self.group.active();
+        let lives = self.group.lives().zip(&self.purpose.goals).zip(&self.totals).enumerate();
+        let forwards = lives.map(|(index, ((life, goal), totals))| ForwardInfo {
+            app: self.purpose.stream.app().to_owned(),
+            name: self.purpose.stream.name().to_owned(),
+            name_hash: self.purpose.name_hash.clone(),
+            target: masked(&goal.url),
+            named_by: goal.named_by,
+            group: goal.target.group.clone(),
+            rank: goal.target.rank,
+            is_active: active == Some(index),
+            state: life.state(),
+            since: self.means.clock.at(life.since()).into_std(),
+            next_try: (life.state() == LifeState::Waiting)
+                .then(|| self.means.clock.at(life.next_timeout()).into_std()),
+            connection: life.connection(),
+            bytes_before: totals.bytes,
+            dropped_before: totals.dropped,
+            reconnects: life.reconnects(),
+            last_error: life.last_failure().map(ToString::to_string).unwrap_or_default(),
+        });
+        self.means.board.show(self.purpose.number, forwards.collect());
+    }
+}
+
+/// Time of the edge's thread.
+impl Clock {
+    fn at(&self, instant: Instant) -> TokioInstant {
+        // Far enough away not to be met, and near enough to be an instant.
+        const FAR: Duration = Duration::from_secs(86_400 * 365);
+        let since = instant - Instant::default();
+        TokioInstant::from_std(self.epoch + since.min(self.epoch.elapsed() + FAR))
+    }
+}

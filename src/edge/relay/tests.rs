@@ -1,0 +1,281 @@
+//! Forwarding over real sockets, with a made-up engine behind it.
+
+use std::io::Read as _;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
+use std::sync::Mutex;
+use std::time::{Duration, Instant as StdInstant};
+
+use tokio::sync::oneshot;
+
+use super::life::{LifeState, Step};
+use super::observe::{ForwardInfo, NamedBy};
+use super::*;
+use crate::runtime::observe::ConnectionId;
+use crate::runtime::outside::{Facts, Grant, Totals};
+use crate::runtime::{OutgoingEnd, OutgoingEvent, Start, Task};
+use crate::session::StreamKey;
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Keeps what it is given.
+#[derive(Default)]
+struct Cores {
+    taken: Mutex<Vec<Dialed>>,
+    hung_up: Mutex<Vec<OutgoingId>>,
+}
+
+impl Engine for Arc<Cores> {
+    fn take_over(&self, dialed: Dialed) {
+        self.taken.lock().unwrap().push(dialed);
+    }
+
+    fn hang_up(&self, _: CoreId, id: OutgoingId) {
+        self.hung_up.lock().unwrap().push(id);
+    }
+}
+
+struct Stage {
+    relay: Arc<Relay>,
+    cores: Arc<Cores>,
+    /// Its end ends the thread that does the work.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Stage {
+    fn new(targets: Vec<Target>) -> Self {
+        let (relay, work) = Relay::new(Settings { targets }, NameHasher::random()).unwrap();
+        let cores = Arc::new(Cores::default());
+        let run = relay.run(Arc::clone(&cores), work);
+        let (stop, stopped) = oneshot::channel::<()>();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.spawn(run);
+            // Ends with the sender.
+            let _ = runtime.block_on(stopped);
+            runtime.shutdown_background();
+        });
+        Self { relay: Arc::new(relay), cores, _stop: stop }
+    }
+
+    fn begin(&self, name: &str, grant: Grant) {
+        let facts = Facts {
+            connection: ConnectionId(1),
+            peer: "10.0.0.1:1".parse().unwrap(),
+            tls: false,
+            server_name: None,
+            host: Some("here.example".into()),
+            tc_url: String::new(),
+            flash_ver: String::new(),
+            params: "token=secret".into(),
+        };
+        self.relay.notify(News::StreamBegan {
+            stream: StreamKey::new("live", name),
+            home: CoreId(1),
+            grant: Arc::new(grant),
+            facts: Arc::new(facts),
+        });
+    }
+
+    fn end(&self, name: &str) {
+        self.relay.notify(News::StreamEnded { stream: StreamKey::new("live", name) });
+    }
+
+    fn event(&self, id: OutgoingId, event: OutgoingEvent) {
+        self.relay.notify(News::Outgoing { id, event });
+    }
+
+    #[track_caller]
+    fn wait<T>(&self, what: &str, mut condition: impl FnMut(&Self) -> Option<T>) -> T {
+        let start = StdInstant::now();
+        loop {
+            if let Some(value) = condition(self) {
+                return value;
+            }
+            assert!(start.elapsed() < PATIENCE, "{what}: {:?}", self.relay.board().forwards());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[track_caller]
+    fn taken(&self) -> Dialed {
+        self.wait("a connection is handed over", |stage| stage.cores.taken.lock().unwrap().pop())
+    }
+
+    #[track_caller]
+    fn forward(&self, what: &str, mut is_it: impl FnMut(&ForwardInfo) -> bool) -> ForwardInfo {
+        self.wait(what, |stage| stage.relay.board().forwards().into_iter().find(&mut is_it))
+    }
+}
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn target(url: &str) -> Target {
+    Target { backoff_min: Duration::from_millis(100), ..Target::named(url).unwrap() }
+}
+
+#[test]
+fn a_stream_that_begins_is_connected_and_one_that_ends_is_hung_up() {
+    let (listener, address) = listener();
+    let url = format!("rtmp://localhost:{}/in/{{name}}?{{params}}&of={{host}}", address.port());
+    let elsewhere = Target { app: "radio".into(), ..target("rtmp://127.0.0.1:9/a/b") };
+    let stage = Stage::new(vec![elsewhere, Target { params: "k=1".into(), ..target(&url) }]);
+    stage.begin("a b", Grant::default());
+    let dialed = stage.taken();
+    let mut far_end = listener.accept().unwrap().0;
+    assert_eq!((dialed.home, dialed.peer.ip().is_loopback(), dialed.tls.is_none()), (CoreId(1), true, true));
+    assert_eq!(dialed.task, Task::Forward { from: Start::Gop, queue: Target::default().queue });
+    let there = &dialed.client.url;
+    assert_eq!((&*there.app, &*there.name), ("in", "a%20b?token=secret&of=here.example&k=1"));
+    let socket = socket2::SockRef::from(&dialed.socket);
+    assert!(!socket.nonblocking().unwrap() && socket.tcp_nodelay().unwrap());
+
+    let info = stage.forward("it starts", |info| info.state == LifeState::On(Step::Starting));
+    assert_eq!((info.connection, info.named_by, info.is_active), (Some(dialed.id), NamedBy::File, false));
+    assert_eq!(info.target, format!("rtmp://localhost:{}/in/…", address.port()));
+    assert!(!format!("{:?}", (&dialed.client, &info.target, &info.last_error)).contains("secret"));
+    stage.event(dialed.id, OutgoingEvent::Ready);
+    stage.event(dialed.id, OutgoingEvent::Began);
+    stage.forward("it is live", |info| info.state == LifeState::On(Step::Live) && info.is_active);
+    assert_eq!(stage.relay.board().states()[&LifeState::On(Step::Live)], 1);
+
+    // A connection that is lost is replaced.
+    let totals = Totals { bytes: 1000, dropped: 3, ..Totals::default() };
+    stage.event(dialed.id, OutgoingEvent::Closed { end: OutgoingEnd::Eof, totals });
+    drop(dialed);
+    assert_eq!(far_end.read(&mut [0; 1]).unwrap(), 0);
+    let again = stage.taken();
+    let Task::Forward { from, .. } = again.task else { panic!("a forward") };
+    assert_eq!(from, Start::NextKeyFrame);
+    let info = stage.forward("it shows what was", |info| info.bytes_before == 1000);
+    assert_eq!((info.dropped_before, info.reconnects, &*info.last_error), (3, 1, "eof"));
+
+    stage.end("a b");
+    stage
+        .wait("it is hung up", |stage| stage.cores.hung_up.lock().unwrap().contains(&again.id).then_some(()));
+    stage.event(again.id, OutgoingEvent::Closed { end: OutgoingEnd::HungUp, totals: Totals::default() });
+    stage.wait("it is gone", |stage| stage.relay.board().forwards().is_empty().then_some(()));
+    let counts = stage.relay.board().counts();
+    assert_eq!((counts.tries, counts.began, counts.bytes, counts.dropped), (2, 1, 1000, 3));
+    assert_eq!(counts.lost.into_iter().collect::<Vec<_>>(), [("eof", 1)]);
+}
+
+#[test]
+fn targets_of_a_back_end_are_used_and_bad_ones_are_counted() {
+    let (_listener, address) = listener();
+    let good = format!("rtmp://{address}/a/secret");
+    let stage = Stage::new(Vec::new());
+    let mut forwards = vec!["http://h/a/b".to_owned(), "rtmp://{host}/a/b".into(), good];
+    stage.begin("one", Grant { forwards: forwards.clone(), ..Grant::default() });
+    assert_eq!(stage.taken().client.url.name, "secret");
+    assert_eq!(stage.forward("it shows", |_| true).named_by, NamedBy::BackEnd);
+    assert_eq!(stage.relay.board().counts().targets_refused, 2);
+    // A dry run goes nowhere; of too many the first are taken.
+    stage.begin("dry", Grant { forwards: forwards.clone(), dry_run: true, ..Grant::default() });
+    forwards.resize(conductor::NAMED_MAX + 5, "rtmp://127.0.0.1:9/a/b".into());
+    stage.begin("many", Grant { forwards, ..Grant::default() });
+    stage.taken();
+    stage.wait("all are counted", |stage| {
+        (stage.relay.board().counts().targets_refused == 2 + 2 + 5).then_some(())
+    });
+    let forwards = stage.relay.board().forwards();
+    assert!(forwards.iter().all(|info| info.name != "dry"));
+    assert_eq!(forwards.len(), 1 + conductor::NAMED_MAX - 2);
+}
+
+/// One that refuses, one that does not speak TLS, one that says nothing: each fails by its own name, and the one beside them is served.
+#[test]
+fn what_a_target_does_is_its_own_affair() {
+    let (good, good_address) = listener();
+    let (silent, silent_address) = listener();
+    let (plain, plain_address) = listener();
+    let talks = std::thread::spawn(move || {
+        let (mut socket, _) = plain.accept().unwrap();
+        std::io::Write::write_all(&mut socket, b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        let _ = socket.read(&mut [0; 4096]);
+    });
+    let refuses = listener().1;
+    let quick = |url: String| Target { step_max: Duration::from_millis(500), ..target(&url) };
+    let stage = Stage::new(vec![
+        quick(format!("rtmp://{refuses}/a/b")),
+        quick(format!("rtmps://{silent_address}/a/b")),
+        quick(format!("rtmps://{plain_address}/a/b")),
+        quick("rtmp://no.such.name.invalid/a/b".into()),
+        quick(format!("rtmp://{good_address}/a/b")),
+    ]);
+    stage.begin("one", Grant::default());
+    assert_eq!(stage.taken().peer, good_address);
+    drop(good);
+    for label in ["connect", "tls_timeout", "tls_handshake", "name"] {
+        stage.wait(label, |stage| stage.relay.board().counts().lost.contains_key(label).then_some(()));
+    }
+    let info = stage.forward("it waits", |info| {
+        info.target.contains(&refuses.port().to_string()) && info.next_try.is_some()
+    });
+    assert_eq!(info.last_error, "cannot connect: connection refused");
+    talks.join().unwrap();
+    drop(silent);
+}
+
+/// A server of ours: TLS by its own code, whose certificate is trusted or not as the target says.
+#[test]
+fn tls_is_spoken_with_whom_the_target_trusts() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let directory = std::env::temp_dir().join(format!("inrush-relay-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let ca_file = directory.join("ca.pem");
+    std::fs::write(&ca_file, made.cert.pem()).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_protocol_versions(rustls::ALL_VERSIONS)
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+    let config = Arc::new(config);
+    let (listener, address) = listener();
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket: TcpStream = socket.unwrap();
+            let mut connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            std::thread::spawn(move || {
+                while connection.is_handshaking() && connection.complete_io(&mut socket).is_ok() {}
+                let _ = connection.complete_io(&mut socket);
+            });
+        }
+    });
+    let url = |host: &str| format!("rtmps://{host}:{}/a/b", address.port());
+    let trusting = |target: Target| Target { tls_ca_file: Some(ca_file.clone()), ..target };
+    let cases = [
+        ("its own", trusting(target(&url("localhost"))), None),
+        ("anybody", Target { tls_verify: false, ..target(&url("127.0.0.1")) }, None),
+        ("another's name", trusting(target(&url("127.0.0.1"))), Some("tls_certificate")),
+        ("nobody we know", target(&url("localhost")), Some("tls_certificate")),
+    ];
+    for (what, target, failure) in cases {
+        let stage = Stage::new(vec![target]);
+        stage.begin(what, Grant::default());
+        match failure {
+            None => {
+                let dialed = stage.taken();
+                let tls = dialed.tls.expect("over TLS");
+                assert!(tls.can_seal(), "{what}");
+                assert_eq!(tls.info().unwrap().version, "TLSv1.3");
+                assert!(dialed.socket.as_fd().try_clone_to_owned().is_ok());
+            }
+            Some(label) => {
+                let lost =
+                    |stage: &Stage| stage.relay.board().counts().lost.contains_key(label).then_some(());
+                stage.wait(what, lost);
+                assert!(stage.cores.taken.lock().unwrap().is_empty(), "{what}");
+            }
+        }
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+}
