@@ -49,12 +49,15 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
     let control = control::start(&config.control).map_err(|error| Failure::Host(error.to_string()))?;
     // Before they are read: what changes meanwhile is found by the first look.
     let watch = Watch::new(config.runtime.tls.certificates.clone());
-    let edge =
-        edge::start().map_err(|error| Failure::Host(format!("cannot start the edge's thread: {error}")))?;
-    let engine = runtime::start(config.runtime.clone(), NameHasher::random(), edge.outside())
+    let names = NameHasher::random();
+    let edge = edge::start(edge::Settings { relay: config.relay.clone() }, names.clone())
+        .map_err(|error| Failure::Host(format!("cannot start the edge's thread: {error}")))?;
+    let engine = runtime::start(config.runtime.clone(), names, edge.outside())
         .map_err(|error| Failure::Host(error.to_string()))?;
     let handle = engine.handle();
     control.attach(handle.clone());
+    control.attach_forwards(edge.forwards());
+    control.exhibit(edge.forwards());
     edge.attach(handle.clone());
     greet(&Greeting {
         rtmp: engine.addresses(),

@@ -370,7 +370,7 @@ fn resolution(size: Option<(u32, u32)>) -> Option<Resolution> {
 }
 
 /// Leave to ask the cores something.
-async fn permit<C>(control: &Control<C>) -> Result<SemaphorePermit<'_>, Refusal> {
+pub(super) async fn permit<C>(control: &Control<C>) -> Result<SemaphorePermit<'_>, Refusal> {
     match tokio::time::timeout(QUERY_MAX, control.queries.acquire()).await {
         Ok(Ok(permit)) => Ok(permit),
         _ => Err(Refusal::Busy),
@@ -378,7 +378,7 @@ async fn permit<C>(control: &Control<C>) -> Result<SemaphorePermit<'_>, Refusal>
 }
 
 /// One list from all cores, and the cores that are missing from it.
-fn gather<T>(answers: Vec<CoreAnswer<Vec<T>>>) -> (Vec<T>, Vec<u16>) {
+pub(super) fn gather<T>(answers: Vec<CoreAnswer<Vec<T>>>) -> (Vec<T>, Vec<u16>) {
     let (mut all, mut stalled) = (Vec::new(), Vec::new());
     for answer in answers {
         match answer {

@@ -3,9 +3,9 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::runtime::Handle;
 use crate::runtime::histogram::Histograms;
 use crate::runtime::observe::{ConnectionId, ConnectionInfo, PublishedCounts, StreamInfo};
+use crate::runtime::{Handle, OutgoingInfo};
 
 pub use crate::runtime::CoreAnswer;
 
@@ -20,6 +20,8 @@ pub trait Cores: Send + Sync + 'static {
         &self,
         timeout: Duration,
     ) -> impl Future<Output = Vec<CoreAnswer<Vec<ConnectionInfo>>>> + Send;
+    /// Connections that we made, by the core that serves them.
+    fn outgoing(&self, timeout: Duration) -> impl Future<Output = Vec<CoreAnswer<Vec<OutgoingInfo>>>> + Send;
     /// Closes a connection, wherever it is; a core that has it answers `true`.
     fn kick(&self, id: ConnectionId, timeout: Duration)
     -> impl Future<Output = Vec<CoreAnswer<bool>>> + Send;
@@ -48,6 +50,10 @@ impl Cores for Handle {
 
     async fn connections(&self, timeout: Duration) -> Vec<CoreAnswer<Vec<ConnectionInfo>>> {
         Self::connections(self, timeout).await
+    }
+
+    async fn outgoing(&self, timeout: Duration) -> Vec<CoreAnswer<Vec<OutgoingInfo>>> {
+        Self::outgoing(self, timeout).await
     }
 
     async fn kick(&self, id: ConnectionId, timeout: Duration) -> Vec<CoreAnswer<bool>> {

@@ -11,6 +11,7 @@
 //! | `GET /metrics` | Prometheus text, see [`metrics`] |
 //! | `GET /api/v1/streams`, `/api/v1/streams/{app}/{name}` | live streams, see [`api`] |
 //! | `GET /api/v1/connections` | connections |
+//! | `GET /api/v1/forwards` | what is forwarded where, see [`forwards`] |
 //! | `DELETE /api/v1/connections/{id}` | closes one: 204; 404 when there is none |
 //!
 //! # Bounds
@@ -24,6 +25,7 @@ use std::net::SocketAddr;
 
 pub mod api;
 mod cores;
+pub mod forwards;
 mod guard;
 mod health;
 pub mod metrics;
@@ -35,6 +37,7 @@ pub mod server;
 mod tests;
 
 pub use cores::{CoreAnswer, Cores};
+pub use forwards::Forwards;
 pub use server::{Server, StartError, start};
 
 /// What the control HTTP is told.

@@ -10,6 +10,7 @@ use axum::routing::{delete, get};
 use tokio::sync::Semaphore;
 
 use super::cores::Cores;
+use super::forwards::{self, Forwards};
 use super::metrics::Exhibitor;
 use super::refusal::Refusal;
 use super::{api, guard, health, metrics};
@@ -18,6 +19,8 @@ use super::{api, guard, health, metrics};
 pub(super) struct Control<C> {
     /// The engine, once it runs.
     pub(super) cores: OnceLock<C>,
+    /// Who forwards, once it does.
+    pub(super) forwards: OnceLock<Arc<dyn Forwards>>,
     /// Others who have something to show in `/metrics`.
     pub(super) exhibitors: Mutex<Vec<Arc<dyn Exhibitor>>>,
     /// Questions that the cores may be asked at a time.
@@ -34,6 +37,7 @@ impl<C: Cores> Control<C> {
     pub(super) fn new(is_loopback: bool) -> Self {
         Self {
             cores: OnceLock::new(),
+            forwards: OnceLock::new(),
             exhibitors: Mutex::default(),
             queries: Semaphore::new(api::QUERIES_MAX),
             is_loopback,
@@ -52,6 +56,7 @@ pub(super) fn router<C: Cores>(control: &Arc<Control<C>>) -> Router {
         .route("/streams", get(api::streams::<C>))
         .route("/streams/{*path}", get(api::stream::<C>))
         .route("/connections", get(api::connections::<C>))
+        .route("/forwards", get(forwards::forwards::<C>))
         .route("/connections/{id}", delete(api::kick::<C>))
         .layer(from_fn_with_state(Arc::clone(control), guard::refuse_other_origins::<C>));
     Router::new()

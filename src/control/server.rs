@@ -27,6 +27,7 @@ use tracing::{debug, warn};
 
 use super::Settings;
 use super::cores::Cores;
+use super::forwards::Forwards;
 use super::metrics::Exhibitor;
 use super::router::{Control, router};
 use crate::runtime::listener::patiently;
@@ -139,6 +140,11 @@ impl<C: Cores> Server<C> {
     /// Lets somebody beside the engine show something in `/metrics`, from now on.
     pub fn exhibit(&self, exhibitor: Arc<dyn Exhibitor>) {
         self.control.exhibitors.lock().unwrap_or_else(PoisonError::into_inner).push(exhibitor);
+    }
+
+    /// Tells it who forwards streams. A second one is ignored.
+    pub fn attach_forwards(&self, forwards: Arc<dyn Forwards>) {
+        let _ = self.control.forwards.set(forwards);
     }
 
     /// Tells it of the engine, which runs now. A second engine is ignored.

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::edge::relay::Rank;
+use crate::edge::relay::life::{LifeState, Step};
+use crate::edge::relay::observe::{ForwardInfo, NamedBy};
 use crate::media::codec::{Codec, VideoCodec};
 use crate::media::metadata::TrackHints;
 use crate::media::{IngestCounters, MediaKind, TrackId};
@@ -17,6 +20,7 @@ use crate::runtime::histogram::Histograms;
 use crate::runtime::observe::{
     ConnectionId, ConnectionInfo, Counts, PublishedCounts, Role, StreamInfo, TlsInfo, TrackInfo,
 };
+use crate::runtime::{OutgoingId, OutgoingInfo, OutgoingState};
 
 /// Two cores with whatever a test puts on them.
 #[derive(Default)]
@@ -25,6 +29,7 @@ struct Engine {
     stalled: [AtomicBool; 2],
     streams: Mutex<Vec<StreamInfo>>,
     connections: Mutex<Vec<ConnectionInfo>>,
+    outgoing: Mutex<Vec<OutgoingInfo>>,
     ready: AtomicBool,
     draining: AtomicBool,
 }
@@ -53,6 +58,10 @@ impl Cores for Arc<Engine> {
     async fn connections(&self, _timeout: Duration) -> Vec<CoreAnswer<Vec<ConnectionInfo>>> {
         let connections = self.connections.lock().unwrap();
         self.ask(|core| connections.iter().filter(|connection| connection.core == core).cloned().collect())
+    }
+
+    async fn outgoing(&self, _timeout: Duration) -> Vec<CoreAnswer<Vec<OutgoingInfo>>> {
+        self.ask(|core| if core == 0 { self.outgoing.lock().unwrap().clone() } else { Vec::new() })
     }
 
     async fn kick(&self, id: ConnectionId, _timeout: Duration) -> Vec<CoreAnswer<bool>> {
@@ -332,6 +341,86 @@ fn connections_come_in_the_documented_shape_and_once_each() {
     );
     assert_eq!(body["connections"][0]["enhanced"], json!(null));
     assert_eq!(body["connections"][0]["tls"]["server_name"], json!(null));
+}
+
+struct Targets(Vec<ForwardInfo>);
+
+impl Forwards for Targets {
+    fn forwards(&self) -> Vec<ForwardInfo> {
+        self.0.clone()
+    }
+}
+
+fn forward(name: &str, target: &str, state: LifeState) -> ForwardInfo {
+    ForwardInfo {
+        app: "live".into(),
+        name: name.into(),
+        name_hash: "0badcafe".into(),
+        target: target.into(),
+        named_by: NamedBy::File,
+        group: "g".into(),
+        rank: Rank::BACKUP,
+        is_active: state == LifeState::On(Step::Live),
+        state,
+        since: Instant::now() - Duration::from_secs(10),
+        next_try: (state == LifeState::Waiting).then(|| Instant::now() + Duration::from_secs(100)),
+        connection: Some(OutgoingId(5)),
+        bytes_before: 1000,
+        dropped_before: 1,
+        reconnects: 2,
+        last_error: "eof".into(),
+    }
+}
+
+#[test]
+fn forwards_come_sorted_in_the_documented_shape_with_what_their_core_says() {
+    let (server, engine) = serve();
+    assert_eq!(
+        get(server.address(), "/api/v1/forwards"),
+        (200, json!({"forwards": [], "stalled_cores": []}))
+    );
+    server.attach_forwards(Arc::new(Targets(vec![
+        forward("b", "rtmp://a/live/…", LifeState::Waiting),
+        forward("a", "rtmp://b/live/…", LifeState::On(Step::Live)),
+        forward("a", "rtmp://a/live/…", LifeState::Standby),
+    ])));
+    *engine.outgoing.lock().unwrap() = vec![OutgoingInfo {
+        id: OutgoingId(5),
+        connection: ConnectionId(17),
+        state: OutgoingState::Live,
+        bytes_in: 3,
+        bytes_out: 500,
+        messages: 40,
+        dropped: 2,
+        queued_bytes: 7,
+        queued_ms: 8,
+        bits_per_second: 9,
+        lasted: Duration::from_secs(4),
+    }];
+    let (status, mut body) = get(server.address(), "/api/v1/forwards");
+    assert_eq!((status, &body["stalled_cores"]), (200, &json!([])));
+    let forwards = body["forwards"].as_array_mut().unwrap();
+    let order: Vec<_> =
+        forwards.iter().map(|it| (it["name"].as_str().unwrap(), it["target"].as_str().unwrap())).collect();
+    assert_eq!(order, [("a", "rtmp://a/live/…"), ("a", "rtmp://b/live/…"), ("b", "rtmp://a/live/…")]);
+    let seconds = forwards[1].as_object_mut().unwrap().remove("state_seconds").unwrap().as_f64().unwrap();
+    assert!((10.0..40.0).contains(&seconds), "{seconds}");
+    assert_eq!(
+        forwards[1],
+        json!({
+            "app": "live", "name": "a", "name_hash": "0badcafe", "target": "rtmp://b/live/…", "named_by": "file",
+            "group": "g", "rank": "backup", "active": true, "state": "live", "connection": "17",
+            "bits_out_per_second": 9, "bytes_out": 1500, "messages_out": 40, "dropped": 3, "queued_bytes": 7, "queued_ms": 8,
+            "reconnects": 2, "last_error": "eof", "next_try_seconds": null
+        })
+    );
+    let next_try = forwards[2]["next_try_seconds"].as_f64().unwrap();
+    assert!((70.0..=100.0).contains(&next_try), "{next_try}");
+    // What the engine does not know of is shown without it.
+    engine.stalled[0].store(true, Ordering::Relaxed);
+    let (_, body) = get(server.address(), "/api/v1/forwards");
+    assert_eq!((&body["stalled_cores"], &body["forwards"][1]["connection"]), (&json!([0]), &json!(null)));
+    assert_eq!(body["forwards"][1]["bytes_out"], json!(1000));
 }
 
 #[test]
