@@ -72,6 +72,9 @@ impl Link {
     /// The server's address on the link.
     pub const SERVER: &str = "10.0.0.1";
 
+    /// An address on the link whose packets nobody takes: no error comes back, and no answer.
+    pub const BLACK_HOLE: &str = "10.0.0.77";
+
     /// A link that is up.
     #[track_caller]
     pub fn new() -> Self {
@@ -95,6 +98,18 @@ impl Link {
         client.ip(&["addr", "add", "10.0.0.2/24", "dev", "cable"]);
         server.ip(&["link", "set", "cable", "up"]);
         client.ip(&["link", "set", "cable", "up"]);
+        // A station that is not there: without this, ARP would find out and say so.
+        server.ip(&[
+            "neigh",
+            "add",
+            Self::BLACK_HOLE,
+            "lladdr",
+            "02:00:00:00:00:77",
+            "dev",
+            "cable",
+            "nud",
+            "permanent",
+        ]);
         Self { server, client }
     }
 

@@ -332,6 +332,20 @@ impl Server {
         list(self.get("/api/v1/streams").json(), "streams")
     }
 
+    /// `/api/v1/forwards`.
+    #[track_caller]
+    pub fn forwards(&self) -> Vec<Value> {
+        list(self.get("/api/v1/forwards").json(), "forwards")
+    }
+
+    /// Ends the process without a word, as a crash does.
+    #[track_caller]
+    pub fn kill(mut self) {
+        self.process().signal(libc::SIGKILL);
+        self.process_mut().wait(PATIENCE);
+        self.process = None;
+    }
+
     /// The connections that play or publish (`role`) this stream.
     #[track_caller]
     pub fn connections_of(&self, role: &str, app: &str, name: &str) -> Vec<Value> {

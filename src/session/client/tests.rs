@@ -162,6 +162,73 @@ fn a_publisher_says_what_servers_wait_for() {
     assert_eq!(*script.client.closed(), ClientCloseReason::Stopped);
 }
 
+/// The bytes of a message body that a publisher sends, in the AMF0 of the specification, put together by hand.
+mod by_hand {
+    pub(super) fn number(value: f64) -> Vec<u8> {
+        [&[0][..], &value.to_be_bytes()].concat()
+    }
+
+    pub(super) fn string(text: &str) -> Vec<u8> {
+        [&[2][..], &key(text)].concat()
+    }
+
+    fn key(text: &str) -> Vec<u8> {
+        [&u16::try_from(text.len()).unwrap().to_be_bytes()[..], text.as_bytes()].concat()
+    }
+
+    pub(super) fn object(properties: &[(&str, Vec<u8>)]) -> Vec<u8> {
+        let properties: Vec<u8> =
+            properties.iter().flat_map(|(name, value)| [key(name), value.clone()].concat()).collect();
+        [&[3][..], &properties, &[0, 0, 9]].concat()
+    }
+
+    pub(super) const NULL: [u8; 1] = [5];
+}
+
+/// What big services look at, to the byte: the properties of `connect` in the order of Flash encoders, without Enhanced RTMP unless it is
+/// asked for, and the name with its query in releaseStream, FCPublish and publish alike.
+#[test]
+fn a_publisher_is_to_the_byte_what_services_expect() {
+    use by_hand::{NULL, number, object, string};
+    let url = ClientUrl::parse("rtmps://live-api-s.service.example:443/rtmp/KEY?s_bl=1&a=b").unwrap();
+    let mut script = Script::new(ClientSettings::new(url, Role::Publish));
+    let bodies = |script: &mut Script| -> Vec<Vec<u8>> {
+        script.reader.push(script.client.sent.split().freeze());
+        let mut bodies = Vec::new();
+        while let Read::Message(message) = script.reader.poll().unwrap() {
+            if message.header.type_id == type_id::COMMAND_AMF0 {
+                bodies.push(message.payload.to_vec());
+            }
+        }
+        bodies
+    };
+    let tc_url = string("rtmps://live-api-s.service.example:443/rtmp");
+    let connect = object(&[
+        ("app", string("rtmp")),
+        ("type", string("nonprivate")),
+        ("flashVer", string("FMLE/3.0 (compatible; inrush)")),
+        ("swfUrl", tc_url.clone()),
+        ("tcUrl", tc_url),
+        ("objectEncoding", number(0.0)),
+    ]);
+    assert_eq!(bodies(&mut script), [[string("connect"), number(1.0), connect].concat()]);
+    script.say(&write::connect_result(CONNECT, 0.0, &[]));
+    let name = string("KEY?s_bl=1&a=b");
+    assert_eq!(
+        bodies(&mut script),
+        [
+            [string("releaseStream"), number(2.0), NULL.to_vec(), name.clone()].concat(),
+            [string("FCPublish"), number(3.0), NULL.to_vec(), name.clone()].concat(),
+            [string("createStream"), number(4.0), NULL.to_vec()].concat(),
+        ]
+    );
+    script.say(&write::create_stream_result(CREATE_STREAM, 1));
+    assert_eq!(
+        bodies(&mut script),
+        [[string("publish"), number(5.0), NULL.to_vec(), name, string("live")].concat()]
+    );
+}
+
 #[test]
 fn a_player_says_what_servers_wait_for() {
     let mut script = Script::new(ClientSettings { fc_subscribe: true, ..settings(Role::Play) });
