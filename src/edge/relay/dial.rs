@@ -164,7 +164,7 @@ fn lost(_: std::io::Error) -> Failure {
 /// What a failed handshake says about the target.
 fn refused(failure: &tls::Failure) -> Failure {
     match &failure.reason {
-        CloseReason::Error(error) => Failure::Handshake(error.clone()),
+        CloseReason::Error(error) => Failure::Handshake(*error),
         _ => Failure::Tls("the handshake failed"),
     }
 }

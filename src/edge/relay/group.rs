@@ -21,7 +21,7 @@ use super::failure::Failure;
 use super::life::{Life, LifeState, Step};
 use super::plan::{Action, Context, Ids, Note};
 use super::target::{Rank, Target};
-use crate::runtime::{OutgoingEvent, OutgoingId};
+use crate::runtime::{OutgoingEnd, OutgoingEvent, OutgoingId};
 use crate::session::Instant;
 
 /// One group's state machine. After each input [`Self::poll_action`] is drained; [`Self::next_timeout`] says when time is an input.
@@ -165,6 +165,10 @@ impl Group {
 
     /// Something happened to a connection that a core has.
     pub fn handle_event(&mut self, now: Instant, id: OutgoingId, event: &OutgoingEvent) {
+        if let OutgoingEvent::Closed { end: OutgoingEnd::Stopping, .. } = event {
+            // There is no engine to try again for.
+            return self.end(now);
+        }
         self.each_life(now, |life, cx| life.handle_event(cx, id, event));
     }
 

@@ -18,7 +18,7 @@
 use super::backoff::{Backoff, STABLE_AFTER};
 use super::failure::Failure;
 use super::plan::{Action, Context, Note};
-use crate::runtime::{OutgoingEnd, OutgoingEvent, OutgoingId, Start};
+use crate::runtime::{OutgoingEvent, OutgoingId, Start};
 use crate::session::{ClientUrl, Instant};
 
 /// Requests to connect again that are followed in a row.
@@ -257,10 +257,6 @@ impl Life {
             OutgoingEvent::Ready => self.handle_step(cx, id, Step::Ready),
             OutgoingEvent::Began => self.on_began(cx, id),
             OutgoingEvent::Reconnect { url } => self.on_redirect(cx, id, url),
-            OutgoingEvent::Closed { end: OutgoingEnd::Stopping, .. } => {
-                // There is no engine to try again for.
-                self.dismiss(cx);
-            }
             OutgoingEvent::Closed { end, .. } => self.handle_failed(cx, id, Failure::Ended(end.clone())),
         }
     }
@@ -281,7 +277,7 @@ impl Life {
     }
 
     fn link_to(&self, cx: &mut Context<'_>, url: Option<&ClientUrl>) -> Link {
-        let id = cx.ids.next();
+        let id = cx.ids.make();
         // Whoever has begun once has had what is cached.
         let from = if *cx.has_begun || url.is_some() { Start::NextKeyFrame } else { Start::Gop };
         cx.act(Action::Dial { id, member: self.member, url: url.cloned(), from });

@@ -99,7 +99,7 @@ impl Ids {
     }
 
     /// The next one. A group that tries a thousand times a second begins anew after fifty days, when the first are long forgotten.
-    pub fn next(&mut self) -> OutgoingId {
+    pub fn make(&mut self) -> OutgoingId {
         let id = OutgoingId(u64::from(self.group) << 32 | u64::from(self.next));
         self.next = self.next.wrapping_add(1);
         id

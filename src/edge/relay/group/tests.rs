@@ -226,10 +226,10 @@ fn an_engine_that_stops_is_not_tried_for_again() {
     let (id, ..) = stage.dial();
     stage.goes_live(id);
     stage.taken();
-    stage.group.end(stage.now);
     stage.closed(id, OutgoingEnd::Stopping);
     stage.pass(ms(100_000));
     assert_eq!(stage.taken(), [Action::HangUp { id }]);
+    assert_eq!(stage.states(), ["standby", "standby"]);
 }
 
 fn url(text: &str) -> ClientUrl {
