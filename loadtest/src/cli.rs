@@ -183,6 +183,9 @@ pub struct Load {
     /// Where tls-hello and --tls-flood go [default: the URL's server, if it is rtmps]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub hostile_tls: Option<SocketAddr>,
+    /// Take here what the server forwards, as an RTMP server: every message is checked on its way from the publisher. Not of play
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen)]
+    pub listen: Option<SocketAddr>,
     /// The server's process: tells its CPU time and memory
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
@@ -239,6 +242,12 @@ fn flood(text: &str) -> Result<f64, String> {
 
 fn prefix(text: &str) -> Result<IpNet, String> {
     text.parse().map_err(|_| format!("\"{text}\" is no prefix; write it as 127.1.0.0/16"))
+}
+
+/// A port that somebody chose: the server must have been told.
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse().ok().filter(|address: &SocketAddr| address.port() != 0);
+    address.ok_or("an address and a port that the server under test was told, as 127.0.0.1:1940".to_owned())
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -317,6 +326,9 @@ mod tests {
         for wrong in ["", "127.0.0.2-127.0.0.1", "0.0.0.0-255.255.255.255", "::1-::2", "host"] {
             assert!(sources(wrong).is_err(), "{wrong}");
         }
+        assert!(
+            listen("127.0.0.1:1940").is_ok() && listen("127.0.0.1:0").is_err() && listen("1940").is_err()
+        );
         assert!(cpus("").is_err() && cpus("3-1").is_err() && cpus("9999").is_err());
     }
 

@@ -62,6 +62,12 @@ pub enum BadInput {
     /// An address that hostile peers cannot come from.
     #[error("--hostile-source {0}: {1}")]
     HostileSource(IpNet, io::Error),
+    /// Forwards of streams that are not published here.
+    #[error("--listen is of streams that are published here: there are none with play")]
+    NothingForwarded,
+    /// Nobody can listen there.
+    #[error("--listen {0}: {1}")]
+    Listen(SocketAddr, io::Error),
     /// Many streams of one name.
     #[error("--url: {0} streams need {{i}} in the name, as in rtmp://host/app/name{{i}}")]
     Pattern(u32),

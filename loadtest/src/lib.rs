@@ -10,6 +10,7 @@
 //! | [`connection`], [`socket`], [`link`] | their connections, the kernel's part of these, and what a narrow link lets through |
 //! | [`tls`] | RTMPS |
 //! | [`persona`], [`hostile`] | how peers behave, and those that mean no good |
+//! | [`forwards`] | the far end of what a server forwards |
 //! | [`schedule`], [`pace`] | when each message is due |
 //! | [`media`], [`enhanced`] | what is sent: synthetic or a file, and the stamp in each message; what is said of it beforehand |
 //! | [`sequence`] | loss, duplication and order |
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod clock;
 pub mod connection;
 pub mod enhanced;
+pub mod forwards;
 pub mod gather;
 pub mod hostile;
 pub mod input;

@@ -184,54 +184,14 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, AtomicU64};
-
     use bytes::Bytes;
     use inrush::session::Role;
 
     use super::*;
-    use crate::enhanced::Enhanced;
     use crate::media::stamp::Carrier;
-    use crate::media::synthetic::{self, Pattern};
     use crate::media::type_id;
-    use crate::pace::Pace;
     use crate::persona::cast::Casting;
-    use crate::plan::Census;
-    use crate::schedule::Timetable;
-
-    /// Two streams with these lanes, measured from message 20 on.
-    fn plan_of(lanes: &[Lane]) -> Plan {
-        let pattern = Pattern { bitrate_bps: 300_000, fps: 25, gop_frames: 25, seed: 1 };
-        let counts = || {
-            let of = |lane: &Lane| LaneCounts {
-                lane: *lane,
-                sent: AtomicU64::new(50),
-                measured_from: AtomicU64::new(20),
-            };
-            lanes.iter().map(of).collect()
-        };
-        Plan {
-            address: ([127, 0, 0, 1], 1935).into(),
-            url: "rtmp://127.0.0.1/live/s{i}".to_owned(),
-            sources: Vec::new(),
-            tls: None,
-            tables: vec![Arc::new(Timetable::new(synthetic::media(&pattern), Pace::Frame))],
-            table_of: vec![0, 0],
-            enhanced: Enhanced::default(),
-            chunk_size: 4_096,
-            timestamp_start_ms: 0,
-            machine: 1,
-            from_us: 1_000,
-            until_us: 10_000,
-            publishes: true,
-            all_is_stamped: false,
-            sent: vec![counts(), counts()],
-            shares: Vec::new(),
-            census: Census::default(),
-            stop: AtomicBool::new(false),
-        }
-    }
+    use crate::plan::tests::plan_of;
 
     fn plan() -> Plan {
         plan_of(&[Lane::WHOLE])

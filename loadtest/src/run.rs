@@ -14,6 +14,7 @@ use inrush::session::{ClientUrl, Role};
 
 use crate::cli::Load;
 use crate::clock::{machine, now_us};
+use crate::forwards;
 use crate::gather::{BrokenOff, Gathering};
 use crate::hostile;
 use crate::input::{
@@ -67,8 +68,13 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         _ if load.per_stream => load.players.saturating_mul(streams),
         _ => load.players,
     };
+    if load.listen.is_some() && publishers == 0 {
+        return Err(BadInput::NothingForwarded);
+    }
+    // One that goes and one that comes again may be there at once.
+    let forwards = if load.listen.is_some() { 2 * u64::from(publishers) } else { 0 };
     // Before anything is made for each of them.
-    raise_file_limit(u64::from(publishers) + u64::from(players))?;
+    raise_file_limit(u64::from(publishers) + u64::from(players) + forwards)?;
     let Published { media, media_of, enhanced, setting: media_setting } = media(load, streams)?;
     if players > 0 && !media.iter().all(Media::is_stamped) {
         eprintln!(
@@ -94,12 +100,14 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     }
     let sources = load.source.as_ref().map(|sources| sources.0.clone()).unwrap_or_default();
     let address = resolve(&url, &sources)?;
+    let listen = |address| forwards::bind(address).map_err(|error| BadInput::Listen(address, error));
+    let listener = load.listen.map(listen).transpose()?;
     let ports = sources.len().max(1) as u64 * ports_per_source();
     let started_us = now_us() + LEAD_US;
     let parts = parts(&cast, streams, load, started_us);
     let opened_us = parts.last().map_or(started_us, |part| part.open_us);
     let party = party(load, address, tls.as_ref().map(Tls::next).as_ref(), opened_us)?;
-    raise_file_limit(connections + party.connections_max())?;
+    raise_file_limit(connections + party.connections_max() + forwards)?;
     let from_there = if load.hostile_source.is_empty() { party.connections_max() } else { 0 };
     if connections + from_there > ports {
         return Err(BadInput::Ports { wanted: connections + from_there, ports });
@@ -149,6 +157,16 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
             Some(thread::Builder::new().name("hostile".to_owned()).spawn(body)?)
         }
     };
+    let far_end = match listener {
+        None => None,
+        Some(listener) => {
+            let steady = cast.publishers.iter().map(|casting| casting.persona == 0).collect();
+            let (plan, cpus) =
+                (plan.clone(), load.cpus.as_ref().map(|cpus| cpus.0.clone()).unwrap_or_default());
+            let body = move || forwards::run(listener, plan, steady, &cpus);
+            Some(thread::Builder::new().name("forwards".to_owned()).spawn(body)?)
+        }
+    };
 
     let steady_publishers = cast.publishers.iter().filter(|casting| casting.persona == 0).count() as u64;
     let mut gathering = Gathering::new(
@@ -167,6 +185,10 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
     let hostile = match guests {
         Some(guests) => guests.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
         None => Vec::new(),
+    };
+    let far_end = match far_end {
+        Some(far_end) => Some(far_end.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?),
+        None => None,
     };
     gathering.rest(&ticks);
 
@@ -216,6 +238,13 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
             LATE_US_MAX / 1_000
         ));
     }
+    if let Some((_, late_us)) = far_end.as_ref().filter(|(_, late_us)| *late_us > LATE_US_MAX) {
+        valid.spoil(format!(
+            "the generator fell behind: p99 of how late the far end of forwards wakes to read is {:.1} ms, more than {} ms",
+            *late_us as f64 / 1e3,
+            LATE_US_MAX / 1_000
+        ));
+    }
     if let Some(why) = broken_off {
         // A server that says no to everybody is there, and yet nothing was measured.
         let accepted = total.counts.publishes_accepted + total.counts.plays_accepted;
@@ -251,6 +280,7 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
                 resume: tls_options(load).resume,
                 server_name: load.tls_server_name.clone(),
             }),
+            listen: load.listen.map(|address| address.to_string()),
             hostile: load.hostile.iter().map(ToString::to_string).collect(),
             hostile_sources: load.hostile_source.iter().map(ToString::to_string).collect(),
             hostile_pause_s: load.hostile_pause.as_secs_f64(),
@@ -261,6 +291,7 @@ pub fn run(mode: Mode, load: &Load) -> Result<Outcome, BadInput> {
         },
         personas: personas(&cast),
         hostile,
+        forwards: far_end.map(|(result, _)| result),
         valid,
         duration_s: ended_us.saturating_sub(plan.from_us) as f64 / 1e6,
         server,

@@ -62,6 +62,15 @@ fn a_bad_command_line_is_one_line_and_exit_2() {
         ),
         (&["publish", "--url", "rtmps://under..dots/live/s"], "--url: \"under..dots\" is no name of a host"),
         (&["publish", "--url", tls, "--tls-resume", "1.5"], "--tls-resume <SHARE>': a share, from 0 to 1"),
+        (
+            &["play", "--url", &url, "--listen", "127.0.0.1:1"],
+            "--listen is of streams that are published here",
+        ),
+        (&["publish", "--url", &url, "--listen", "192.0.2.1:1940"], "--listen 192.0.2.1:1940: "),
+        (
+            &["publish", "--url", &url, "--listen", "127.0.0.1:0"],
+            "a port that the server under test was told",
+        ),
         (&["publish", "--url", &url, "--codec", "h264"], "there are avc, enhanced-avc, hevc"),
         (&["publish", "--url", &url, "--codec", "avc=0"], "a weight is a number"),
         (&["publish", "--url", &url, "--codec", "avc,avc"], "stands there twice"),

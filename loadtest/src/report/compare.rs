@@ -32,6 +32,10 @@ const FIGURES: &[&str] = &[
     "generator_late.p99",
     "rtt.p50",
     "rtt.p99",
+    "forwards.e2e.p50",
+    "forwards.e2e.p99",
+    "forwards.received",
+    "forwards.lost",
     "sent",
     "received",
     "lost",
@@ -204,6 +208,10 @@ gap.p99                 33.0 ms  33.0 ms  1.00x
 generator_late.p99        99 µs    99 µs  1.00x
 rtt.p50                  110 µs   110 µs  1.00x
 rtt.p99                  300 µs   300 µs  1.00x
+forwards.e2e.p50        6.00 ms  6.00 ms  1.00x
+forwards.e2e.p99        6.00 ms  6.00 ms  1.00x
+forwards.received            99       99  1.00x
+forwards.lost                 3        3  1.00x
 sent                        102      102  1.00x
 received                    100      100  1.00x
 lost                          2        0

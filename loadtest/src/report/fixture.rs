@@ -82,6 +82,7 @@ pub(super) fn run() -> Run {
                 resume: 1.0,
                 server_name: Some("edge.example".to_owned()),
             }),
+            listen: Some("127.0.0.1:1940".to_owned()),
             hostile: vec!["garbage=3".to_owned()],
             hostile_sources: vec!["127.1.0.0/16".to_owned()],
             hostile_pause_s: 1.0,
@@ -93,6 +94,7 @@ pub(super) fn run() -> Run {
         },
         personas: vec![("steady".to_owned(), 1), ("stalling:1".to_owned(), 1)],
         hostile: vec![hostile()],
+        forwards: Some(forwards()),
         valid: Validity::default(),
         duration_s: 4.0,
         server: Some(ServerUse {
@@ -106,6 +108,43 @@ pub(super) fn run() -> Run {
         }),
         series: (0..4).map(sample).collect(),
     })
+}
+
+/// A stream over two connections, between which three of its messages are lost.
+fn forwards() -> ForwardsResult {
+    let many = |us: u64, count: u64| {
+        let mut histogram = empty();
+        histogram.record_n(us, count).expect("a histogram that grows takes any value");
+        Histogram::from(&histogram)
+    };
+    ForwardsResult {
+        streams: 1,
+        opened: 2,
+        published: 2,
+        ended: 1,
+        open: 1,
+        received: 99,
+        bytes: 1_000_000_000,
+        lost: 3,
+        duplicated: 0,
+        reordered: 0,
+        unstamped: 0,
+        e2e: many(6_000, 99),
+        gap: many(33_000, 98),
+        ends: vec![ForwardEnd { how: "eof".to_owned(), count: 1 }],
+        each: vec![ForwardedStream {
+            stream: 0,
+            name: Some("live/<s0>".to_owned()),
+            connections: 2,
+            received: 99,
+            bytes: 990_000_000,
+            lost: 3,
+            duplicated: 0,
+            reordered: 0,
+            e2e_mean_us: Some(6_000.0),
+            e2e_max_us: Some(6_000),
+        }],
+    }
 }
 
 /// Seven connections: five ended by the server after a millisecond each.

@@ -12,7 +12,7 @@ use super::plot::{Line, Plot, Scale};
 use super::summary;
 
 /// Distributions of media, drawn together.
-const MEDIA: [&str; 4] = ["e2e", "gap", "generator_late", "rtt"];
+const MEDIA: [&str; 5] = ["e2e", "forwards.e2e", "gap", "generator_late", "rtt"];
 
 /// Distributions of getting connected, drawn together.
 const CONNECTING: [&str; 6] =
@@ -70,6 +70,7 @@ pub fn page(run: &Run, verdicts: &[(String, bool)]) -> String {
     table(&mut page, "Errors", &errors);
     table(&mut page, "Personas", &summary::personas(run));
     table(&mut page, "Hostile", &summary::hostile(run));
+    table(&mut page, "Forwards", &summary::forwards(run));
     table(&mut page, "Throughput", &summary::throughput(run));
     table(&mut page, "Server", &summary::server(run));
     table(&mut page, "Setting", &summary::setting(&run.setting));
@@ -83,6 +84,10 @@ fn tiles(run: &Run, page: &mut String) {
     if run.latencies.e2e.count > 0 {
         tiles.push(("end to end, p99", duration(run.latencies.e2e.p99 as f64)));
         tiles.push(("lost", number(run.counts.lost as f64)));
+    }
+    if let Some(far) = run.forwards.as_ref().filter(|far| far.e2e.count > 0) {
+        tiles.push(("forwarded, p99", duration(far.e2e.p99 as f64)));
+        tiles.push(("lost of forwarded", number(far.lost as f64)));
     }
     tiles.push(("in", format!("{} Mbit/s", digits(run.throughput.mbit_per_second_in))));
     tiles.push(("out", format!("{} Mbit/s", digits(run.throughput.mbit_per_second_out))));
@@ -109,7 +114,7 @@ fn distributions(run: &Run, page: &mut String) {
         [("Latency, by percentile", &MEDIA[..]), ("Connecting, by percentile", &CONNECTING[..])]
     {
         let mut lines = Vec::new();
-        for (name, histogram) in run.latencies.named() {
+        for (name, histogram) in run.distributions() {
             if histogram.count == 0 || !names.contains(&name) {
                 continue;
             }
@@ -169,7 +174,7 @@ fn over_time(run: &Run, page: &mut String) {
 }
 
 fn latencies(run: &Run, page: &mut String) {
-    let named = run.latencies.named();
+    let named = run.distributions();
     if named.iter().all(|(_, histogram)| histogram.count == 0) {
         return;
     }
@@ -251,8 +256,8 @@ mod tests {
         let page = page(&fixture::run(), &[]);
         let plots: Vec<_> = page.match_indices("<figure>").collect();
         assert_eq!(plots.len(), 7);
-        // e2e, gap, generator_late, rtt; tcp_connect, tls_handshake, handshake, publish_accepted; in, out; and one each.
-        assert_eq!(page.matches("<polyline").count(), 4 + 4 + 2 + 4);
+        // e2e, gap, generator_late, rtt, forwards.e2e; tcp_connect, tls_handshake, handshake, publish_accepted; in, out; and one each.
+        assert_eq!(page.matches("<polyline").count(), 5 + 4 + 2 + 4);
         assert!(!page.contains("NaN") && !page.contains("inf\""), "{page}");
     }
 
@@ -262,7 +267,7 @@ mod tests {
         run.setting.url = "rtmp://<script>'\"&".to_owned();
         run.valid.spoil("<b>");
         let page = page(&run, &[("failed: <i>".to_owned(), true)]);
-        for tag in ["<script", "<b>r", "<li><b>", "<i>", "<refused>", "<the>"] {
+        for tag in ["<script", "<b>r", "<li><b>", "<i>", "<refused>", "<the>", "<s0>"] {
             assert!(!page.contains(tag), "{tag}");
         }
         assert!(page.contains("<title>mixed rtmp://&lt;script&gt;&#39;&quot;&amp;</title>"));

@@ -1,13 +1,14 @@
 //! A figure of a run by its name, as `--fail-if` and `compare` use it.
 //!
 //! Names are the paths in the JSON, with or without the section in front: `e2e.p99` is `latencies.e2e.p99`, `lost` is
-//! `counts.lost`, `personas.storm.lost` the sum over all personas of that kind, `hostile.garbage.open` what is there of that. Any percentile can be asked for: `p99.95`, or without the point, `p9995`. `errors` and `errors.STAGE` are sums.
+//! `counts.lost`, `personas.storm.lost` the sum over all personas of that kind, `hostile.garbage.open` what is there of that, `forwards.lost` and `forwards.e2e.p99` what came at the far end. Any percentile can be asked for: `p99.95`, or without the point, `p9995`. `errors` and `errors.STAGE` are sums.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde_json::Value;
 
+use super::forwards::ForwardsResult;
 use super::hostile::HostileResult;
 use super::model::{Counts, Latencies, PersonaCounts, Run, ServerCost, Stage, Throughput};
 
@@ -51,6 +52,7 @@ enum Source {
     Errors(Option<Stage>),
     Persona(String, String),
     Hostile(String, String),
+    Forwards(&'static str),
     Duration,
 }
 
@@ -99,7 +101,8 @@ impl Metric {
             | Source::Errors(_)
             | Source::Persona(..) => Unit::Number,
             Source::Hostile(_, key) if key.starts_with("bytes_") => Unit::Bytes,
-            Source::Hostile(..) => Unit::Number,
+            Source::Forwards("bytes") => Unit::Bytes,
+            Source::Hostile(..) | Source::Forwards(_) => Unit::Number,
             Source::Latency(..) => Unit::Microseconds,
             Source::Duration => Unit::Seconds,
             Source::Server(key) if key.starts_with("cpu_us_") => Unit::Microseconds,
@@ -114,7 +117,7 @@ impl Metric {
     pub fn of(&self, run: &Run) -> Option<f64> {
         match &self.source {
             Source::Latency(name, statistic) => {
-                let histogram = run.latencies.by_name(name)?;
+                let (_, histogram) = run.distributions().into_iter().find(|(known, _)| known == name)?;
                 if *statistic == Statistic::Count {
                     return Some(histogram.count as f64);
                 }
@@ -156,6 +159,10 @@ impl Metric {
                 let of_kind = run.hostile.iter().find(|hostile| hostile.kind == *kind)?;
                 of_kind.named().into_iter().find(|(name, _)| name == key).map(|(_, count)| count as f64)
             }
+            Source::Forwards(key) => {
+                let far = run.forwards.as_ref()?;
+                far.named().into_iter().find(|(name, _)| name == key).map(|(_, count)| count as f64)
+            }
             Source::Duration => Some(run.duration_s),
         }
     }
@@ -187,6 +194,28 @@ fn persona<'a>(head: &str, tail: Option<&'a str>) -> Option<(&'a str, &'a str)> 
 fn hostile<'a>(head: &str, tail: Option<&'a str>) -> Option<(&'a str, &'a str)> {
     let (kind, key) = tail.filter(|_| head == "hostile")?.split_once('.')?;
     HostileResult::default().named().iter().any(|(name, _)| *name == key).then_some((kind, key))
+}
+
+/// `forwards.COUNT` and `forwards.DISTRIBUTION.STATISTIC`.
+fn forwards(tail: &str) -> Result<Option<Source>, UnknownMetric> {
+    let far = ForwardsResult::default();
+    let count = far.named().into_iter().map(|(name, _)| name).find(|name| *name == tail);
+    let (head, statistic) = tail.split_once('.').map_or((tail, None), |(head, tail)| (head, Some(tail)));
+    let run = Run { forwards: Some(far), ..Run::default() };
+    let distribution = run
+        .distributions()
+        .into_iter()
+        .map(|(name, _)| name)
+        .find(|name| name.strip_prefix("forwards.") == Some(head));
+    match (count, distribution, statistic) {
+        (Some(name), ..) => Ok(Some(Source::Forwards(name))),
+        (None, Some(name), None) => Err(UnknownMetric::Bare(name.to_owned())),
+        (None, Some(name), Some(tail)) => match Statistic::parse(tail) {
+            Some(statistic) => Ok(Some(Source::Latency(name, statistic))),
+            None => Err(UnknownMetric::Statistic(tail.to_owned())),
+        },
+        (None, None, _) => Ok(None),
+    }
 }
 
 /// The names of all figures, distributions without their statistics.
@@ -236,11 +265,16 @@ impl FromStr for Metric {
             Source::Persona(kind.to_owned(), key.to_owned())
         } else if let Some((kind, key)) = hostile(head, tail) {
             Source::Hostile(kind.to_owned(), key.to_owned())
+        } else if let Some(source) = tail.filter(|_| head == "forwards").map(forwards).transpose()?.flatten()
+        {
+            source
         } else {
             let latencies = latencies.into_iter().map(|name| format!("{name}.p99"));
             let known: Vec<_> = latencies.chain(counts).chain(throughput).chain(server).collect();
-            let known =
-                format!("{}, duration_s, errors, personas.NAME.lost, hostile.KIND.ended", known.join(", "));
+            let known = format!(
+                "{}, duration_s, errors, personas.NAME.lost, hostile.KIND.ended, forwards.lost, forwards.e2e.p99",
+                known.join(", ")
+            );
             return Err(UnknownMetric::Name { name: name.to_owned(), known });
         };
         Ok(Self { name: name.to_owned(), source })
@@ -394,6 +428,26 @@ mod tests {
         assert_eq!(value("personas.storm.missing"), None);
         assert!("personas.stalling.nothing".parse::<Metric>().is_err());
         assert!("personas.stalling".parse::<Metric>().is_err());
+    }
+
+    #[test]
+    fn the_far_end_has_counts_and_distributions() {
+        assert_eq!(["forwards.lost", "forwards.received"].map(value), [Some(3.0), Some(99.0)]);
+        let bytes = "forwards.bytes".parse::<Metric>().unwrap();
+        assert_eq!((bytes.unit(), bytes.of(&fixture::run())), (Unit::Bytes, Some(1e9)));
+        assert_eq!(
+            (value("forwards.gap.count"), value("forwards.e2e.p99")),
+            (Some(98.0), value("forwards.e2e.max"))
+        );
+        let error = |name: &str| name.parse::<Metric>().unwrap_err().to_string();
+        assert!(error("forwards.e2e").contains("`forwards.e2e.p99`"));
+        assert!(
+            error("forwards.e2e.q").contains("not `q`") && error("forwards.nothing").starts_with("no figure")
+        );
+        let without = Run { forwards: None, ..fixture::run() };
+        for name in ["forwards.lost", "forwards.e2e.p99"] {
+            assert_eq!(name.parse::<Metric>().unwrap().of(&without), None);
+        }
     }
 
     #[test]

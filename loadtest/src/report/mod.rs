@@ -6,6 +6,7 @@
 pub mod compare;
 #[cfg(test)]
 mod fixture;
+mod forwards;
 pub mod hgrm;
 mod histogram;
 mod hostile;
@@ -17,6 +18,7 @@ mod recorder;
 pub mod summary;
 mod threshold;
 
+pub use forwards::{ForwardEnd, ForwardedStream, ForwardsResult};
 pub(crate) use histogram::empty;
 pub use histogram::{Bucket, HIGHEST_US, Histogram};
 pub use hostile::{HostileEnd, HostileResult};

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::forwards::ForwardsResult;
 use super::histogram::Histogram;
 use super::hostile::HostileResult;
 
@@ -39,6 +40,9 @@ pub struct Run {
     /// What hostile peers made of it; empty when there were none.
     #[serde(default)]
     pub hostile: Vec<HostileResult>,
+    /// What arrived of what the server forwards; absent without `--listen`.
+    #[serde(default)]
+    pub forwards: Option<ForwardsResult>,
     /// How much was moved.
     pub throughput: Throughput,
     /// What it cost the server; absent without `--server-pid`.
@@ -79,6 +83,8 @@ pub struct Setting {
     pub player_multitrack: f64,
     /// How RTMPS is spoken; absent without it.
     pub tls: Option<TlsSetting>,
+    /// Where forwards of the server are taken; absent when they are not.
+    pub listen: Option<String>,
     /// Hostile peers, as `KIND=COUNT`.
     pub hostile: Vec<String>,
     /// Prefixes that hostile peers come from; empty when the kernel chose.
@@ -204,11 +210,6 @@ impl Latencies {
             ("generator_late", &self.generator_late),
             ("rtt", &self.rtt),
         ]
-    }
-
-    /// The distribution of that name.
-    pub fn by_name(&self, name: &str) -> Option<&Histogram> {
-        self.named().into_iter().find(|(known, _)| *known == name).map(|(_, histogram)| histogram)
     }
 }
 
@@ -493,10 +494,17 @@ impl Run {
             .hostile
             .iter()
             .flat_map(|hostile| [("lasted", &hostile.lasted), ("tls_handshake", &hostile.tls_handshake)]);
-        for (name, histogram) in run.latencies.named().into_iter().chain(personas).chain(hostile) {
+        for (name, histogram) in run.distributions().into_iter().chain(personas).chain(hostile) {
             histogram.check().map_err(|what| ReadError::Histogram { name, what })?;
         }
         Ok(run)
+    }
+
+    /// Each distribution of the run with its name as thresholds have it; those of the far end come last, if there is one.
+    pub fn distributions(&self) -> Vec<(&'static str, &Histogram)> {
+        let far = self.forwards.iter();
+        let far = far.flat_map(|far| [("forwards.e2e", &far.e2e), ("forwards.gap", &far.gap)]);
+        self.latencies.named().into_iter().chain(far).collect()
     }
 
     /// The text of `--json`: one object, indented, ended by a newline.
@@ -551,7 +559,7 @@ mod tests {
         let keys = |pointer: &str| -> Vec<String> {
             json.pointer(pointer).unwrap().as_object().unwrap().keys().cloned().collect()
         };
-        let mut top: Vec<_> = "version tool started_at_unix_ms setting valid duration_s latencies counts errors personas hostile throughput server series"
+        let mut top: Vec<_> = "version tool started_at_unix_ms setting valid duration_s latencies counts errors personas hostile forwards throughput server series"
             .split(' ')
             .collect();
         top.sort_unstable();
@@ -590,6 +598,9 @@ mod tests {
             "/personas/0",
             "/hostile/0",
             "/hostile/0/ends/0",
+            "/forwards",
+            "/forwards/ends/0",
+            "/forwards/each/0",
             "/setting/tls",
             "/throughput",
             "/server",

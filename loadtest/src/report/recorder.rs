@@ -9,6 +9,7 @@ use std::mem;
 
 use hdrhistogram::Histogram as Hdr;
 
+use super::forwards::ForwardsResult;
 use super::histogram::{HIGHEST_US, Histogram, empty};
 use super::hostile::HostileResult;
 use super::model::{
@@ -158,6 +159,8 @@ pub struct RunFacts {
     pub personas: Vec<(String, u64)>,
     /// What came of hostile peers, who are recorded by themselves.
     pub hostile: Vec<HostileResult>,
+    /// What came of what the server forwards, which is recorded by itself as well.
+    pub forwards: Option<ForwardsResult>,
     /// Whether the figures may be believed.
     pub valid: Validity,
     /// How long was measured, seconds.
@@ -272,8 +275,17 @@ impl Recorder {
 
     /// Makes the run of it.
     pub fn into_run(self, facts: RunFacts) -> Run {
-        let RunFacts { started_at_unix_ms, setting, personas, hostile, valid, duration_s, server, series } =
-            facts;
+        let RunFacts {
+            started_at_unix_ms,
+            setting,
+            personas,
+            hostile,
+            forwards,
+            valid,
+            duration_s,
+            server,
+            series,
+        } = facts;
         // Those that recorded nothing are there as well.
         let parts = self.personas.iter().cloned().chain(std::iter::repeat_with(PersonaRecorder::default));
         let gb_in = self.bytes_in as f64 / 1e9;
@@ -333,6 +345,7 @@ impl Recorder {
                 .map(|((name, peers), part)| part.into_result(name, peers))
                 .collect(),
             hostile,
+            forwards,
             throughput,
             server,
             series,

@@ -2,10 +2,15 @@
 //!
 //! First whether it may be believed, then latencies, counts, throughput and cost. Rows carry the names that `--fail-if` takes.
 
+use std::cmp::Reverse;
 use std::fmt::Write;
 
+use super::forwards::ForwardedStream;
 use super::metric::{bytes, digits, duration, number};
 use super::model::{Run, Setting};
+
+/// Forwarded streams that are told one by one: a defect mostly shows in a few, and one in all of them needs no list.
+const WORST_STREAMS: usize = 5;
 
 /// The whole summary, ended by a newline.
 pub fn text(run: &Run) -> String {
@@ -40,6 +45,9 @@ pub fn text(run: &Run) -> String {
     }
     if !run.hostile.is_empty() {
         section(&mut text, "hostile", &hostile(run));
+    }
+    if run.forwards.is_some() {
+        section(&mut text, "forwards", &forwards(run));
     }
     section(&mut text, "throughput", &throughput(run));
     if run.server.is_some() {
@@ -101,6 +109,9 @@ pub(super) fn setting(setting: &Setting) -> Vec<(&'static str, String)> {
     if !setting.sources.is_empty() {
         rows.push(("sources", setting.sources.join(", ")));
     }
+    if let Some(listen) = &setting.listen {
+        rows.push(("forwards", format!("taken at {listen}")));
+    }
     if let Some(hostile) = hostile_setting(setting) {
         rows.push(("hostile", hostile));
     }
@@ -147,7 +158,7 @@ fn several(count: u32, noun: &str) -> String {
 }
 
 fn latencies(run: &Run, text: &mut String) {
-    let named = run.latencies.named();
+    let named = run.distributions();
     let measured: Vec<_> = named.iter().filter(|(_, histogram)| histogram.count > 0).collect();
     if measured.is_empty() {
         return;
@@ -226,6 +237,45 @@ pub(super) fn hostile(run: &Run) -> Vec<(&str, String)> {
     rows
 }
 
+/// What came at the far end, how connections ended there, and the streams with which something is wrong, the worst first.
+pub(super) fn forwards(run: &Run) -> Vec<(&str, String)> {
+    let Some(far) = &run.forwards else { return Vec::new() };
+    let always = |name: &str| matches!(name, "streams" | "received" | "lost" | "duplicated" | "reordered");
+    let mut rows: Vec<_> = far
+        .named()
+        .into_iter()
+        .filter(|(name, count)| *count > 0 || always(name))
+        .map(|(name, count)| {
+            let shown = if name == "bytes" { bytes(count as f64) } else { number(count as f64) };
+            (name, format!("{shown:>13}"))
+        })
+        .collect();
+    rows.extend(far.ends.iter().map(|end| ("", format!("{:>13}  {}", number(end.count as f64), end.how))));
+    let wrong = |stream: &ForwardedStream| stream.lost + stream.duplicated + stream.reordered;
+    let mut worst: Vec<_> = far.each.iter().filter(|stream| wrong(stream) > 0).collect();
+    worst.sort_by_key(|stream| Reverse(wrong(stream)));
+    for stream in worst.into_iter().take(WORST_STREAMS) {
+        let mut told = format!("{:>13}  {}", "stream", number(stream.stream.into()));
+        let _ = match &stream.name {
+            Some(name) => write!(told, " as {name}"),
+            None => write!(told, " never came"),
+        };
+        for (name, count) in [
+            ("connections", stream.connections),
+            ("received", stream.received),
+            ("lost", stream.lost),
+            ("duplicated", stream.duplicated),
+            ("reordered", stream.reordered),
+        ] {
+            if count > 0 {
+                let _ = write!(told, "  {name} {}", number(count as f64));
+            }
+        }
+        rows.push(("", told));
+    }
+    rows
+}
+
 /// Rates in and out.
 pub(super) fn throughput(run: &Run) -> Vec<(&'static str, String)> {
     let moved = &run.throughput;
@@ -295,6 +345,7 @@ mixed rtmp://127.0.0.1/live/s{i}?key=…
   personas    steady 100 %
   ramp        10 connections a second, then 1 s of warm-up
   threads     1, on CPU 1
+  forwards    taken at 127.0.0.1:1940
   hostile     garbage=3, 2,000 TLS handshakes a second, again after 1 s, from 127.1.0.0/16
   measured    4 s
 
@@ -307,6 +358,8 @@ latencies              count       min       p50       p90       p99     p99.9  
   gap                    100   33.0 ms   33.0 ms   33.0 ms   33.0 ms   33.0 ms   33.0 ms
   generator_late         100      1 µs     50 µs     90 µs     99 µs    100 µs    100 µs
   rtt                      3    100 µs    110 µs    300 µs    300 µs    300 µs    300 µs
+  forwards.e2e            99   6.00 ms   6.00 ms   6.00 ms   6.00 ms   6.00 ms   6.00 ms
+  forwards.gap            98   33.0 ms   33.0 ms   33.0 ms   33.0 ms   33.0 ms   33.0 ms
 
 counts
   due                            102
@@ -331,6 +384,20 @@ personas
 hostile
   garbage                          3  opened 7  refused 1  ended 5  left 1  open 1  handshakes 5  bytes_in 56.0 kB  bytes_out 3.07 kB  lasted p50 1.00 ms, p99 1.00 ms, max 1.00 ms  tls_handshake p50 2.00 ms, p99 2.00 ms, max 2.00 ms
                                    5  reset by <the> server
+
+forwards
+  streams                          1
+  opened                           2
+  published                        2
+  ended                            1
+  open                             1
+  received                        99
+  bytes                      1.00 GB
+  lost                             3
+  duplicated                       0
+  reordered                        0
+                                   1  eof
+                              stream  0 as live/<s0>  connections 2  received 99  lost 3
 
 throughput
   in                         2.00 GB  4000 Mbit/s  25.5 messages/s

@@ -46,9 +46,15 @@ impl Server {
     /// nginx-rtmp, its one worker being the process itself; it gives players no message before the first key frame.
     #[track_caller]
     pub fn nginx_rtmp() -> Self {
+        Self::nginx_rtmp_with("")
+    }
+
+    /// The same with more directives of its application.
+    #[track_caller]
+    pub fn nginx_rtmp_with(more: &str) -> Self {
         Self::start("nginx", |cpus, folder| {
-            let live = "wait_key on; wait_video on; publish_notify on;";
-            nginx::start(Path::new(nginx::PROGRAM), "127.0.0.1", cpus, folder, live)
+            let live = format!("wait_key on; wait_video on; publish_notify on; {more}");
+            nginx::start(Path::new(nginx::PROGRAM), "127.0.0.1", cpus, folder, &live)
         })
     }
 
