@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures inrush against nginx-rtmp and against the sink: the whole table of figures, as Markdown and as a page in target/peers.
-#   benches/peers.sh                     all cases, five rounds: about half an hour
+#   benches/peers.sh                     all cases, five rounds: some 35 minutes
 #   benches/peers.sh --only frame wan    these cases
 #   benches/peers.sh --short             one short round with few connections: shows that every figure can be taken
 # PEERS_PROFILE names another profile of cargo than release. All options: benches/peers.sh --help. Needs nginx with libnginx-mod-rtmp (`.ci/setup` brings it), two CPUs, and root for case `rtt`.

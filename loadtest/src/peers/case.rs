@@ -10,9 +10,9 @@ use super::size::{Length, Size};
 use super::trial::{Drive, Trial};
 
 /// The cases, in the order of the table.
-pub(super) const NAMES: [&str; 12] = [
-    "frame", "wan", "many", "e2e", "fan-out", "memory", "waiting", "sessions", "rtt", "wake-ups", "limit",
-    "cores",
+pub(super) const NAMES: [&str; 13] = [
+    "frame", "wan", "many", "e2e", "fan-out", "forward", "memory", "waiting", "sessions", "rtt", "wake-ups",
+    "limit", "cores",
 ];
 
 /// One load, the servers that bear it, and what is read from that.
@@ -31,6 +31,7 @@ pub(super) fn all(length: Length) -> Vec<Case> {
     let size = Size::of(length);
     let mut cases = vec![paced(&size, "frame"), paced(&size, "wan"), many(&size), e2e(&size), fan_out(&size)];
     cases.extend([
+        forward(&size),
         memory(&size),
         waiting(&size),
         sessions(&size),
@@ -143,6 +144,33 @@ fn fan_out(size: &Size) -> Case {
         name: "fan-out",
         about: format!("1 publisher of {} Mbit/s, {} players, `frame`", size.mbit(), size.players),
         trials: trials(vec![Server::Nginx, uncached(10), uncached(20), uncached(0)], &drive),
+        rows,
+    }
+}
+
+fn forward(size: &Size) -> Case {
+    use Figure::{CpuPerGbIn, ForwardedP99};
+    // Who comes late to a stream without a cache waits for a key frame.
+    let drive = Drive {
+        forwarded: true,
+        warmup_s: size.gop_warmup_s,
+        gop_frames: size.forwarded_gop_frames,
+        ..size.publish(size.forwarded, size.bitrate_kbit)
+    };
+    let mut rows = Vec::new();
+    for (subject, at_most) in [(1, 0.65), (2, 0.55)] {
+        rows.push(row(subject, CpuPerGbIn, Reach::Ratio { of: 0, at_most }));
+        rows.push(row(subject, ForwardedP99, Reach::Stated));
+    }
+    rows.push(row(0, ForwardedP99, Reach::Stated));
+    Case {
+        name: "forward",
+        about: format!(
+            "{} publishers of {} Mbit/s, each forwarded to a server of the harness's (nginx-rtmp: `push`)",
+            size.forwarded,
+            size.mbit()
+        ),
+        trials: trials(vec![Server::Nginx, uncached(10), uncached(20)], &drive),
         rows,
     }
 }
@@ -330,12 +358,12 @@ mod tests {
         assert_eq!(repeated, 8);
     }
 
-    /// 33 minutes for five rounds: what takes longer is not run.
+    /// 36 minutes for five rounds: what takes longer is not run.
     #[test]
-    fn the_whole_table_fits_in_about_half_an_hour() {
+    fn the_whole_table_fits_in_35_minutes_or_so() {
         let seconds =
             |length| -> f64 { all(length).iter().flat_map(|case| &case.trials).map(Trial::seconds).sum() };
-        assert!(seconds(Length::Full) * 5.0 <= 33.0 * 60.0, "{} s a round", seconds(Length::Full));
+        assert!(seconds(Length::Full) * 5.0 <= 36.0 * 60.0, "{} s a round", seconds(Length::Full));
         assert!(seconds(Length::Short) <= 120.0, "{} s", seconds(Length::Short));
     }
 }

@@ -8,6 +8,8 @@ pub(super) enum Figure {
     CpuPerGbIn,
     CpuPerGbOut,
     E2eP99,
+    /// From the publisher through the server to the far end of its forward.
+    ForwardedP99,
     /// PSS above what the idle server holds, for each publisher.
     PublisherMemory,
     /// The same, less 1.1 times what the GOP caches held at the same moment.
@@ -26,6 +28,7 @@ impl Figure {
             Self::CpuPerGbIn => "CPU for each GB in",
             Self::CpuPerGbOut => "CPU for each GB out",
             Self::E2eP99 => "end to end, p99",
+            Self::ForwardedP99 => "publisher to the far end, p99",
             Self::PublisherMemory => "PSS a publisher",
             Self::PublisherMemoryBeyondGop => "PSS a publisher beyond 1.1 × its GOP",
             Self::SessionMemory => "PSS a session",
@@ -40,7 +43,7 @@ impl Figure {
     pub(super) fn unit(self) -> &'static str {
         match self {
             Self::CpuPerGbIn | Self::CpuPerGbOut => "s/GB",
-            Self::E2eP99 | Self::Rtt => "ms",
+            Self::E2eP99 | Self::ForwardedP99 | Self::Rtt => "ms",
             Self::PublisherMemory | Self::PublisherMemoryBeyondGop | Self::SessionMemory => "kB",
             Self::CpuPerSession => "µs",
             Self::SessionsPerSecond | Self::WakeUps => "/s",
@@ -56,6 +59,10 @@ impl Figure {
             Self::CpuPerGbIn => server?.cpu_s_per_gb_in,
             Self::CpuPerGbOut => server?.cpu_s_per_gb_out,
             Self::E2eP99 => (run.latencies.e2e.count > 0).then(|| run.latencies.e2e.p99 as f64 / 1e3),
+            Self::ForwardedP99 => {
+                let e2e = &run.forwards.as_ref()?.e2e;
+                (e2e.count > 0).then(|| e2e.p99 as f64 / 1e3)
+            }
             Self::PublisherMemory => Some(memory?.above_idle_bytes / f64::from(run.setting.publishers) / 1e3),
             Self::PublisherMemoryBeyondGop => {
                 let beyond = memory?.above_idle_bytes - 1.1 * memory?.gop_bytes?;

@@ -81,12 +81,15 @@ impl Default for Inrush {
 }
 
 impl Inrush {
-    fn configuration(&self) -> String {
+    fn configuration(&self, forward_to: Option<SocketAddr>) -> String {
         let Self { budget_ms, gop_cache, more, .. } = self;
+        let target = forward_to.map_or(String::new(), |address| {
+            format!("[[target]]\nurl = \"rtmp://{address}/{{app}}/{{name}}\"\n")
+        });
         format!(
             "[ingest]\nlatency_budget_ms = {budget_ms}\n\
              [limits]\ntrusted = [\"127.0.0.0/8\", \"{}\"]\n\
-             [[app]]\nname = \"*\"\ngop_cache = {gop_cache}\n{more}",
+             [[app]]\nname = \"*\"\ngop_cache = {gop_cache}\n{more}{target}",
             link::NETWORK
         )
     }
@@ -118,19 +121,24 @@ impl Server {
         })
     }
 
-    /// Starts it and waits until it accepts connections. Its files go to `folder`.
+    /// Starts it and waits until it accepts connections. Its files go to `folder`. With `forward_to` it forwards every stream there, under
+    /// its own name; the sink forwards nothing.
     pub fn start(
         &self,
         programs: &Programs,
         host: &str,
         cpus: &[usize],
         folder: &Path,
+        forward_to: Option<SocketAddr>,
     ) -> Result<Running, String> {
         match self {
-            Self::Nginx => nginx::start(&programs.nginx, host, cpus, folder, ""),
+            Self::Nginx => {
+                let push = forward_to.map_or(String::new(), |address| format!("push rtmp://{address}/live;"));
+                nginx::start(&programs.nginx, host, cpus, folder, &push)
+            }
             Self::Inrush(settings) => {
                 let file = folder.join("inrush.toml");
-                fs::write(&file, settings.configuration()).map_err(|error| told(&file, &error))?;
+                fs::write(&file, settings.configuration(forward_to)).map_err(|error| told(&file, &error))?;
                 let mut command = Command::new(&programs.inrush);
                 command.arg("--config").arg(&file);
                 command.args(["--rtmp", &format!("{host}:0"), "--http", "127.0.0.1:0", "--log", "error"]);

@@ -22,6 +22,9 @@ pub(super) struct Size {
     pub(super) waiting: u32,
     pub(super) sessions: u32,
     pub(super) few_publishers: u32,
+    pub(super) forwarded: u32,
+    /// Of what is forwarded. In the short form so few that all streams have one in the warm-up, from which their forwards begin.
+    pub(super) forwarded_gop_frames: Option<u32>,
     /// Connections opened a second; 0 for all at once.
     pub(super) ramp: u32,
     /// Until publishers, whose starts are spread over 2 s, are all at work.
@@ -43,6 +46,8 @@ impl Size {
                 waiting: 10_000,
                 sessions: 64,
                 few_publishers: 100,
+                forwarded: 200,
+                forwarded_gop_frames: None,
                 ramp: 500,
                 warmup_s: 2.0,
                 gop_warmup_s: 5.0,
@@ -57,6 +62,8 @@ impl Size {
                 waiting: 100,
                 sessions: 16,
                 few_publishers: 20,
+                forwarded: 20,
+                forwarded_gop_frames: Some(5),
                 ramp: 0,
                 warmup_s: 0.5,
                 gop_warmup_s: 0.5,
@@ -79,6 +86,8 @@ impl Size {
             duration_s: self.duration_s,
             churning: false,
             pinned: true,
+            forwarded: false,
+            gop_frames: None,
         }
     }
 

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs;
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -87,6 +87,10 @@ pub(super) struct Drive {
     pub(super) churning: bool,
     /// To the second core.
     pub(super) pinned: bool,
+    /// The server forwards every stream, and the harness is the far end.
+    pub(super) forwarded: bool,
+    /// Frames from key frame to key frame; 2 s of them if not told.
+    pub(super) gop_frames: Option<u32>,
 }
 
 impl Drive {
@@ -95,7 +99,13 @@ impl Drive {
         publishers + if self.per_stream { self.players * self.publishers } else { self.players }
     }
 
-    fn arguments(&self, address: SocketAddr, pid: u32, core: usize) -> Vec<String> {
+    fn arguments(
+        &self,
+        address: SocketAddr,
+        pid: u32,
+        core: usize,
+        far_end: Option<SocketAddr>,
+    ) -> Vec<String> {
         let mut options = vec![
             ("--url", format!("rtmp://{address}/live/s{{i}}")),
             ("--publishers", self.publishers.to_string()),
@@ -111,6 +121,12 @@ impl Drive {
         }
         if self.churning {
             options.push(("--persona", "churning:0/0=1".to_owned()));
+        }
+        if let Some(frames) = self.gop_frames {
+            options.push(("--gop", frames.to_string()));
+        }
+        if let Some(far_end) = far_end {
+            options.push(("--listen", far_end.to_string()));
         }
         if self.pinned {
             options.push(("--cpus", core.to_string()));
@@ -183,7 +199,8 @@ impl Trial {
         let link = if self.across_link { Some(Link::new()?) } else { None };
         let host = if link.is_some() { link::HOST } else { "127.0.0.1" };
         let server_cpus = &place.cores[..self.server.cores().min(place.cores.len())];
-        let server = self.server.start(&place.programs, host, server_cpus, &place.scratch.0)?;
+        let far_end = if self.drive.forwarded { Some(free_address()?) } else { None };
+        let server = self.server.start(&place.programs, host, server_cpus, &place.scratch.0, far_end)?;
         sleep(SETTLE);
         let idle_pss = process::pss_bytes(server.pid());
         let json = place.runs.join(file_name);
@@ -194,7 +211,7 @@ impl Trial {
             None => Command::new(&place.harness),
         };
         command
-            .args(self.drive.arguments(server.rtmp()?, server.pid(), place.cores[1]))
+            .args(self.drive.arguments(server.rtmp()?, server.pid(), place.cores[1], far_end))
             .arg("--json")
             .arg(&json);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -252,6 +269,21 @@ impl Trial {
         if matches!(self.server, Server::Inrush(_)) && counts.lost > 0 {
             faults.push(format!("{} messages lost", counts.lost));
         }
+        // The same of what is not forwarded. Of another server so little is let pass that no ratio shows it.
+        if self.drive.forwarded {
+            let far = run.forwards.clone().unwrap_or_default();
+            let wrong = far.lost + far.duplicated + far.reordered;
+            let passed = if matches!(self.server, Server::Inrush(_)) { 0 } else { counts.sent / 100 };
+            if wrong > passed {
+                faults.push(format!(
+                    "of forwarded messages {} lost, {} again, {} out of order",
+                    far.lost, far.duplicated, far.reordered
+                ));
+            }
+            if far.received == 0 {
+                faults.push("nothing was forwarded".to_owned());
+            }
+        }
         let setting = &run.setting;
         let opening_s = match setting.ramp_per_s {
             0.0 => 0.0,
@@ -282,6 +314,12 @@ impl Trial {
         });
         Measured { run, memory, wakeups_per_second, faults }
     }
+}
+
+/// An address that was free a moment ago, for the harness to take: the server must know it before that is there.
+fn free_address() -> Result<SocketAddr, String> {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    free.map_err(|error| error.to_string())
 }
 
 /// What came of a trial.
@@ -361,7 +399,8 @@ fn sum(metrics: &str, name: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{PersonaCounts, PersonaResult};
+    use crate::peers::size::{Length, Size};
+    use crate::report::{ForwardsResult, PersonaCounts, PersonaResult};
 
     #[test]
     fn a_metric_is_summed_over_the_cores_and_not_taken_for_another_of_its_beginning() {
@@ -388,6 +427,8 @@ mod tests {
             duration_s: 2.0,
             churning: false,
             pinned: true,
+            forwarded: false,
+            gop_frames: None,
         };
         let mut run = Run { started_at_unix_ms: 10_000, duration_s: 2.0, ..Run::default() };
         run.setting.warmup_s = 1.0;
@@ -417,6 +458,29 @@ mod tests {
         assert_eq!(unseen.faults, ["nobody saw whether the server polled"]);
     }
 
+    /// Which is cheaper than forwarding it.
+    #[test]
+    fn what_was_not_forwarded_whole_is_a_fault() {
+        let drive = Drive { forwarded: true, ..Size::of(Length::Short).publish(8, 3_000) };
+        let mut run = Run::default();
+        run.counts.sent = 1_000;
+        let inrush = Server::Inrush(Default::default());
+        let far = |received, lost, reordered| {
+            Some(ForwardsResult { received, lost, reordered, ..ForwardsResult::default() })
+        };
+        let lost = |lost| format!("of forwarded messages {lost} lost, 0 again, 1 out of order");
+        for (server, forwards, faults) in [
+            (&inrush, far(1_000, 0, 0), vec![]),
+            (&inrush, far(999, 1, 1), vec![lost(1)]),
+            (&inrush, None, vec!["nothing was forwarded".to_owned()]),
+            (&Server::Nginx, far(991, 9, 1), vec![]),
+            (&Server::Nginx, far(989, 11, 1), vec![lost(11)]),
+        ] {
+            let trial = Trial::new(server.clone(), drive.clone());
+            assert_eq!(trial.measured(Run { forwards, ..run.clone() }, &[], None).faults, faults);
+        }
+    }
+
     #[test]
     fn sessions_that_broke_are_a_fault() {
         let drive = Drive {
@@ -431,6 +495,8 @@ mod tests {
             duration_s: 1.0,
             churning: true,
             pinned: true,
+            forwarded: false,
+            gop_frames: None,
         };
         let counts = PersonaCounts { accepted: 100, failed: 2, lost: 1, ..PersonaCounts::default() };
         let personas = vec![PersonaResult { counts, ..PersonaResult::default() }];

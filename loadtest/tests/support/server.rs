@@ -31,7 +31,7 @@ impl Server {
         let programs = Programs { inrush: inrush(), sink: PathBuf::new(), nginx: PathBuf::new() };
         Self::start("inrush", |cpus, folder| {
             let settings = Inrush { more, ..Inrush::default() };
-            server::Server::Inrush(settings).start(&programs, "127.0.0.1", cpus, folder)
+            server::Server::Inrush(settings).start(&programs, "127.0.0.1", cpus, folder, None)
         })
     }
 
