@@ -13,10 +13,11 @@ use support::client::{Client, Event};
 use support::crowd::Crowd;
 use support::media::H264_AAC;
 use support::random::Random;
+use support::rest::{at_rest, rest_that_lasts};
 use support::server::{Inrush, Server};
 use support::synthetic::{Pattern, sequence_headers};
 use support::wire::{self, ChunkWriter, Message};
-use support::{PATIENCE, script, wait_until};
+use support::{PATIENCE, script};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -113,36 +114,6 @@ fn nothing_stays_of_connections_cut_at_any_stage() {
     println!("accepted {}, moved {}", metrics.counter("accepted"), metrics.counter("moved_in"));
     // An exit code of 0 says, in the server's own words, that no operation was in flight and nothing was left in a slab.
     server.stop();
-}
-
-/// What must be the same before and after.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Rest {
-    open_files: usize,
-    operations_in_flight: u64,
-}
-
-/// What is held when nothing is connected; `None` as long as anything is left of a connection.
-fn at_rest(server: &Server) -> Option<Rest> {
-    let metrics = server.metrics();
-    let left = ["connections", "publishers", "subscribers", "streams", "reassembly_bytes", "gop_bytes"];
-    let is_empty = left.iter().all(|name| metrics.gauge(name) == 0);
-    is_empty.then(|| Rest {
-        open_files: server.open_files(),
-        operations_in_flight: metrics.gauge("operations_in_flight"),
-    })
-}
-
-/// What is held at rest once it no longer changes: right after a close, a request of ours may still hold a descriptor.
-fn rest_that_lasts(server: &Server) -> Rest {
-    const SAME_IN_A_ROW: u32 = 5;
-    let (mut last, mut same) = (None, 0);
-    wait_until("the server is at rest", PATIENCE, || {
-        let now = at_rest(server)?;
-        same = if last == Some(now) { same + 1 } else { 0 };
-        last = Some(now);
-        (same >= SAME_IN_A_ROW).then_some(now)
-    })
 }
 
 /// Waits for a condition without failing, so that the caller can say what is wrong.

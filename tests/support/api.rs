@@ -100,6 +100,21 @@ impl Metrics {
         self.samples.iter().filter(is_kind).map(Sample::count).sum()
     }
 
+    /// A counter by kind, over all its kinds.
+    pub fn of_all_kinds(&self, family: &str) -> u64 {
+        let name = format!("inrush_{family}_total");
+        let is_one = |sample: &&Sample| sample.name == name && sample.labels.contains_key("kind");
+        self.samples.iter().filter(is_one).map(Sample::count).sum()
+    }
+
+    /// A counter that is the process's rather than a core's.
+    #[track_caller]
+    pub fn whole(&self, name: &str) -> u64 {
+        let name = format!("inrush_{name}_total");
+        let is_it = |sample: &&Sample| sample.name == name && sample.labels.is_empty();
+        self.samples.iter().find(is_it).unwrap_or_else(|| panic!("/metrics has no {name}")).count()
+    }
+
     #[track_caller]
     fn per_core_sample(&self, name: &str) -> Vec<u64> {
         let of_core = |sample: &&Sample| sample.name == name && sample.labels.contains_key("core");

@@ -1,4 +1,4 @@
-//! Many players of one stream on one thread, each of which checks every message it gets.
+//! Many players of one stream, or of several, on one thread, each of which checks every message it gets.
 
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
@@ -37,13 +37,18 @@ pub struct Report {
 impl Crowd {
     /// Lets `count` players join a stream of synthetic messages.
     pub fn join(address: SocketAddr, app: &str, name: &str, count: usize) -> Self {
-        let (app, name) = (app.to_owned(), name.to_owned());
+        Self::join_each(address, app, vec![name.to_owned(); count])
+    }
+
+    /// Lets a player join each of these streams of one app; one of several players may be named several times.
+    pub fn join_each(address: SocketAddr, app: &str, names: Vec<String>) -> Self {
+        let app = app.to_owned();
         let thread = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a tokio runtime");
             runtime.block_on(async {
-                let play = |_| tokio::spawn(play(address, app.clone(), name.clone()));
-                let players: Vec<_> = (0..count).map(play).collect();
+                let play = |name| tokio::spawn(play(address, app.clone(), name));
+                let players: Vec<_> = names.into_iter().map(play).collect();
                 let mut reports = Vec::new();
                 for player in players {
                     reports.push(player.await.expect("a player does not panic"));
@@ -54,7 +59,7 @@ impl Crowd {
         Self { thread }
     }
 
-    /// Waits for the end of the stream.
+    /// Waits for the end of the streams; reports are in the order of the players.
     pub fn finish(self) -> Vec<Report> {
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }

@@ -4,7 +4,7 @@
 //! to a guard that ends it, also when the test panics. Nothing sleeps in the hope that something has happened by then: a test
 //! waits for a condition ([`wait_until`]) up to a deadline that only a broken server reaches.
 //!
-//! The clients here ([`wire`], [`client`], [`crowd`]) share no code with the engine, so that a mistake on both sides of its
+//! The clients here ([`wire`], [`client`], [`crowd`], [`fleet`]) share no code with the engine, so that a mistake on both sides of its
 //! codec cannot hide. `kit.rs` proves the kit itself, against nginx-rtmp and with planted defects.
 #![allow(
     dead_code,
@@ -18,6 +18,7 @@ pub mod chunk_header;
 pub mod client;
 pub mod crowd;
 pub mod ffmpeg;
+pub mod fleet;
 pub mod flv;
 pub mod media;
 pub mod namespaces;
@@ -27,6 +28,7 @@ pub mod ports;
 pub mod process;
 pub mod random;
 pub mod recorder;
+pub mod rest;
 pub mod rtmpdump;
 pub mod script;
 pub mod server;
