@@ -102,10 +102,14 @@ impl Spares {
         self.buffers = Vec::new();
     }
 
-    /// Gives a buffer without room some.
+    /// Gives a buffer without room some. One that was kept until its frames were written begins anew, so that the next message is not cut
+    /// at its end.
     pub(crate) fn lend(&mut self, buffer: &mut BytesMut) {
         if buffer.capacity() == 0 {
             *buffer = self.buffers.pop().unwrap_or_else(|| BytesMut::with_capacity(PUBLISHER_BYTES));
+        } else if buffer.is_empty() && buffer.capacity() < PUBLISHER_BYTES {
+            // What is kept still leaves the rest of it.
+            let _ = buffer.try_reclaim(PUBLISHER_BYTES);
         }
     }
 
@@ -224,5 +228,19 @@ mod tests {
         let mut idle = BufferSize::IDLE;
         (0..100).for_each(|_| idle.on_bytes(LARGEST_BYTES));
         assert_eq!(idle, BufferSize::IDLE, "who does not publish keeps a small one");
+    }
+
+    /// What was kept until it was written is room again at the next visit; what is kept longer is not touched.
+    #[test]
+    fn a_buffer_begins_anew_when_its_frames_are_written() {
+        let mut spares = Spares::new(2);
+        let mut buffer = BytesMut::with_capacity(PUBLISHER_BYTES);
+        let frame = receive(&mut buffer, 15_000);
+        spares.take_back(BufferSize::PUBLISHER, &mut buffer, 0);
+        spares.lend(&mut buffer);
+        assert!(buffer.capacity() < PUBLISHER_BYTES, "the frame is kept");
+        drop(frame);
+        spares.lend(&mut buffer);
+        assert_eq!(buffer.capacity(), PUBLISHER_BYTES);
     }
 }
