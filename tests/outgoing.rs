@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use engine::{Dial, Engine};
 use inrush::hub::{CoreId, QueueSettings};
-use inrush::runtime::outside::Totals;
+use inrush::runtime::outside::{News, Totals};
 use inrush::runtime::{OutgoingEnd, OutgoingEvent, OutgoingState, Report, RuntimeSettings, Start};
 use inrush::session::{Instant, StreamKey};
 use rustls::pki_types::ServerName;
@@ -95,6 +95,36 @@ fn assert_received(recording: Recording, media: &Media, server: &Server) -> Clie
     let run = gapless_sequence(&media.packets, &received).unwrap_or_else(|defect| panic!("{defect:?}"));
     assert!(run.skipped <= 1, "{run:?}");
     client
+}
+
+/// Dry runs of a stream's name come and go on every core: its forward does not notice, and no stream begins or ends with them.
+#[test]
+fn a_dry_run_is_not_forwarded() {
+    let target = Inrush::new().start();
+    let mut engine = Engine::start();
+    let (mut publisher, stream, home) = publish(&mut engine);
+    let id = engine.dial(Dial::forward(&stream, home, &target.url("live", "copy")));
+    engine.wait_for_ready(id);
+    let player = Client::open(target.rtmp()).connect("live").play("copy").record_in_background();
+    target.wait_for_players("live", "copy", 1);
+    let media = THIN.media();
+    for _ in 0..8 {
+        let name = format!("{}?bandwidthtest=1", stream.name());
+        let mut dry = Client::open(engine.rtmp()).connect("live").publish(&name);
+        media.tags.iter().for_each(|tag| dry.send_tag(tag));
+        dry.unpublish();
+    }
+    publisher.send_paced(&media.tags, 4.0);
+    publisher.unpublish();
+    let (end, totals) = engine.wait_for_close(id);
+    assert_eq!((end, totals.messages), (OutgoingEnd::StreamGone, media.tags.len() as u64));
+    player.assert_whole(&media.packets);
+    engine.wait_for_stream_end(&stream);
+    let is_life = |news: &News| matches!(news, News::StreamBegan { .. } | News::StreamEnded { .. });
+    assert_eq!(engine.count_unheard(is_life), 0, "no other stream has been there");
+    let is_dry = |news: &News| matches!(news, News::PublishBegan { grant, .. } if grant.dry_run);
+    assert_eq!(engine.count_unheard(is_dry), 8);
+    engine.end();
 }
 
 /// What a target hears, to the letter: the commands that big services want, `@setDataFrame` in front of metadata and nothing else changed, on

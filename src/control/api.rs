@@ -5,7 +5,7 @@
 //!
 //! `GET /api/v1/streams`, sorted by app and name:
 //! ```json
-//! {"streams": [{"app": "live", "name": "test", "name_hash": "9f86d081", "core": 0, "publisher": "17",
+//! {"streams": [{"app": "live", "name": "test", "name_hash": "9f86d081", "core": 0, "dry_run": false, "publisher": "17",
 //!   "subscribers": 2, "codecs": ["avc1.64001f", "mp4a.40.2"], "tracks": [
 //!     {"id": 0, "kind": "video", "codec": "avc1", "codec_string": "avc1.64001f",
 //!      "resolution": {"width": 1280, "height": 720}, "sample_rate_hz": null, "channels": null},
@@ -18,7 +18,8 @@
 //!   "timestamp_steps_back": 0, "timestamp_jumps": 0,
 //!   "ingest": {"frames": 4711, "codecs_unknown": 0, "packets_unknown": 0, …}, "uptime_seconds": 25.1}], "stalled_cores": []}
 //! ```
-//! `announced_tracks` is what the encoder's `onMetaData` says of tracks beside the default ones, whether they come or not.
+//! `dry_run` is true of what a publisher sends that asked for a dry run (`?bandwidthtest=1`): nobody can play it, and several, or a real
+//! stream, may go by one name. `announced_tracks` is what the encoder's `onMetaData` says of tracks beside the default ones, whether they come or not.
 //! `ingest` counts by kind what was seen of the publisher's messages: what we do not know of them is forwarded as it came.
 //!
 //! `GET /api/v1/streams/{app}/{name}`: `{"stream": {…}, "stalled_cores": []}`. Both parts percent-decoded; slashes inside the
@@ -90,7 +91,9 @@ pub(super) async fn stream<C: Cores>(
     let (app, name) = request.uri().path().strip_prefix("/streams/").and_then(address).ok_or(NONE)?;
     let _permit = permit(&control).await?;
     let (streams, stalled_cores) = gather(cores.streams(QUERY_MAX).await);
-    match streams.into_iter().find(|stream| stream.app == app && stream.name == name) {
+    // Dry runs stand beside the stream that their name belongs to.
+    let named = streams.into_iter().filter(|stream| stream.app == app && stream.name == name);
+    match named.min_by_key(|stream| stream.dry_run) {
         Some(stream) => Ok(Json(OneStream { stream: stream.into(), stalled_cores })),
         None if stalled_cores.is_empty() => Err(NONE),
         None => Err(Refusal::Stalled(stalled_cores)),
@@ -160,6 +163,7 @@ struct Stream {
     name: String,
     name_hash: String,
     core: u16,
+    dry_run: bool,
     publisher: Option<String>,
     subscribers: u64,
     codecs: Vec<String>,
@@ -265,6 +269,7 @@ impl From<StreamInfo> for Stream {
             name: info.name,
             name_hash: info.name_hash,
             core: info.core,
+            dry_run: info.dry_run,
             publisher: info.publisher.map(|id| id.0.to_string()),
             subscribers: info.subscribers,
             codecs: info.codecs,

@@ -108,6 +108,7 @@ fn stream(core: u16, app: &str, name: &str) -> StreamInfo {
         name: name.into(),
         name_hash: "0badcafe".into(),
         core,
+        dry_run: false,
         publisher: Some(ConnectionId(17)),
         subscribers: 3,
         codecs: vec!["avc1.64001f".into(), "mp4a.40.2".into()],
@@ -282,7 +283,7 @@ fn streams_of_all_cores_come_sorted_and_in_the_documented_shape() {
     assert_eq!(
         body["streams"][1],
         json!({
-            "app": "live", "name": "a", "name_hash": "0badcafe", "core": 0, "publisher": "17",
+            "app": "live", "name": "a", "name_hash": "0badcafe", "core": 0, "dry_run": false, "publisher": "17",
             "subscribers": 3, "codecs": ["avc1.64001f", "mp4a.40.2"], "tracks": [
                 {"id": 0, "kind": "video", "codec": "avc1", "codec_string": "avc1.64001f",
                  "resolution": {"width": 1280, "height": 720}, "sample_rate_hz": null, "channels": null},

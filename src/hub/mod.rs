@@ -12,7 +12,7 @@
 //! After commands and messages drain [`Hub::poll_event`] and, for each other core, [`Hub::take_outgoing`]; at the end of a turn will do.
 //! # Invariant
 //! A reader sees frames in the order of the publisher's messages, none twice; every gap in a video track ends at a key frame. A key is
-//! known here exactly while something of it is: a publisher, a reader, a fed core. Commands with a key that has gone do nothing.
+//! known here exactly while something of it is: a publisher, a reader, a fed core; a dry run's never is. Commands with a key that has gone do nothing.
 //! # Bounds
 //! Per stream the GOP cache ([`GopSettings`]), per subscriber its queue ([`QueueSettings`]). Streams,
 //! subscribers and events are bounded by the connections that make them.
@@ -146,6 +146,35 @@ impl Hub {
         self.tell_feeds(id, |replica| MeshMessage::Begin { replica });
         self.notify_subscribers(now, id, Notice::PublishNotify);
         Ok(started)
+    }
+
+    /// Starts a publisher whose stream has no readers and cannot be found: what it sends is judged and counted as any other's, and goes
+    /// nowhere. It takes no key, so it is in no other publisher's way. [`Hub::unpublish`] ends it.
+    pub fn publish_dry(
+        &mut self,
+        now: Instant,
+        key: &StreamKey,
+        connection: ConnectionRef,
+        settings: &AppSettings,
+    ) -> PublisherKey {
+        // Nobody will ever join.
+        let gop = GopSettings { enabled: false, ..settings.gop.clone() };
+        let role = Role::Home { publisher: None, feeds: Vec::new() };
+        let stream = Stream { is_dry_run: true, ..Stream::new(key.clone(), self.settings.core, role, gop) };
+        let id = self.streams.insert(stream);
+        let started = self.publishers.insert(Publisher {
+            stream: id,
+            connection,
+            since: now,
+            ingest: Ingest::new(settings.ingest.clone()),
+            bytes: 0,
+            messages: 0,
+        });
+        if let Some(Stream { role: Role::Home { publisher, .. }, .. }) = self.streams.get_mut(id) {
+            *publisher = Some(started);
+        }
+        self.counters.publishes += 1;
+        started
     }
 
     /// Ends a publisher. Readers are told, in order with the frames, and may stay for the next one.
@@ -348,7 +377,10 @@ impl Hub {
         if !self.streams.get(id).is_some_and(Stream::is_unused) {
             return;
         }
-        let Some(Stream { key, home, role, .. }) = self.streams.remove(id) else { return };
+        let Some(Stream { key, home, role, is_dry_run, .. }) = self.streams.remove(id) else { return };
+        if is_dry_run {
+            return;
+        }
         if let Role::Replica { .. } = role {
             self.outgoing.push(home, MeshMessage::Unfeed { key: key.clone(), replica: id });
         }

@@ -85,6 +85,11 @@ impl<'a> StreamView<'a> {
         matches!(self.stream.role, Role::Home { .. })
     }
 
+    /// Whether it is a publisher's dry run, which nobody can play.
+    pub fn is_dry_run(&self) -> bool {
+        self.stream.is_dry_run
+    }
+
     /// Whether somebody publishes it.
     pub fn is_live(&self) -> bool {
         self.stream.is_live()
@@ -238,6 +243,12 @@ impl Hub {
     /// One publisher.
     pub fn publisher(&self, key: PublisherKey) -> Option<PublisherView<'_>> {
         self.publishers.get(key).map(|publisher| PublisherView { publisher })
+    }
+
+    /// Whether a publisher's stream is a dry run.
+    pub fn is_dry_run(&self, publisher: PublisherKey) -> bool {
+        let stream = self.publishers.get(publisher).and_then(|publisher| self.streams.get(publisher.stream));
+        stream.is_some_and(|stream| stream.is_dry_run)
     }
 
     /// What it has done so far.

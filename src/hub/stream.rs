@@ -12,6 +12,8 @@ pub(super) struct Stream {
     pub(super) key: StreamKey,
     pub(super) home: CoreId,
     pub(super) role: Role,
+    /// Nobody finds it by its key: see [`Hub::publish_dry`](super::Hub::publish_dry).
+    pub(super) is_dry_run: bool,
     pub(super) gop: GopCache,
     /// This core's readers, in no order.
     pub(super) subscribers: Vec<SubscriberKey>,
@@ -65,6 +67,7 @@ impl Stream {
             key,
             home,
             role,
+            is_dry_run: false,
             gop: GopCache::new(gop),
             subscribers: Vec::new(),
             timestamp: 0,

@@ -39,6 +39,7 @@ impl Core {
             name: key.name().into(),
             name_hash: self.shared.names.hash(key.name()),
             core: self.id.0,
+            dry_run: stream.is_dry_run(),
             subscribers: stream.subscribers(),
             gop_bytes: stream.gop_bytes() as u64,
             gop_frames: stream.gop_frames() as u64,

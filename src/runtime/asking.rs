@@ -10,7 +10,7 @@ use tracing::info;
 use super::connection::{Connection, ConnectionKey};
 use super::core::Core;
 use super::outside::{ANSWER_TIME_MAX, Action, Denial, Facts, Grant, Question, Ticket, Verdict};
-use crate::session::{Instant, PlayRequest, PublishRequest, Rejection, RequestId, StreamAddress};
+use crate::session::{Instant, PlayRequest, PublishRequest, Rejection, RequestId, StreamAddress, params};
 
 /// A request that waits for its answer.
 #[derive(Debug)]
@@ -106,7 +106,10 @@ impl Core {
     fn decide(&mut self, key: ConnectionKey, asked: Asked, verdict: Verdict, now: Instant) {
         let Asked { facts, request, .. } = asked;
         let grant = match verdict {
-            Verdict::Allow(grant) => Arc::new(grant),
+            Verdict::Allow(mut grant) => {
+                grant.dry_run |= params::asks_for_dry_run(&request.address().params);
+                Arc::new(grant)
+            }
             Verdict::Deny(denial) => return self.deny(key, &request, &denial, now),
         };
         match request {

@@ -132,6 +132,8 @@ pub struct StreamInfo {
     pub name_hash: String,
     /// Home core.
     pub core: u16,
+    /// Whether it is a publisher's dry run: taken in and judged, and nobody can play it.
+    pub dry_run: bool,
     /// The publisher's connection, if there is one now.
     pub publisher: Option<ConnectionId>,
     /// Players and forwards on all cores that this core knows of: its own and those of the replicas it feeds.

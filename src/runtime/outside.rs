@@ -138,7 +138,8 @@ pub struct Grant {
     pub priority: u32,
     /// URLs that the stream is to be forwarded to beside those of the configuration. They hold secrets.
     pub forwards: Vec<String>,
-    /// Everything is taken in and judged, and nobody gets it: neither players nor forwards.
+    /// Everything is taken in and judged, and nobody gets it, neither players nor forwards; it is in no other publisher's way. So it is
+    /// also where the publisher asks for it (`?bandwidthtest=1`). Says nothing to a player.
     pub dry_run: bool,
 }
 
@@ -166,7 +167,7 @@ pub struct Denial {
 /// Something that happened. Each beginning is followed by its end, also when the engine stops.
 #[derive(Clone, Debug)]
 pub enum News {
-    /// A publisher was let in, and its stream is there from now on.
+    /// A publisher was let in, and its stream is there from now on: for everybody, unless it was granted a dry run, which is nobody's stream.
     PublishBegan {
         /// Who publishes.
         facts: Arc<Facts>,

@@ -59,6 +59,10 @@ impl Core {
             };
             return session.reject(now, admitted.request.request, rejection);
         }
+        if admitted.grant.dry_run {
+            // It takes no key, so that it has no home either.
+            return self.publish(key, *admitted, now);
+        }
         let home = shared.directory.send_home(&admitted.request.address.key, here);
         if home == here {
             return self.publish(key, *admitted, now);
@@ -76,7 +80,12 @@ impl Core {
         let home = self.id;
         let stream = request.address.key;
         let settings = self.app_settings(stream.app());
-        match self.hub.publish(now, &stream, key.into(), &settings) {
+        let published = if grant.dry_run {
+            Ok(self.hub.publish_dry(now, &stream, key.into(), &settings))
+        } else {
+            self.hub.publish(now, &stream, key.into(), &settings)
+        };
+        match published {
             Ok(publisher) => {
                 self.counts.publishes += 1;
                 shared.publishers.fetch_add(1, Ordering::Relaxed);
@@ -94,6 +103,7 @@ impl Core {
                     parent: &connection.span,
                     app = stream.app(),
                     stream = shared.names.hash(stream.name()),
+                    dry_run = grant.dry_run,
                     "publishes"
                 );
                 connection.activity = Activity::Publishing { publisher, key: stream.clone() };
@@ -106,7 +116,9 @@ impl Core {
                     home,
                     grant: Arc::clone(&grant),
                 });
-                self.on_stream_began(stream, facts, grant);
+                if !grant.dry_run {
+                    self.on_stream_began(stream, facts, grant);
+                }
             }
             Err(PublishRefused::AlreadyPublishing) => {
                 self.count("publish_refused", "already_publishing");
@@ -198,13 +210,17 @@ impl Core {
                 let codecs = self.hub.publisher(publisher).map(|view| codec_list(view.ingest().tracks()));
                 let metadata = self.hub.publisher(publisher).and_then(|view| view.ingest().metadata());
                 let named = metadata.and_then(|metadata| metadata.encoder.clone());
+                let is_dry_run = self.hub.is_dry_run(publisher);
                 self.hub.unpublish(now, publisher);
                 let totals = totals.unwrap_or_default();
                 if !self.add_carried(key, totals) {
                     self.shared.publishers.fetch_sub(1, Ordering::Relaxed);
                     self.tell(News::PublishEnded { connection: id, stream: stream.clone(), totals });
                 }
-                self.on_stream_ended(stream);
+                // The stream of its name, if there is one, is another's.
+                if !is_dry_run {
+                    self.on_stream_ended(stream);
+                }
                 if let Some(connection) = self.connection(key) {
                     connection.codecs = codecs.unwrap_or_default();
                     if let Some(session) = connection.session.server() {

@@ -40,6 +40,7 @@ mod incoming;
 pub mod instant;
 pub mod media_message;
 pub mod oddity;
+pub mod params;
 pub mod rate;
 pub mod reconnect_url;
 mod recorder;

@@ -245,6 +245,12 @@ impl Engine {
         self.runtime.block_on(self.handle.outgoing(PATIENCE)).into_iter().flat_map(answer).collect()
     }
 
+    /// How many of the news that nobody has waited for are such.
+    pub fn count_unheard(&mut self, is_such: impl Fn(&News) -> bool) -> usize {
+        self.heard.extend(self.news.try_iter());
+        self.heard.iter().filter(|news| is_such(news)).count()
+    }
+
     /// What they say of one.
     pub fn info(&self, id: OutgoingId) -> Option<OutgoingInfo> {
         self.outgoing().into_iter().find(|info| info.id == id)

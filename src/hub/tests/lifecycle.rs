@@ -18,6 +18,41 @@ fn a_second_publisher_is_refused() {
     assert!(rig.try_publish().is_ok(), "free again");
 }
 
+/// A dry run is counted as any publish and reaches nobody; it neither meets nor hinders the publisher of its name, and leaves nothing behind.
+#[test]
+fn a_dry_run_reaches_nobody_and_is_in_nobodys_way() {
+    let mut rig = Rig::new();
+    let (now, alone) = (rig.now, rig.publish_dry());
+    rig.send(alone, "V1 k i");
+    assert_eq!(rig.home().entries(), 2, "a publisher, and a stream that nobody finds");
+    rig.home().unpublish(now, alone);
+    assert!(rig.home().is_empty());
+    assert_eq!(rig.events(CORE), [], "no key has gone, since there was none");
+
+    let mut rig = Rig::new();
+    let reader = rig.subscribe(CORE);
+    let (first, second) = (rig.publish_dry(), rig.publish_dry());
+    rig.send(first, "V1 k i");
+    assert_eq!(rig.take(CORE, reader), "", "the name still waits for its publisher");
+    let real = rig.publish();
+    rig.send(second, "V1 k i");
+    rig.send(real, "k");
+    assert_eq!(rig.take(CORE, reader), "+ k5");
+    assert_eq!((rig.home().is_dry_run(first), rig.home().is_dry_run(real)), (true, false));
+    let view = rig.home().publisher(first).unwrap();
+    assert_eq!((view.messages(), view.ingest().counters().frames), (3, 3));
+    let shown: Vec<_> = rig.home().streams().map(|stream| stream.is_dry_run()).collect();
+    assert_eq!(shown.iter().filter(|dry| **dry).count(), 2, "{shown:?}");
+    assert!(rig.home().streams().all(|stream| !stream.is_dry_run() || stream.gop_frames() == 0));
+    rig.home().unpublish(now, second);
+    rig.home().unpublish(now, first);
+    rig.send(real, "k");
+    assert_eq!(rig.take(CORE, reader), "k6");
+    rig.home().unpublish(now, real);
+    rig.home().unsubscribe(reader);
+    assert!(rig.home().is_empty());
+}
+
 /// Readers outlive publishers: told of the end and the next start in order with the frames, and started anew.
 #[test]
 fn readers_stay_for_the_next_publisher() {

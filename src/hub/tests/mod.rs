@@ -193,6 +193,11 @@ impl Rig {
         self.try_publish().unwrap()
     }
 
+    fn publish_dry(&mut self) -> PublisherKey {
+        let (now, settings) = (self.now, self.settings.clone());
+        self.home().publish_dry(now, &key(), ConnectionRef(3), &settings)
+    }
+
     fn try_publish(&mut self) -> Result<PublisherKey, PublishRefused> {
         let (now, settings) = (self.now, self.settings.clone());
         self.home().publish(now, &key(), ConnectionRef(1), &settings)
