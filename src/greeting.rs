@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
+use crate::edge::auth::{AuthSettings, AuthTable, Source};
+
 /// The port that an `rtmp:` URL without one means.
 const RTMP_PORT: u16 = 1935;
 
@@ -22,6 +24,8 @@ pub struct Greeting<'a> {
     pub cores: usize,
     /// This host's address as others see it, if it has one.
     pub host: Option<IpAddr>,
+    /// Who may publish and play.
+    pub auth: &'a AuthSettings,
 }
 
 impl Greeting<'_> {
@@ -61,7 +65,7 @@ impl Greeting<'_> {
         }
         let http = SocketAddr::new(near(self.control.ip()), self.control.port());
         let _ = writeln!(out, "watch:                   curl http://{http}/api/v1/streams");
-        out.push_str("warning: publish and play are open to everybody who reaches these addresses\n");
+        self.warn_of_open_doors(&mut out);
         if !self.control.ip().is_loopback() {
             let _ = writeln!(
                 out,
@@ -70,6 +74,26 @@ impl Greeting<'_> {
             );
         }
         out
+    }
+
+    /// Says what everybody may do.
+    fn warn_of_open_doors(&self, out: &mut String) {
+        let tables = &self.auth.tables;
+        if tables.is_empty() {
+            out.push_str("warning: publish and play are open to everybody who reaches these addresses\n");
+            return;
+        }
+        let open_in = |action: &str, sources: &dyn Fn(&AuthTable) -> bool| {
+            let apps: Vec<_> = tables.iter().filter(|table| sources(table)).map(AuthTable::label).collect();
+            (!apps.is_empty()).then(|| format!("{action} in {}", apps.join(", ")))
+        };
+        let publish = open_in("publish", &|table| table.publish.contains(&Source::Open));
+        let play = open_in("play", &|table| table.play.contains(&Source::Open));
+        let open: Vec<_> = publish.into_iter().chain(play).collect();
+        if !open.is_empty() {
+            let _ =
+                writeln!(out, "warning: open to everybody who reaches these addresses: {}", open.join("; "));
+        }
     }
 
     /// An address that leads from elsewhere to a listener on `listen`.
@@ -112,7 +136,8 @@ mod tests {
             addresses.iter().map(|address| address.parse().unwrap()).collect()
         });
         let host = Some("198.51.100.7".parse().unwrap());
-        Greeting { rtmp: &rtmp, rtmps: &rtmps, control: control.parse().unwrap(), cores: 2, host }.text()
+        let (control, auth) = (control.parse().unwrap(), AuthSettings::default());
+        Greeting { rtmp: &rtmp, rtmps: &rtmps, control, cores: 2, host, auth: &auth }.text()
     }
 
     /// What follows `start` on its line.
@@ -162,5 +187,22 @@ mod tests {
         assert!(after(&here, "warning:").starts_with(open) && !here.contains(api), "{here}");
         let everywhere = text(&["[::]:1935"], "0.0.0.0:8935");
         assert!(everywhere.contains(open) && everywhere.contains(api), "{everywhere}");
+        let warning = |tables: Vec<AuthTable>| {
+            let auth = AuthSettings { tables, ..AuthSettings::default() };
+            let control = "127.0.0.1:8935".parse().unwrap();
+            let text = Greeting { rtmp: &[], rtmps: &[], control, cores: 1, host: None, auth: &auth }.text();
+            text.lines().find_map(|line| line.strip_prefix("warning: ")).map(str::to_owned)
+        };
+        let table = |app: &str, publish: &[Source], play: &[Source]| AuthTable {
+            app: app.into(),
+            publish: publish.into(),
+            play: play.into(),
+            ..AuthTable::default()
+        };
+        let (all, keys) = ([Source::Open], [Source::Static]);
+        assert_eq!(warning(vec![table("live", &keys, &keys)]), None);
+        let two = vec![table("live", &keys, &all), table("*", &all, &all)];
+        let expected = "open to everybody who reaches these addresses: publish in *; play in live, *";
+        assert_eq!(warning(two).as_deref(), Some(expected));
     }
 }

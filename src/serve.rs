@@ -14,7 +14,9 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, Loaded, Sources};
 use crate::control;
-use crate::edge;
+use crate::edge::auth::Problem;
+use crate::edge::auth::rules::Rules;
+use crate::edge::{self, Edge};
 use crate::greeting::{Greeting, host_address};
 use crate::log::Log;
 use crate::runtime::preflight::{self, Finding, Verdict};
@@ -49,9 +51,11 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
     let control = control::start(&config.control).map_err(|error| Failure::Host(error.to_string()))?;
     // Before they are read: what changes meanwhile is found by the first look.
     let watch = Watch::new(config.runtime.tls.certificates.clone());
+    let rules = rules(&config).map_err(Failure::Other)?;
     let names = NameHasher::random();
-    let edge = edge::start(edge::Settings { relay: config.relay.clone() }, names.clone())
+    let edge = edge::start(edge::Settings { rules, relay: config.relay.clone() }, names.clone())
         .map_err(|error| Failure::Host(format!("cannot start the edge's thread: {error}")))?;
+    control.exhibit(edge.exhibitor());
     let engine = runtime::start(config.runtime.clone(), names, edge.outside())
         .map_err(|error| Failure::Host(error.to_string()))?;
     let handle = engine.handle();
@@ -65,9 +69,10 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
         control: control.address(),
         cores: handle.cores(),
         host: host_address(),
+        auth: &config.auth,
     });
 
-    let report = waiting.watch(engine, config, sources, watch, &log)?;
+    let report = waiting.watch(engine, config, sources, watch, &log, &edge)?;
     info!(panics = report.panics, "stopped");
     drop(edge);
     // The control HTTP answers to the last, and the log outlives it.
@@ -146,6 +151,7 @@ impl Waiting {
         sources: &Sources,
         mut watch: Watch,
         log: &Log,
+        edge: &Edge,
     ) -> Result<Report, Failure> {
         let Self { runtime, signals } = self;
         runtime.block_on(async {
@@ -165,7 +171,7 @@ impl Waiting {
                     }
                     asked = signals.next() => match asked {
                         Asked::End => stop = stop.next(&handle),
-                        Asked::Reload => reload(&mut config, sources, log, &handle, &mut watch),
+                        Asked::Reload => reload(&mut config, sources, log, &handle, &mut watch, edge),
                     },
                     _ = look.tick() => match watch.look() {
                         None => {}
@@ -247,7 +253,14 @@ impl Signals {
 
 /// Reads the configuration again. A bad one is refused whole; of a good one the log filter takes effect, and what needs a restart is
 /// named, so that nobody believes in a setting that is not in force.
-fn reload(config: &mut Config, sources: &Sources, log: &Log, handle: &Handle, watch: &mut Watch) {
+fn reload(
+    config: &mut Config,
+    sources: &Sources,
+    log: &Log,
+    handle: &Handle,
+    watch: &mut Watch,
+    edge: &Edge,
+) {
     let new = match Loaded::load(sources) {
         Ok(loaded) => loaded.config,
         Err(error) => return error!("configuration not reloaded, the old one stays: {error}"),
@@ -261,6 +274,18 @@ fn reload(config: &mut Config, sources: &Sources, log: &Log, handle: &Handle, wa
         config.runtime.tls.certificates.clone_from(files);
         differences.retain(|key| key != "certificate");
     }
+    // Likewise: secrets and keys are in files of their own.
+    if config.auth != new.auth || !new.auth.tables.is_empty() {
+        match rules(&new) {
+            Ok(rules) => {
+                edge.auth().replace(rules);
+                config.auth.clone_from(&new.auth);
+                differences.retain(|key| key != "auth" && key != "key");
+                info!("who may publish and play is read again");
+            }
+            Err(problem) => error!("who may publish and play is as before: {problem}"),
+        }
+    }
     if let Some(index) = differences.iter().position(|key| key == "log.filter") {
         differences.remove(index);
         log.set_filter(&new.log.filter);
@@ -273,6 +298,11 @@ fn reload(config: &mut Config, sources: &Sources, log: &Log, handle: &Handle, wa
             warn!("configuration reloaded; these take effect at the next start: {}", waiting.join(", "))
         }
     }
+}
+
+/// Who may publish and play. The configuration has been checked, but files may have changed since.
+fn rules(config: &Config) -> Result<Rules, String> {
+    Rules::new(&config.auth).map_err(|Problem { key, problem, .. }| format!("{key}: {problem}"))
 }
 
 /// Puts new certificates in force; such that cannot be used change nothing, and are told once, since the files are read again only when

@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
 use super::key::{Key, Raw};
+use super::schema::auth::{AUTH, AUTH_KEYS, KEY, KEY_KEYS};
 use super::schema::{ANY_APP, APP, APP_KEYS, APP_NAME, CERTIFICATE, CERTIFICATE_KEYS, TABLES};
 use super::targets::{TARGET, TARGET_KEYS, TARGET_URL, TARGETS_MAX};
 use super::{Config, Origins};
@@ -44,6 +45,14 @@ pub(super) fn apply(
         }
         if name.get_ref() == TARGET {
             apply_targets(config, origins, &source, &origin, value)?;
+            continue;
+        }
+        if name.get_ref() == AUTH {
+            config.auth.tables = apply_list(origins, &source, &origin, value, AUTH, &AUTH_KEYS, "app")?;
+            continue;
+        }
+        if name.get_ref() == KEY {
+            config.auth.keys = apply_list(origins, &source, &origin, value, KEY, &KEY_KEYS, "sha256")?;
             continue;
         }
         let Some(table) = TABLES.iter().find(|table| table.name == name.get_ref()) else {
@@ -184,6 +193,39 @@ fn apply_targets(
     Ok(())
 }
 
+/// The tables of one name that may come several times, in their order; each has the key `required` at least.
+fn apply_list<T: Default>(
+    origins: &mut Origins,
+    source: &Source<'_>,
+    origin: &Origin,
+    value: &Spanned<DeValue<'_>>,
+    name: &'static str,
+    keys: &'static [Key<T>],
+    required: &'static str,
+) -> Result<Vec<T>, ConfigError> {
+    let table = format!("[[{name}]]");
+    let not_tables = || ConfigError::new(origin.clone(), format!("{name} is not a list of tables"), &table);
+    let DeValue::Array(blocks) = value.get_ref() else { return Err(not_tables()) };
+    let mut all = Vec::with_capacity(blocks.len());
+    for (index, block) in blocks.iter().enumerate() {
+        let DeValue::Table(entries) = block.get_ref() else { return Err(not_tables()) };
+        let mut target = T::default();
+        for (key_name, value) in by_line(entries) {
+            let origin = source.origin(key_name.span());
+            let key = find(keys, key_name.get_ref(), &table, &origin)?;
+            key.store(&mut target, &raw(value))
+                .map_err(|problem| refuse(&origin, &format!("{name}.{}", key.name), &problem, key))?;
+            origins.set_list(name, index, key.name, origin);
+        }
+        if let Some(key) = keys.iter().find(|key| key.name == required && !entries.contains_key(key.name)) {
+            let problem = format!("this {table} has no {}", key.name);
+            return Err(ConfigError::new(source.origin(block.span()), problem, key.allowed()));
+        }
+        all.push(target);
+    }
+    Ok(all)
+}
+
 /// The name that an `[[app]]` table must have.
 fn app_name(source: &Source<'_>, block: Origin, entries: &DeTable<'_>) -> Result<String, ConfigError> {
     let Some((key, value)) = entries.get_key_value(APP_NAME) else {
@@ -231,6 +273,8 @@ fn unknown(name: &str, value: &Spanned<DeValue<'_>>) -> String {
 fn table_names() -> String {
     let mut names: Vec<_> = TABLES.iter().map(|table| format!("[{}]", table.name)).collect();
     names.push(format!("[[{CERTIFICATE}]]"));
+    names.push(format!("[[{AUTH}]]"));
+    names.push(format!("[[{KEY}]]"));
     names.push(format!("[[{APP}]]"));
     names.push(format!("[[{TARGET}]]"));
     names.join(", ")

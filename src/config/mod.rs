@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::control;
+use crate::edge::auth::rules::Rules;
+use crate::edge::auth::{AuthSettings, Place, Problem};
 use crate::edge::relay;
 use crate::log;
 use crate::runtime::settings::{Placement, RuntimeSettings};
@@ -39,6 +41,8 @@ pub struct Config {
     pub runtime: RuntimeSettings,
     /// Where streams are forwarded to.
     pub relay: relay::Settings,
+    /// Who may publish and play.
+    pub auth: AuthSettings,
     /// The control HTTP.
     pub control: control::Settings,
     /// Log lines.
@@ -87,6 +91,7 @@ impl Loaded {
         check_together(&config, &origins)?;
         check_certificates(&config, &origins)?;
         targets::check(&config, &origins)?;
+        check_auth(&config, &origins)?;
         let unknown = sources
             .unknown_variables
             .iter()
@@ -186,6 +191,30 @@ fn check_certificates(config: &Config, origins: &Origins) -> Result<(), ConfigEr
     Ok(())
 }
 
+/// Whether what the tables of authorisation name is there and can be used: keys, secrets, back ends.
+fn check_auth(config: &Config, origins: &Origins) -> Result<(), ConfigError> {
+    let Err(Problem { at, key, problem }) = Rules::new(&config.auth) else { return Ok(()) };
+    let allowed_of = |allowed: Option<String>| allowed.unwrap_or_default();
+    let (table, index, named, allowed) = match at {
+        Place::Auth(index) => {
+            let keys = &schema::auth::AUTH_KEYS;
+            let allowed = keys.iter().find(|one| one.name == key).map(|one| one.allowed());
+            (schema::auth::AUTH, index, "app", allowed_of(allowed))
+        }
+        Place::Key(index) => {
+            let keys = &schema::auth::KEY_KEYS;
+            let allowed = keys.iter().find(|one| one.name == key).map(|one| one.allowed());
+            (schema::auth::KEY, index, "sha256", allowed_of(allowed))
+        }
+    };
+    let origin = match origins.of_list(table, index, key) {
+        // A key that is missing is missing from its table.
+        Origin::Default => origins.of_list(table, index, named),
+        origin => origin,
+    };
+    Err(ConfigError::new(origin, format!("{table}.{key}: {problem}"), allowed))
+}
+
 fn read(path: &Path) -> Result<String, ConfigError> {
     use std::io::Read as _;
     let refuse = |problem: String| {
@@ -208,6 +237,7 @@ struct Origins {
     apps: BTreeMap<(String, &'static str), Origin>,
     certificates: BTreeMap<(usize, &'static str), Origin>,
     targets: BTreeMap<(usize, &'static str), Origin>,
+    lists: BTreeMap<(&'static str, usize, &'static str), Origin>,
 }
 
 impl Origins {
@@ -221,6 +251,15 @@ impl Origins {
 
     fn set_certificate(&mut self, index: usize, key: &'static str, origin: Origin) {
         self.certificates.insert((index, key), origin);
+    }
+
+    /// Of a table that may come several times.
+    fn set_list(&mut self, table: &'static str, index: usize, key: &'static str, origin: Origin) {
+        self.lists.insert((table, index, key), origin);
+    }
+
+    fn of_list(&self, table: &'static str, index: usize, key: &'static str) -> Origin {
+        self.lists.get(&(table, index, key)).cloned().unwrap_or(Origin::Default)
     }
 
     fn of_certificate(&self, index: usize, key: &'static str) -> Origin {

@@ -124,6 +124,8 @@ macro_rules! seconds {
     };
 }
 
+pub(super) mod auth;
+
 /// The tables of the file, in the order in which they are shown.
 pub(super) static TABLES: [Table; 10] = [
     Table {
@@ -710,6 +712,8 @@ mod tests {
         TABLES.iter().flat_map(|table| table.keys).for_each(check_range);
         APP_KEYS.iter().for_each(check_range);
         super::super::targets::TARGET_KEYS.iter().for_each(check_range);
+        auth::AUTH_KEYS.iter().for_each(check_range);
+        auth::KEY_KEYS.iter().for_each(check_range);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::key::Key;
+use super::schema::auth::{AUTH, AUTH_KEYS, KEY, KEY_KEYS};
 use super::schema::{APP, APP_KEYS, CERTIFICATE, CERTIFICATE_KEYS, TABLES};
 use super::targets::{TARGET, TARGET_KEYS, TARGET_URL};
 use super::{Config, Loaded, Origin};
@@ -26,6 +28,8 @@ impl Loaded {
             }
             out.push('\n');
         }
+        list(&mut out, AUTH, &AUTH_KEYS, &self.config.auth.tables, &self.origins);
+        list(&mut out, KEY, &KEY_KEYS, &self.config.auth.keys, &self.origins);
         for app in &self.config.runtime.apps {
             let _ = writeln!(out, "[[{APP}]]");
             for key in &APP_KEYS {
@@ -51,8 +55,8 @@ impl Loaded {
 }
 
 impl Config {
-    /// Keys whose values differ in `other`, as `table.key`; other certificates as `certificate`, other targets as `target`; an app that came,
-    /// went or changed as `app "name"`.
+    /// Keys whose values differ in `other`, as `table.key`; other certificates as `certificate`, other targets as `target`, other tables of
+    /// authorisation as `auth` and `key`; an app that came, went or changed as `app "name"`.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let mut differences = Vec::new();
         for table in &TABLES {
@@ -64,6 +68,12 @@ impl Config {
         }
         if self.relay != other.relay {
             differences.push(TARGET.to_owned());
+        }
+        if self.auth.tables != other.auth.tables {
+            differences.push(AUTH.to_owned());
+        }
+        if self.auth.keys != other.auth.keys {
+            differences.push(KEY.to_owned());
         }
         let shown = |apps: &[App], name: &str| {
             let app = apps.iter().find(|app| app.name == name)?;
@@ -104,6 +114,14 @@ pub fn sample() -> String {
             key.name.trim_end_matches("_file")
         );
     }
+    let _ = writeln!(
+        out,
+        "\n# One table an app, or an app of one host: who may publish and play. Without any everybody may; with some, an app that none is for is \
+         closed.\n# [[{AUTH}]]"
+    );
+    sample_list(&mut out, &AUTH_KEYS);
+    let _ = writeln!(out, "\n# One table a key of the source static.\n# [[{KEY}]]");
+    sample_list(&mut out, &KEY_KEYS);
     let _ = write!(
         out,
         "\n# One table an app; what it leaves out is as in the table of \"*\", and that is the default's.\n[[{APP}]]\n"
@@ -128,6 +146,30 @@ pub fn sample() -> String {
         let _ = writeln!(out, "# {}.\n#   {} = {value}", key.about, key.name);
     }
     out
+}
+
+/// All tables of one name that may come several times.
+fn list<T>(
+    out: &mut String,
+    name: &'static str,
+    keys: &'static [Key<T>],
+    tables: &[T],
+    origins: &super::Origins,
+) {
+    for (index, table) in tables.iter().enumerate() {
+        let _ = writeln!(out, "[[{name}]]");
+        for key in keys {
+            line(out, key.name, &key.show(table), &origins.of_list(name, index, key.name));
+        }
+        out.push('\n');
+    }
+}
+
+/// The keys of such a table at their defaults, for the sample file.
+fn sample_list<T: Default>(out: &mut String, keys: &[Key<T>]) {
+    for key in keys {
+        let _ = writeln!(out, "# {}.\n#   {} = {}", key.about, key.name, key.show(&T::default()));
+    }
 }
 
 fn line(out: &mut String, name: &str, value: &str, origin: &Origin) {

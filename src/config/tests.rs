@@ -139,7 +139,7 @@ const KEY: &str = "a readable PEM file with the private key of the certificate";
 /// Every way in which a file can be wrong, with the line that says so.
 #[test]
 fn a_wrong_file_is_refused_with_its_line() {
-    let table_names = "[engine], [rtmp], [tls], [proxy], [ingest], [control], [deadlines], [limits], [recorder], [log], [[certificate]], [[app]], [[target]]";
+    let table_names = "[engine], [rtmp], [tls], [proxy], [ingest], [control], [deadlines], [limits], [recorder], [log], [[certificate]], [[auth]], [[key]], [[app]], [[target]]";
     let address = "ADDRESS:PORT, such as 0.0.0.0:1935, 127.0.0.1:8935 or [::]:1935";
     let table = [
         // Not TOML.
@@ -209,6 +209,190 @@ fn a_wrong_file_is_refused_with_its_line() {
     for (file, line) in table {
         assert_eq!(refusal(&[], &[], Some(file)), line, "{file}");
     }
+}
+
+/// Every way in which the tables of authorisation can be wrong: file, line, key, what is wrong and what is allowed.
+#[test]
+fn wrong_authorisation_is_refused_with_its_line() {
+    let directory = std::env::temp_dir().join(format!("inrush-auth-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = |name: &str| directory.join(name).display().to_string();
+    std::fs::write(path("secret"), "0123456789abcdef\n").unwrap();
+    std::fs::write(path("short"), "0123456789abcde\n").unwrap();
+    std::fs::write(path("junk"), "{\"keys\": []}").unwrap();
+    let hash = "f52fbd32b2b3b86ff88ef6c490628285f482af15ddcb29541f94bcf526a3f6c7";
+    let app = "an app's name without slashes around it, or *";
+    let network = "ADDRESS/BITS, such as 127.0.0.0/8 or ::1/128";
+    let sources = "static, signed, jwt, callback, open";
+    let place = "file:PATH or env:NAME";
+    let secrets = "\"ID=file:PATH\" or \"ID=env:NAME\", each ID of letters, digits, - and _, once";
+    let url = "http://HOST/… or https://HOST/…";
+    let key_set = "file:PATH, http://HOST/… or https://HOST/…";
+    // What follows `[[auth]]` and `app = "live"`, from line 3 on.
+    let table: Vec<(String, String)> = [
+        ("app = \"x\"", "3: duplicate key".into(), "TOML, as in deploy/inrush.toml"),
+        (
+            "host = \"a.example:1935\"",
+            "3: auth.host: \"a.example:1935\" is no host".into(),
+            "a host's name or address without port, or nothing",
+        ),
+        ("publish = [\"token\"]", "3: auth.publish: \"token\" is no source".into(), sources),
+        ("play = 7", "3: auth.play: 7 is not a list of strings".into(), sources),
+        (
+            "publish = [\"signed\", \"signed\"]\nsigned_secrets = \"a=env:PATH\"",
+            "3: auth.publish: signed is there twice".into(),
+            sources,
+        ),
+        (
+            "publish = [\"open\", \"callback\"]",
+            "3: auth.publish: callback is never asked, as open decides everything".into(),
+            sources,
+        ),
+        (
+            "play = [\"callback\", \"open\"]",
+            "3: auth.play: open is never asked, as callback decides everything".into(),
+            sources,
+        ),
+        ("publish = [\"static\"]", "3: auth.publish: static, and no [[key]] is for this app".into(), sources),
+        ("publish_deny = [\"10.0.0.1\"]", "3: auth.publish_deny: \"10.0.0.1\" is no network".into(), network),
+        ("fail = \"maybe\"", "3: auth.fail: \"maybe\" is neither closed nor open".into(), "closed, open"),
+        ("publish = [\"signed\"]", "2: auth.signed_secrets: none, and signed is a source".into(), secrets),
+        ("signed_secrets = [\"hunter2\"]", "3: auth.signed_secrets: one of them has no id".into(), secrets),
+        (
+            "signed_secrets = [\"a b=env:X\"]",
+            "3: auth.signed_secrets: one of them has no id that could stand in a URL".into(),
+            secrets,
+        ),
+        (
+            "signed_secrets = [\"a=hunter2\"]",
+            "3: auth.signed_secrets: \"a\" names no place of a secret".into(),
+            secrets,
+        ),
+        (
+            "signed_secrets = [\"a=env:X\", \"a=env:Y\"]",
+            "3: auth.signed_secrets: the id \"a\" is there twice".into(),
+            secrets,
+        ),
+        (
+            "publish = [\"signed\"]\nsigned_secrets = \"a=file:DIR/none\"",
+            "4: auth.signed_secrets: file:none: cannot be read: No such file or directory (os error 2)"
+                .into(),
+            secrets,
+        ),
+        (
+            "publish = [\"signed\"]\nsigned_secrets = \"a=file:DIR/short\"",
+            "4: auth.signed_secrets: file:short: is shorter than 16 bytes".into(),
+            secrets,
+        ),
+        (
+            "publish = [\"signed\"]\nsigned_secrets = \"a=env:INRUSH_TEST_NONE\"",
+            "4: auth.signed_secrets: env:INRUSH_TEST_NONE: is not set".into(),
+            secrets,
+        ),
+        (
+            "publish = [\"jwt\"]",
+            "2: auth.jwt_key: neither it nor jwt_key_set, and jwt is a source".into(),
+            place,
+        ),
+        (
+            "publish = [\"jwt\"]\njwt_key = \"file:DIR/secret\"",
+            "2: auth.jwt_algorithm: none, and there is a jwt_key".into(),
+            "HS256, RS256, ES256",
+        ),
+        ("jwt_algorithm = \"none\"", "3: auth.jwt_algorithm: \"none\" is none".into(), "HS256, RS256, ES256"),
+        (
+            "publish = [\"jwt\"]\njwt_algorithm = \"RS256\"\njwt_key = \"file:DIR/secret\"",
+            "5: auth.jwt_key: file:secret: is no public key for RS256 in PEM: InvalidKeyFormat".into(),
+            place,
+        ),
+        (
+            "publish = [\"jwt\"]\njwt_key = \"file:DIR/secret\"\njwt_key_set = \"https://h/\"",
+            "4: auth.jwt_key: there is a jwt_key_set as well".into(),
+            place,
+        ),
+        (
+            "publish = [\"jwt\"]\njwt_algorithm = \"RS256\"\njwt_key_set = \"https://h/\"",
+            "4: auth.jwt_algorithm: keys of a jwt_key_set say their algorithm themselves".into(),
+            "HS256, RS256, ES256",
+        ),
+        (
+            "publish = [\"jwt\"]\njwt_key_set = \"file:DIR/junk\"",
+            "4: auth.jwt_key_set: junk: has no key for RS256 or ES256 in it".into(),
+            key_set,
+        ),
+        ("jwt_key_set = \"keys.json\"", "3: auth.jwt_key_set: is no http:// or https:// URL".into(), key_set),
+        ("jwt_key = \"hunter2\"", "3: auth.jwt_key: names no place of a secret".into(), place),
+        ("publish = [\"callback\"]", "2: auth.callback_url: none, and callback is a source".into(), url),
+        ("callback_url = \"ftp://h/\"", "3: auth.callback_url: is no http:// or https:// URL".into(), url),
+        ("callback_url = \"http:///x\"", "3: auth.callback_url: is no URL: invalid format".into(), url),
+        (
+            "publish = [\"callback\"]\ncallback_url = \"http://h/\"\ncallback_secret = \"file:DIR/short\"",
+            "5: auth.callback_secret: file:short: is shorter than 16 bytes".into(),
+            place,
+        ),
+        (
+            "publish = [\"callback\"]\ncallback_url = \"https://h/\"\nca_file = \"DIR/secret\"",
+            "5: auth.ca_file: secret: has no certificate in it".into(),
+            "a readable PEM file, or nothing",
+        ),
+        (
+            "callback_timeout_ms = 30000",
+            "3: auth.callback_timeout_ms: 30000 is out of range".into(),
+            "10 to 20000",
+        ),
+        ("callback_failures_max = 0", "3: auth.callback_failures_max: 0 is out of range".into(), "1 to 1000"),
+        ("callback_ipv4_bits = 33", "3: auth.callback_ipv4_bits: 33 is out of range".into(), "0 to 32"),
+        ("[[auth]]\napp = \"live\"", "4: auth.app: app \"live\" has such a table already".into(), app),
+        ("[[auth]]\nhost = \"h\"", "3: this [[auth]] has no app".into(), app),
+        ("[[key]]\nname = \"a\"", "3: this [[key]] has no sha256".into(), "64 hexadecimal digits"),
+        (
+            "[[key]]\nsha256 = \"hunter2\"",
+            "4: key.sha256: is no SHA-256 in hexadecimal".into(),
+            "64 hexadecimal digits",
+        ),
+        (
+            "[[key]]\nsha256 = \"HASH\"\nrole = \"admin\"",
+            "5: key.role: \"admin\" is no role".into(),
+            "publish, play, both",
+        ),
+        (
+            "[[key]]\nsha256 = \"HASH\"\nname = \"a\"\nstream = \"b\"",
+            "6: key.stream: has a name as well: a key is said beside the name, or is the name".into(),
+            "a stream's name, or nothing",
+        ),
+        (
+            "[[key]]\nsha256 = \"HASH\"\napp = \"/live\"",
+            "5: key.app: \"/live\" has slashes around it".into(),
+            app,
+        ),
+    ]
+    .map(|(rest, line, allowed): (&str, String, &str)| {
+        (rest.to_owned(), format!("x.toml:{line}; allowed: {allowed}"))
+    })
+    .into();
+    for (rest, line) in table {
+        let rest = rest.replace("DIR", &directory.display().to_string()).replace("HASH", hash);
+        let refused = refusal(&[], &[], Some(&format!("[[auth]]\napp = \"live\"\n{rest}\n")));
+        let refused = refused.replace(&format!("{}/", directory.display()), "");
+        assert_eq!(refused, line, "{rest}");
+        assert!(!refused.contains("hunter2"), "no secret is repeated: {refused}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn authorisation_is_read_shown_and_compared() {
+    let file = "[[key]]\nsha256 = \"F52FBD32B2B3B86FF88EF6C490628285F482AF15DDCB29541F94BCF526A3F6C7\"\nname = \"a\"\nrole = \"both\"\n\
+                [[auth]]\napp = \"live\"\nhost = \"Live.Example\"\npublish = [\"static\", \"signed\"]\nplay = \"open\"\nfail = \"open\"\n\
+                signed_secrets = [\"2026=env:PATH\"]\ncallback_timeout_ms = 500\nplay_deny = [\"10.0.0.0/8\"]\n[[auth]]\napp = \"*\"\n";
+    let loaded = load(&[], &[], Some(file)).unwrap();
+    let tables = &loaded.config.auth.tables;
+    assert_eq!((tables[0].label(), tables[1].label()), ("live@live.example".into(), "*".into()));
+    let shown = loaded.show();
+    assert!(shown.contains("fail = \"open\"  # x.toml:10\n"), "{shown}");
+    let again = load(&[], &[], Some(&shown)).expect("a valid file").config;
+    assert_eq!(again.auth, loaded.config.auth);
+    assert_eq!(Config::default().differences(&again), ["auth", "key"]);
 }
 
 /// Every way in which a command line or an environment can be wrong, with the line that says so.

@@ -5,28 +5,36 @@
 //! # Invariant
 //! Nothing here is waited for by a stream that is live.
 
+pub mod auth;
 pub mod relay;
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+use self::auth::Auth;
+use self::auth::rules::Rules;
 use self::relay::Relay;
 use self::relay::observe::Board;
+use crate::control::metrics::{Exhibitor, Family};
 use crate::runtime::{Handle, NameHasher, Outside};
 
-/// What it is started with.
-#[derive(Debug, Default)]
+/// What it is started with: checked, and read as far as authorisation names files.
+#[derive(Debug)]
 pub struct Settings {
+    /// Who may publish and play.
+    pub rules: Rules,
     /// Where streams are forwarded to.
     pub relay: relay::Settings,
 }
 
 /// The outside as it runs. Dropping it ends its thread, and what goes on there.
 pub struct Edge {
+    engine: Arc<OnceLock<Handle>>,
+    auth: Arc<Auth>,
     relay: Arc<Relay>,
     /// What is to be done once there is an engine.
     work: Mutex<Option<relay::Work>>,
@@ -42,6 +50,8 @@ pub struct Edge {
 pub fn start(settings: Settings, names: NameHasher) -> io::Result<Edge> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
+    let engine = Arc::new(OnceLock::new());
+    let auth = Arc::new(Auth::start(settings.rules, handle.clone(), Arc::clone(&engine)));
     let (relay, work) = Relay::new(settings.relay, names).map_err(io::Error::other)?;
     let (stop, stopped) = oneshot::channel::<Infallible>();
     let thread = std::thread::Builder::new().name("edge".into()).spawn(move || {
@@ -51,13 +61,18 @@ pub fn start(settings: Settings, names: NameHasher) -> io::Result<Edge> {
         runtime.shutdown_background();
     })?;
     let (relay, work) = (Arc::new(relay), Mutex::new(Some(work)));
-    Ok(Edge { relay, work, runtime: handle, stop: Some(stop), thread: Some(thread) })
+    Ok(Edge { engine, auth, relay, work, runtime: handle, stop: Some(stop), thread: Some(thread) })
 }
 
 impl Edge {
     /// What the engine is given to ask and to tell.
     pub fn outside(&self) -> Outside {
-        Outside { notify: Arc::clone(&self.relay) as _, ..Outside::default() }
+        Outside { admission: Arc::clone(&self.auth) as _, notify: Arc::clone(&self.relay) as _ }
+    }
+
+    /// Who may publish and play.
+    pub fn auth(&self) -> &Auth {
+        &self.auth
     }
 
     /// What it forwards.
@@ -65,12 +80,24 @@ impl Edge {
         self.relay.board()
     }
 
+    /// What authorisation has to show in `/metrics`.
+    pub fn exhibitor(&self) -> Arc<dyn Exhibitor> {
+        Arc::clone(&self.auth) as _
+    }
+
     /// Tells it of the engine, which runs now. A second engine is ignored.
     pub fn attach(&self, engine: Handle) {
+        let _ = self.engine.set(engine.clone());
         let work = self.work.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(work) = work {
             self.runtime.spawn(self.relay.run(engine, work));
         }
+    }
+}
+
+impl Exhibitor for Auth {
+    fn families(&self) -> Vec<Family> {
+        Self::families(self)
     }
 }
 

@@ -91,6 +91,15 @@ pub struct Ticket {
     pub(crate) request: RequestId,
 }
 
+#[cfg(test)]
+impl Ticket {
+    /// One of nobody, for questions in tests of those who answer.
+    pub(crate) fn for_test() -> Self {
+        let connection = ConnectionKey::new(0, 0);
+        Self { core: CoreId(0), connection, request: RequestId::for_test() }
+    }
+}
+
 /// Who asks, as far as it is known. `params` and `tc_url` may hold secrets.
 #[derive(Clone)]
 pub struct Facts {

@@ -76,6 +76,14 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(pub(super) u32);
 
+#[cfg(test)]
+impl RequestId {
+    /// One of no session, for tests of those who answer.
+    pub(crate) fn for_test() -> Self {
+        Self(0)
+    }
+}
+
 /// A publish that waits for its answer.
 #[derive(Clone, Debug)]
 pub struct PublishRequest {

@@ -1,0 +1,384 @@
+//! The keys of `[[auth]]` and `[[key]]`: who may publish and play.
+
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::{DAY_SECONDS, NETWORK, file};
+use crate::config::key::{Key, Kind};
+use crate::edge::auth::broker::Fail;
+use crate::edge::auth::http;
+use crate::edge::auth::jwt::{Algorithm, KeySetPlace};
+use crate::edge::auth::ruling::Role;
+use crate::edge::auth::secret::{PLACE, SecretPlace};
+use crate::edge::auth::static_keys::{StaticKey, hex};
+use crate::edge::auth::{AuthTable, Source};
+
+/// The table that may come several times, once an app or an app of one host.
+pub(in crate::config) const AUTH: &str = "auth";
+
+/// The table that may come several times, once a key.
+pub(in crate::config) const KEY: &str = "key";
+
+const URL: &str = "http://HOST/… or https://HOST/…";
+const SECRETS: &str = "\"ID=file:PATH\" or \"ID=env:NAME\", each ID of letters, digits, - and _, once";
+const KEY_SET: &str = "file:PATH, http://HOST/… or https://HOST/…";
+
+/// The sources of an action.
+macro_rules! sources {
+    ($field:ident, $about:literal) => {
+        Key {
+            name: stringify!($field),
+            about: $about,
+            kind: Kind::List {
+                allowed: Source::NAMES,
+                read: |table: &AuthTable| table.$field.iter().map(|source| source.name().into()).collect(),
+                write: |table, texts| {
+                    let parse = |text: &String| {
+                        Source::from_name(text).ok_or_else(|| format!("{text:?} is no source"))
+                    };
+                    table.$field = texts.iter().map(parse).collect::<Result<_, _>>()?;
+                    Ok(())
+                },
+            },
+        }
+    };
+}
+
+/// A text that may be anything.
+macro_rules! text {
+    ($field:ident, $allowed:literal, $about:literal) => {
+        Key {
+            name: stringify!($field),
+            about: $about,
+            kind: Kind::Text {
+                allowed: $allowed,
+                read: |target| target.$field.clone(),
+                write: |target, text| {
+                    target.$field = text.into();
+                    Ok(())
+                },
+            },
+        }
+    };
+}
+
+/// Where a secret or a key stands; empty for none.
+macro_rules! place {
+    ($field:ident, $about:literal) => {
+        Key {
+            name: stringify!($field),
+            about: $about,
+            kind: Kind::Text {
+                allowed: PLACE,
+                read: |table: &AuthTable| table.$field.as_ref().map(ToString::to_string).unwrap_or_default(),
+                write: |table, text| {
+                    table.$field = if text.is_empty() { None } else { Some(SecretPlace::parse(text)?) };
+                    Ok(())
+                },
+            },
+        }
+    };
+}
+
+/// The keys of an `[[auth]]` table.
+pub(in crate::config) static AUTH_KEYS: [Key<AuthTable>; 32] = [
+    Key {
+        name: "app",
+        about: "The app that this is for; * is every app without a table of its own",
+        kind: Kind::Text {
+            allowed: "an app's name without slashes around it, or *",
+            read: |table| table.app.clone(),
+            write: |table, text| {
+                table.app = app(text)?;
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "host",
+        about: "Only for those who asked for this host, by the tcUrl or in TLS (SNI); empty: any",
+        kind: Kind::Text {
+            allowed: "a host's name or address without port, or nothing",
+            read: |table| table.host.clone(),
+            write: |table, text| {
+                if text.contains(['/', ' ']) || (text.contains(':') && text.parse::<Ipv6Addr>().is_err()) {
+                    return Err(format!("{text:?} is no host"));
+                }
+                table.host = text.to_ascii_lowercase();
+                Ok(())
+            },
+        },
+    },
+    sources!(
+        publish,
+        "Who decides who may publish, in order: static, signed, jwt, callback, open; nobody: no one may"
+    ),
+    sources!(play, "Who decides who may play, likewise"),
+    networks!(
+        "publish_allow",
+        "Networks that publishing may be asked for from; none: everywhere",
+        publish_access.allow
+    ),
+    networks!("publish_deny", "Networks that it may not, also of those allowed", publish_access.deny),
+    networks!(
+        "play_allow",
+        "Networks that playing may be asked for from; none: everywhere",
+        play_access.allow
+    ),
+    networks!("play_deny", "Networks that it may not, also of those allowed", play_access.deny),
+    Key {
+        name: "fail",
+        about: "What holds when nobody can be asked: closed lets nobody new in, open lets everybody in",
+        kind: Kind::Text {
+            allowed: "closed, open",
+            read: |table| {
+                match table.broker.fail {
+                    Fail::Closed => "closed",
+                    Fail::Open => "open",
+                }
+                .into()
+            },
+            write: |table, text| {
+                table.broker.fail = match text {
+                    "closed" => Fail::Closed,
+                    "open" => Fail::Open,
+                    _ => return Err(format!("{text:?} is neither closed nor open")),
+                };
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "signed_secrets",
+        about: "Secrets of signed addresses, ID=file:PATH or ID=env:NAME; the first one signs, all are good",
+        kind: Kind::List {
+            allowed: SECRETS,
+            read: |table| table.signed_secrets.iter().map(|(id, place)| format!("{id}={place}")).collect(),
+            write: |table, texts| {
+                table.signed_secrets = secrets(texts)?;
+                Ok(())
+            },
+        },
+    },
+    number!("signed_skew_seconds", 0..=3600, "How far the signer's clock may be behind", signed_skew_seconds),
+    Key {
+        name: "jwt_algorithm",
+        about: "What jwt_key is for: HS256, RS256 or ES256",
+        kind: Kind::Text {
+            allowed: Algorithm::NAMES,
+            read: |table| table.jwt_algorithm.map(Algorithm::name).unwrap_or_default().into(),
+            write: |table, text| {
+                table.jwt_algorithm = match text {
+                    "" => None,
+                    name => Some(Algorithm::from_name(name).ok_or_else(|| format!("{text:?} is none"))?),
+                };
+                Ok(())
+            },
+        },
+    },
+    place!(jwt_key, "Secret (HS256) or public key (PEM) of tokens: file:PATH or env:NAME"),
+    Key {
+        name: "jwt_key_set",
+        about: "Key set (JWKS) of tokens: file:PATH or a URL",
+        kind: Kind::Text {
+            allowed: KEY_SET,
+            read: |table| match &table.jwt_key_set {
+                None => String::new(),
+                Some(KeySetPlace::File(path)) => format!("file:{}", path.display()),
+                Some(KeySetPlace::Url(url)) => url.clone(),
+            },
+            write: |table, text| {
+                table.jwt_key_set = match text.strip_prefix("file:") {
+                    Some(path) => Some(KeySetPlace::File(file(path)?)),
+                    None if text.is_empty() => None,
+                    None => {
+                        http::url(text)?;
+                        Some(KeySetPlace::Url(text.into()))
+                    }
+                };
+                Ok(())
+            },
+        },
+    },
+    seconds!(
+        "jwt_refresh_seconds",
+        10..=DAY_SECONDS,
+        "How often a key set is fetched from its URL",
+        jwt_refresh
+    ),
+    text!(jwt_issuer, "any text", "What tokens must have as iss; empty: anything"),
+    text!(jwt_audience, "any text", "What tokens must have as aud; empty: anything"),
+    number!("jwt_skew_seconds", 0..=3600, "How far the issuer's clock may be off", jwt_skew_seconds),
+    Key {
+        name: "callback_url",
+        about: "The back end of the source callback: asked by POST, with JSON",
+        kind: Kind::Text {
+            allowed: URL,
+            read: |table| table.callback_url.clone(),
+            write: |table, text| {
+                if !text.is_empty() {
+                    http::url(text)?;
+                }
+                table.callback_url = text.into();
+                Ok(())
+            },
+        },
+    },
+    place!(callback_secret, "What its questions are signed with: file:PATH or env:NAME; empty: they are not"),
+    Key {
+        name: "ca_file",
+        about: "Certificates (PEM) that https back ends are trusted by, beside the public ones",
+        kind: Kind::Text {
+            allowed: "a readable PEM file, or nothing",
+            read: |table| table.ca_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+            write: |table, text| {
+                table.ca_file = (!text.is_empty()).then(|| text.into());
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "callback_timeout_ms",
+        about: "How long an answer may take, the wait for a call included",
+        kind: Kind::Integer {
+            allowed: 10..=20_000,
+            read: |table| table.broker.timeout.as_millis() as u64,
+            write: |table, value| table.broker.timeout = Duration::from_millis(value),
+        },
+    },
+    number!(
+        "callback_calls_max",
+        1..=10_000,
+        "Calls under way at a time; further questions wait in line",
+        broker.calls_max
+    ),
+    number!(
+        "callback_waiting_max",
+        1..=100_000,
+        "Questions that wait at a time; further ones are as fail says",
+        broker.waiting_max
+    ),
+    seconds!(
+        "callback_allow_seconds",
+        0..=DAY_SECONDS,
+        "For how long a yes answers the same question",
+        broker.cache.allow_time
+    ),
+    seconds!("callback_deny_seconds", 0..=DAY_SECONDS, "For how long a no does", broker.cache.deny_time),
+    seconds!(
+        "callback_stale_seconds",
+        0..=7 * DAY_SECONDS,
+        "For how long after that an answer serves while the back end fails",
+        broker.cache.stale_time
+    ),
+    number!(
+        "callback_answers_max",
+        0..=1_000_000,
+        "Answers that are kept; the oldest goes",
+        broker.cache.entries_max
+    ),
+    number!(
+        "callback_ipv4_bits",
+        0..=32,
+        "Bits of an IPv4 address that an answer holds for; 0: it holds for every address",
+        callback_ipv4_bits
+    ),
+    number!("callback_ipv6_bits", 0..=128, "The same of an IPv6 address", callback_ipv6_bits),
+    number!(
+        "callback_failures_max",
+        1..=1000,
+        "Failures in a row after which it is left alone",
+        broker.breaker.failures_max
+    ),
+    seconds!(
+        "callback_open_seconds",
+        1..=3600,
+        "For how long it is left alone then",
+        broker.breaker.open_time
+    ),
+];
+
+/// The keys of a `[[key]]` table.
+pub(in crate::config) static KEY_KEYS: [Key<StaticKey>; 7] = [
+    Key {
+        name: "app",
+        about: "The app that it is good for; * is every one",
+        kind: Kind::Text {
+            allowed: "an app's name without slashes around it, or *",
+            read: |key| key.app.clone(),
+            write: |key, text| {
+                key.app = app(text)?;
+                Ok(())
+            },
+        },
+    },
+    text!(name, "a stream's name, or *", "The stream that it is good for, said as ?key=; * is every one"),
+    text!(
+        stream,
+        "a stream's name, or nothing",
+        "The stream that is meant by those who say the key as the name (OBS)"
+    ),
+    Key {
+        name: "sha256",
+        about: "SHA-256 of the key, from inrush hash-key",
+        kind: Kind::Text {
+            allowed: "64 hexadecimal digits",
+            read: |key| hex(&key.sha256),
+            write: |key, text| {
+                key.sha256 = digest(text).ok_or("is no SHA-256 in hexadecimal")?;
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "role",
+        about: "What it is good for",
+        kind: Kind::Text {
+            allowed: Role::NAMES,
+            read: |key| key.role.name().into(),
+            write: |key, text| {
+                key.role = Role::from_name(text).ok_or_else(|| format!("{text:?} is no role"))?;
+                Ok(())
+            },
+        },
+    },
+    number!("priority", 0..=0xFFFF_FFFF, "The publisher's rank among those of one stream", priority),
+    text!(identity, "any text", "Whose it is; empty: the key's own"),
+];
+
+fn app(text: &str) -> Result<String, String> {
+    if text.starts_with('/') || text.ends_with('/') {
+        return Err(format!("{text:?} has slashes around it"));
+    }
+    Ok(text.into())
+}
+
+fn secrets(texts: &[String]) -> Result<Vec<(String, SecretPlace)>, String> {
+    let mut secrets: Vec<(String, SecretPlace)> = Vec::with_capacity(texts.len());
+    for text in texts {
+        // What is wrong may be a secret, so it is not repeated.
+        let (id, place) = text.split_once('=').ok_or("one of them has no id")?;
+        if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+            return Err("one of them has no id that could stand in a URL".into());
+        }
+        if secrets.iter().any(|(other, _)| other == id) {
+            return Err(format!("the id {id:?} is there twice"));
+        }
+        let place = SecretPlace::parse(place).map_err(|problem| format!("{id:?} {problem}"))?;
+        secrets.push((id.into(), place));
+    }
+    Ok(secrets)
+}
+
+fn digest(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if text.len() != 2 * digest.len() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(digest)
+}

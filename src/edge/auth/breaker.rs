@@ -1,0 +1,156 @@
+//! A circuit breaker: a back end that fails again and again is left alone for a while.
+//!
+//! ```text
+//!            failures_max in a row                open_time has passed: one call is let through
+//! Closed ────────────────────────────> Open ───────────────────────────────────────────────> HalfOpen
+//!    ^                                  ^                                                    │     │
+//!    │ it answered                      └──────────────── it failed ─────────────────────────┘     │
+//!    └─────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//! Answers to calls that began before it opened change nothing.
+
+use std::time::Duration;
+
+use crate::session::Instant;
+
+/// How often a back end may fail, and for how long it is left alone then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerSettings {
+    /// Failures in a row that open it.
+    pub failures_max: u32,
+    /// For how long it stays open.
+    pub open_time: Duration,
+}
+
+/// Where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Calls go through.
+    Closed {
+        /// Failures since the last answer.
+        failures: u32,
+    },
+    /// No call goes through.
+    Open {
+        /// When one may be tried.
+        until: Instant,
+    },
+    /// One call is being tried.
+    HalfOpen,
+}
+
+impl State {
+    /// For metrics: 0 closed, 1 half open, 2 open.
+    pub fn number(self) -> u64 {
+        match self {
+            Self::Closed { .. } => 0,
+            Self::HalfOpen => 1,
+            Self::Open { .. } => 2,
+        }
+    }
+}
+
+/// Leave to make a call, and which kind of call it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permit {
+    is_probe: bool,
+}
+
+/// The breaker of one back end.
+#[derive(Debug)]
+pub struct Breaker {
+    settings: BreakerSettings,
+    state: State,
+    opened: u64,
+}
+
+impl Breaker {
+    /// A closed one.
+    pub fn new(settings: BreakerSettings) -> Self {
+        Self { settings, state: State::Closed { failures: 0 }, opened: 0 }
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// How often it has opened.
+    pub fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    /// Whether a call may be made now. Each permit must come back, by [`Breaker::on_answer`] or [`Breaker::on_failure`].
+    pub fn permit(&mut self, now: Instant) -> Option<Permit> {
+        match self.state {
+            State::Closed { .. } => Some(Permit { is_probe: false }),
+            State::Open { until } if now >= until => {
+                self.state = State::HalfOpen;
+                Some(Permit { is_probe: true })
+            }
+            State::Open { .. } | State::HalfOpen => None,
+        }
+    }
+
+    /// The call was answered.
+    pub fn on_answer(&mut self, permit: Permit) {
+        if permit.is_probe || matches!(self.state, State::Closed { .. }) {
+            self.state = State::Closed { failures: 0 };
+        }
+    }
+
+    /// The call failed.
+    pub fn on_failure(&mut self, now: Instant, permit: Permit) {
+        let failures = match self.state {
+            State::Closed { failures } => failures + 1,
+            State::HalfOpen if permit.is_probe => self.settings.failures_max,
+            State::HalfOpen | State::Open { .. } => return,
+        };
+        if failures < self.settings.failures_max {
+            self.state = State::Closed { failures };
+        } else {
+            self.state = State::Open { until: now + self.settings.open_time };
+            self.opened += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_opens_after_failures_in_a_row_tries_one_call_and_closes_with_an_answer() {
+        let at = |ms: u64| Instant::default() + Duration::from_millis(ms);
+        let mut breaker =
+            Breaker::new(BreakerSettings { failures_max: 3, open_time: Duration::from_secs(10) });
+        // An answer in between counts anew.
+        for _ in 0..2 {
+            let permit = breaker.permit(at(0)).unwrap();
+            breaker.on_failure(at(0), permit);
+        }
+        let permit = breaker.permit(at(0)).unwrap();
+        breaker.on_answer(permit);
+        assert_eq!(breaker.state(), State::Closed { failures: 0 });
+        let early = breaker.permit(at(0)).unwrap();
+        for _ in 0..3 {
+            let permit = breaker.permit(at(1)).unwrap();
+            breaker.on_failure(at(1), permit);
+        }
+        assert_eq!((breaker.state(), breaker.opened()), (State::Open { until: at(10_001) }, 1));
+        assert_eq!(breaker.permit(at(10_000)), None);
+        // What began before changes nothing.
+        breaker.on_answer(early);
+        assert_eq!(breaker.state(), State::Open { until: at(10_001) });
+        let probe = breaker.permit(at(10_001)).unwrap();
+        assert_eq!(breaker.state(), State::HalfOpen);
+        assert_eq!(breaker.permit(at(10_002)), None, "one at a time");
+        breaker.on_failure(at(10_002), early);
+        assert_eq!(breaker.state(), State::HalfOpen);
+        breaker.on_failure(at(11_000), probe);
+        assert_eq!((breaker.state(), breaker.opened()), (State::Open { until: at(21_000) }, 2));
+        let probe = breaker.permit(at(21_000)).unwrap();
+        breaker.on_answer(probe);
+        assert_eq!(breaker.state(), State::Closed { failures: 0 });
+    }
+}

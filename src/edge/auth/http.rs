@@ -1,0 +1,169 @@
+//! HTTP and HTTPS requests to back ends, on the edge's thread.
+//!
+//! Redirects are not followed: where questions go is the configuration's, not the answer's. Connections are kept and used again.
+//! # Bounds
+//! A body is read up to what the caller takes, a head up to [`HEAD_BYTES_MAX`]; idle connections: [`IDLE_MAX`] a host for [`IDLE_TIME`]. How long a
+//! request may take is the caller's.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::header::{CONTENT_TYPE, HeaderName, USER_AGENT};
+use hyper::{Method, Request, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::broker::Failure;
+
+/// Longest head of an answer, bytes.
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Idle connections that are kept to one host.
+pub const IDLE_MAX: usize = 32;
+
+/// How long an idle connection is kept: less than what common servers allow, so that a request seldom meets one that is being closed.
+pub const IDLE_TIME: Duration = Duration::from_secs(10);
+
+/// How long one address of a host may take to accept a connection.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Who is asked.
+#[derive(Clone)]
+pub struct Client {
+    inner: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+/// Reads a URL that can be asked.
+///
+/// # Errors
+/// Says what is wrong. It does not repeat the URL, which may hold a secret.
+pub fn url(text: &str) -> Result<Uri, String> {
+    let uri: Uri = text.parse().map_err(|error| format!("is no URL: {error}"))?;
+    match uri.scheme_str() {
+        Some("http" | "https") => {}
+        _ => return Err("is no http:// or https:// URL".into()),
+    }
+    if uri.host().is_none_or(str::is_empty) {
+        return Err("names no host".into());
+    }
+    Ok(uri)
+}
+
+impl Client {
+    /// One that trusts Mozilla's roots, and those in a PEM file.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file.
+    pub fn new(ca_file: Option<&Path>) -> Result<Self, String> {
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        if let Some(path) = ca_file {
+            let shown = path.display();
+            let mut count = 0;
+            for certificate in
+                CertificateDer::pem_file_iter(path).map_err(|error| format!("{shown}: {error}"))?
+            {
+                let certificate = certificate.map_err(|error| format!("{shown}: is not PEM: {error}"))?;
+                roots.add(certificate).map_err(|error| format!("{shown}: {error}"))?;
+                count += 1;
+            }
+            if count == 0 {
+                return Err(format!("{shown}: has no certificate in it"));
+            }
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIME_MAX));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
+        let inner = legacy::Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE_TIME)
+            .pool_max_idle_per_host(IDLE_MAX)
+            .pool_timer(TokioTimer::new())
+            .http1_max_buf_size(HEAD_BYTES_MAX)
+            .build(connector);
+        Ok(Self { inner })
+    }
+
+    /// Posts a body of this type; gives the status and the body of the answer.
+    ///
+    /// # Errors
+    /// When there is no whole answer, or its body is longer than `bytes_max`.
+    pub async fn post(
+        &self,
+        url: &Uri,
+        content_type: &'static str,
+        headers: Vec<(HeaderName, String)>,
+        body: Vec<u8>,
+        bytes_max: usize,
+    ) -> Result<(u16, Bytes), Failure> {
+        let mut request = Request::builder().method(Method::POST).uri(url).header(CONTENT_TYPE, content_type);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        self.send(request, Full::from(body), bytes_max).await
+    }
+
+    /// Gets a body.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub async fn get(&self, url: &Uri, bytes_max: usize) -> Result<(u16, Bytes), Failure> {
+        self.send(Request::builder().uri(url), Full::default(), bytes_max).await
+    }
+
+    async fn send(
+        &self,
+        request: hyper::http::request::Builder,
+        body: Full<Bytes>,
+        bytes_max: usize,
+    ) -> Result<(u16, Bytes), Failure> {
+        let request = request.header(USER_AGENT, concat!("inrush/", env!("CARGO_PKG_VERSION"))).body(body);
+        let request = request.map_err(|_| Failure::Unreachable)?;
+        let response = self.inner.request(request).await.map_err(|_| Failure::Unreachable)?;
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), bytes_max).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() { Failure::TooLong } else { Failure::Unreachable }
+        })?;
+        Ok((status, body.to_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_a_scheme_and_a_host() {
+        for good in ["http://h", "https://h:8443/a?b=c", "http://127.0.0.1:80/x", "http://[::1]/"] {
+            assert!(url(good).is_ok(), "{good}");
+        }
+        for bad in ["", "h", "/path", "ftp://h/", "http://", "http:///x", "rtmp://h/a", "http://h h/"] {
+            let problem = url(bad).unwrap_err();
+            assert!(problem.starts_with("is no ") || problem.starts_with("names no "), "{bad}: {problem}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Who may publish and play.
+//!
+//! ```text
+//! question ──> table (app, host) ──> networks ──> sources, in order ──> at the end: no
+//!                                                  static   [`static_keys`]  at once, on the core that asks
+//!                                                  signed   [`signed`]       at once
+//!                                                  jwt      [`jwt`]          the worker, with a key set ([`key_set`])
+//!                                                  callback [`callback`]     the worker, through a broker ([`broker`])
+//!                                                  open                      at once: yes
+//! ```
+//! What each source takes for a credential of its kind, and so for its own to decide, stands in its module; [`rules`] says which table a question is
+//! for. [`worker`] drives what takes time, on the edge's thread.
+//! # Invariant
+//! Every question gets one answer. What nobody can be asked about is answered as its table says ([`broker::Fail`]).
+//! # Bounds
+//! Those of [`worker`], [`broker`], [`cache`] and [`http`]. Nothing here is held for a stream that is live.
+//! # Secrets
+//! Keys, tokens and parameters show in no log and no metric. Secrets stand in files and variables that the configuration names ([`secret`]).
+
+pub mod access;
+pub mod breaker;
+pub mod broker;
+pub mod cache;
+pub mod callback;
+pub mod counters;
+pub mod http;
+pub mod jwt;
+pub mod key_set;
+pub mod rules;
+pub mod ruling;
+pub mod secret;
+pub mod settings;
+pub mod signed;
+pub mod static_keys;
+pub mod worker;
+
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use tokio::sync::mpsc;
+
+use self::rules::{Rules, Said};
+pub use self::settings::{AuthSettings, AuthTable, Place, Problem, Source};
+use self::worker::{Job, QUESTIONS_MAX};
+use crate::control::metrics::Family;
+use crate::runtime::Handle;
+use crate::runtime::outside::{Admission, Question, Verdict};
+
+/// Who may, as the engine asks it.
+pub struct Auth {
+    current: RwLock<Arc<Current>>,
+    runtime: tokio::runtime::Handle,
+    engine: Arc<OnceLock<Handle>>,
+}
+
+/// One reading of the configuration. Its worker ends with the last who holds it.
+struct Current {
+    rules: Arc<Rules>,
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Auth {
+    /// Starts the worker of these rules on `runtime`. Answers go to `engine`, once it is there.
+    pub(super) fn start(
+        rules: Rules,
+        runtime: tokio::runtime::Handle,
+        engine: Arc<OnceLock<Handle>>,
+    ) -> Self {
+        let current = RwLock::new(Arc::new(Current::start(rules, &runtime, &engine)));
+        Self { current, runtime, engine }
+    }
+
+    /// Puts other rules in force: for questions from now on. Their counters and their knowledge of back ends begin anew.
+    pub fn replace(&self, rules: Rules) {
+        let new = Arc::new(Current::start(rules, &self.runtime, &self.engine));
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
+    /// What it has decided, and what its back ends did.
+    pub fn families(&self) -> Vec<Family> {
+        let current = self.current();
+        counters::families(current.rules.tables.iter().map(|table| &*table.counters))
+    }
+
+    fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Current {
+    fn start(rules: Rules, runtime: &tokio::runtime::Handle, engine: &Arc<OnceLock<Handle>>) -> Self {
+        let (jobs, receiver) = mpsc::channel(QUESTIONS_MAX);
+        let rules = Arc::new(rules);
+        runtime.spawn(worker::run(Arc::clone(&rules), receiver, Arc::clone(engine)));
+        Self { rules, jobs }
+    }
+}
+
+impl Admission for Auth {
+    fn ask(&self, question: Question) -> Option<Verdict> {
+        let current = self.current();
+        let (table, source) = match current.rules.ask(&question) {
+            Said::Verdict(verdict) => return Some(verdict),
+            Said::Later { table, source } => (table, source),
+        };
+        let action = question.action;
+        if current.jobs.try_send(Job { table, source, question }).is_ok() {
+            return None;
+        }
+        // More wait than the worker can have missed: it stands still.
+        let table = current.rules.tables.get(table)?;
+        let verdict = table.broker.fail.verdict();
+        table.counters.on_decision(action, source.name(), &verdict);
+        Some(verdict)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,315 @@
+//! The tables as they are asked: which one a question is for, and what can be said at once.
+//!
+//! # Which table
+//! Of the tables whose app and host cover the question, one that names the host comes before one that does not, then one that names the app before
+//! `*`. A question that none covers is denied, as the file says nothing of it; without any table everybody may do everything.
+//! # In which order
+//! First the lists of networks. Then the action's sources in their order: each says yes, no, or that it has found no credential of its kind. When
+//! none decides the answer is no.
+//! # What takes time
+//! Lists, keys and signatures are looked at where the question is asked, on a media core: some microseconds once a publish or play. Tokens
+//! (public key arithmetic) and back ends are the worker's ([`super::worker`]).
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hyper::Uri;
+
+use super::access::Access;
+use super::broker::BrokerSettings;
+use super::counters::Counters;
+use super::http::{self, Client};
+use super::jwt::{self, Algorithm, Expected, KeySetPlace, TOKEN_PARAM, VerifyingKey};
+use super::key_set::KeySet;
+use super::ruling::{Ruling, covers};
+use super::secret::Secret;
+use super::settings::{AuthSettings, AuthTable, Place, Problem, Source};
+use super::signed::{self, NamedSecret};
+use super::static_keys::StaticKeys;
+use crate::runtime::outside::{Action, Denial, Facts, Question, Verdict};
+use crate::session::params::param;
+
+/// All tables.
+#[derive(Debug)]
+pub struct Rules {
+    pub(super) tables: Vec<Table>,
+    static_keys: StaticKeys,
+}
+
+/// One table, with everything that it needs read and checked.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) label: String,
+    app: String,
+    host: String,
+    publish: Vec<Source>,
+    play: Vec<Source>,
+    publish_access: Access,
+    play_access: Access,
+    secrets: Vec<NamedSecret>,
+    skew_seconds: u64,
+    pub(super) broker: BrokerSettings,
+    pub(super) tokens: Option<Tokens>,
+    pub(super) back_end: Option<BackEnd>,
+    pub(super) counters: Arc<Counters>,
+}
+
+/// How tokens are checked.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    pub(super) keys: Vec<VerifyingKey>,
+    /// Where newer ones come from, and how often.
+    pub(super) fetch: Option<(Client, Uri, std::time::Duration)>,
+    pub(super) expected: Expected,
+}
+
+impl Tokens {
+    pub(super) fn key_set(&self) -> KeySet {
+        match &self.fetch {
+            Some((_, _, refresh)) => KeySet::fetched(*refresh),
+            None => KeySet::fixed(self.keys.clone()),
+        }
+    }
+}
+
+/// Who is asked.
+#[derive(Debug)]
+pub(super) struct BackEnd {
+    pub(super) client: Client,
+    pub(super) url: Uri,
+    pub(super) secret: Option<Secret>,
+    pub(super) ipv4_bits: u8,
+    pub(super) ipv6_bits: u8,
+}
+
+/// What can be said at once.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// This.
+    Verdict(Verdict),
+    /// The worker has to see to it: a source that decides.
+    Later { table: usize, source: Source },
+}
+
+impl Rules {
+    /// Reads and checks everything that the settings name.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used.
+    pub fn new(settings: &AuthSettings) -> Result<Self, Problem> {
+        for (index, key) in settings.keys.iter().enumerate() {
+            if !key.stream.is_empty() && key.name != super::ruling::ANY {
+                let problem = "has a name as well: a key is said beside the name, or is the name".into();
+                return Err(Problem { at: Place::Key(index), key: "stream", problem });
+            }
+        }
+        let mut tables = Vec::with_capacity(settings.tables.len());
+        for (index, table) in settings.tables.iter().enumerate() {
+            let problem = |key, problem| Problem { at: Place::Auth(index), key, problem };
+            let is_twin = |other: &&AuthTable| other.app == table.app && other.host == table.host;
+            if settings.tables.iter().take(index).find(is_twin).is_some() {
+                return Err(problem("app", format!("app {:?} has such a table already", table.label())));
+            }
+            tables.push(read(table, settings).map_err(|(key, text)| problem(key, text))?);
+        }
+        Ok(Self { tables, static_keys: StaticKeys::new(&settings.keys) })
+    }
+
+    /// What is said to a question at once.
+    pub(super) fn ask(&self, question: &Question) -> Said {
+        if self.tables.is_empty() {
+            return Said::Verdict(Verdict::default());
+        }
+        let Some(index) = self.table_for(question) else {
+            let description = "nothing says who may use this app".into();
+            return Said::Verdict(Verdict::Deny(Denial { label: "no_table", description }));
+        };
+        let table = &self.tables[index];
+        let said = table.ask(question, &self.static_keys, now_unix());
+        let (source, verdict) = match said {
+            Ok(decided) => decided,
+            Err(source) => return Said::Later { table: index, source },
+        };
+        table.counters.on_decision(question.action, source, &verdict);
+        Said::Verdict(verdict)
+    }
+
+    fn table_for(&self, question: &Question) -> Option<usize> {
+        let app = question.stream.app();
+        let fits = |table: &Table| covers(&table.app, app) && table.is_for_host(&question.facts);
+        let fitting = self.tables.iter().enumerate().filter(|(_, table)| fits(table));
+        let best = fitting.max_by_key(|(_, table)| (!table.host.is_empty(), table.app == app));
+        best.map(|(index, _)| index)
+    }
+}
+
+impl Table {
+    fn is_for_host(&self, facts: &Facts) -> bool {
+        let is_it =
+            |host: &Option<String>| host.as_ref().is_some_and(|host| host.eq_ignore_ascii_case(&self.host));
+        self.host.is_empty() || is_it(&facts.server_name) || is_it(&facts.host)
+    }
+
+    /// What decides and its verdict, or the source that the worker has to ask.
+    fn ask(
+        &self,
+        question: &Question,
+        keys: &StaticKeys,
+        now_unix: u64,
+    ) -> Result<(&'static str, Verdict), Source> {
+        let Question { action, stream, facts, .. } = question;
+        let (access, sources) = match action {
+            Action::Publish => (&self.publish_access, &self.publish),
+            Action::Play => (&self.play_access, &self.play),
+        };
+        let peer = facts.peer.ip();
+        if !access.permits(peer) {
+            let description = "not from this address".into();
+            return Ok(("network", Verdict::Deny(Denial { label: "address_denied", description })));
+        }
+        for source in sources {
+            let ruling = match source {
+                Source::Static => keys.judge(*action, stream, &facts.params),
+                Source::Signed => {
+                    let secrets = &self.secrets;
+                    signed::judge(secrets, self.skew_seconds, now_unix, *action, stream, peer, &facts.params)
+                }
+                Source::Jwt => match param(&facts.params, TOKEN_PARAM).filter(|token| !token.is_empty()) {
+                    Some(_) => return Err(Source::Jwt),
+                    None => Ruling::Pass,
+                },
+                Source::Callback => return Err(Source::Callback),
+                Source::Open => Ruling::Allow(Default::default()),
+            };
+            match ruling {
+                Ruling::Pass => {}
+                Ruling::Allow(grant) => return Ok((source.name(), Verdict::Allow(grant))),
+                Ruling::Deny(denial) => return Ok((source.name(), Verdict::Deny(denial))),
+            }
+        }
+        let description = "this takes a key, a token or a signed address".into();
+        Ok(("none", Verdict::Deny(Denial { label: "no_credential", description })))
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn now_unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Reads what a table names; else the key that is wrong and what is wrong with it.
+fn read(table: &AuthTable, settings: &AuthSettings) -> Result<Table, (&'static str, String)> {
+    for (key, sources) in [("publish", &table.publish), ("play", &table.play)] {
+        for (index, source) in sources.iter().enumerate() {
+            let before = sources.get(..index).unwrap_or_default();
+            if before.contains(source) {
+                return Err((key, format!("{} is there twice", source.name())));
+            }
+            if let Some(last) = before.iter().find(|before| before.decides_all()) {
+                return Err((
+                    key,
+                    format!("{} is never asked, as {} decides everything", source.name(), last.name()),
+                ));
+            }
+        }
+        let has_keys =
+            settings.keys.iter().any(|one| one.app == super::ruling::ANY || covers(&table.app, &one.app));
+        if sources.contains(&Source::Static) && !has_keys {
+            return Err((key, "static, and no [[key]] is for this app".into()));
+        }
+    }
+    let client = || Client::new(table.ca_file.as_deref()).map_err(|problem| ("ca_file", problem));
+    Ok(Table {
+        label: table.label(),
+        app: table.app.clone(),
+        host: table.host.clone(),
+        publish: table.publish.clone(),
+        play: table.play.clone(),
+        publish_access: table.publish_access.clone(),
+        play_access: table.play_access.clone(),
+        secrets: if table.asks(Source::Signed) { read_secrets(table)? } else { Vec::new() },
+        skew_seconds: table.signed_skew_seconds,
+        broker: table.broker,
+        tokens: if table.asks(Source::Jwt) { Some(read_tokens(table, client)?) } else { None },
+        back_end: if table.asks(Source::Callback) { Some(read_back_end(table, client)?) } else { None },
+        counters: Arc::new(Counters::new(table.label(), table.asks(Source::Callback))),
+    })
+}
+
+/// The secrets of a table's signed addresses, as `inrush sign` needs them too.
+///
+/// # Errors
+/// The key that is wrong, and what is wrong with it.
+pub fn read_secrets(table: &AuthTable) -> Result<Vec<NamedSecret>, (&'static str, String)> {
+    if table.signed_secrets.is_empty() {
+        return Err(("signed_secrets", "none, and signed is a source".into()));
+    }
+    let read = |(id, place): &(String, super::secret::SecretPlace)| {
+        let secret = place.read().map_err(|problem| ("signed_secrets", problem))?;
+        Ok(NamedSecret { id: id.clone(), secret })
+    };
+    table.signed_secrets.iter().map(read).collect()
+}
+
+fn read_tokens(
+    table: &AuthTable,
+    client: impl Fn() -> Result<Client, (&'static str, String)>,
+) -> Result<Tokens, (&'static str, String)> {
+    let mut fetch = None;
+    let keys = match (&table.jwt_key, &table.jwt_key_set, table.jwt_algorithm) {
+        (Some(_), Some(_), _) => return Err(("jwt_key", "there is a jwt_key_set as well".into())),
+        (None, None, _) => return Err(("jwt_key", "neither it nor jwt_key_set, and jwt is a source".into())),
+        (Some(_), None, None) => return Err(("jwt_algorithm", "none, and there is a jwt_key".into())),
+        (None, Some(_), Some(_)) => {
+            return Err(("jwt_algorithm", "keys of a jwt_key_set say their algorithm themselves".into()));
+        }
+        (Some(place), None, Some(Algorithm::Hs256)) => {
+            vec![VerifyingKey::secret(&place.read().map_err(|problem| ("jwt_key", problem))?)]
+        }
+        (Some(place), None, Some(algorithm)) => {
+            let pem = place.read_any().map_err(|problem| ("jwt_key", problem))?;
+            let key = VerifyingKey::public(algorithm, &pem);
+            vec![key.map_err(|problem| ("jwt_key", format!("{place}: {problem}")))?]
+        }
+        (None, Some(KeySetPlace::File(path)), None) => {
+            let shown = path.display();
+            let json =
+                super::secret::SecretPlace::File(path.clone()).read_up_to(super::key_set::SET_BYTES_MAX);
+            let json = json.map_err(|problem| ("jwt_key_set", problem))?;
+            jwt::key_set(&json).map_err(|problem| ("jwt_key_set", format!("{shown}: {problem}")))?
+        }
+        (None, Some(KeySetPlace::Url(text)), None) => {
+            let url = http::url(text).map_err(|problem| ("jwt_key_set", problem))?;
+            fetch = Some((client()?, url, table.jwt_refresh));
+            Vec::new()
+        }
+    };
+    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let expected = Expected {
+        issuer: some(&table.jwt_issuer),
+        audience: some(&table.jwt_audience),
+        skew_seconds: table.jwt_skew_seconds,
+    };
+    Ok(Tokens { keys, fetch, expected })
+}
+
+fn read_back_end(
+    table: &AuthTable,
+    client: impl Fn() -> Result<Client, (&'static str, String)>,
+) -> Result<BackEnd, (&'static str, String)> {
+    if table.callback_url.is_empty() {
+        return Err(("callback_url", "none, and callback is a source".into()));
+    }
+    let url = http::url(&table.callback_url).map_err(|problem| ("callback_url", problem))?;
+    let secret = match &table.callback_secret {
+        Some(place) => Some(place.read().map_err(|problem| ("callback_secret", problem))?),
+        None => None,
+    };
+    Ok(BackEnd {
+        client: client()?,
+        url,
+        secret,
+        ipv4_bits: table.callback_ipv4_bits,
+        ipv6_bits: table.callback_ipv6_bits,
+    })
+}

@@ -1,0 +1,123 @@
+//! Tables against whole questions, and the edge with real back ends.
+
+use std::sync::Arc;
+
+use super::rules::{Rules, Said};
+use super::settings::{AuthSettings, AuthTable, Source};
+use super::static_keys::{StaticKey, hash};
+use crate::runtime::observe::ConnectionId;
+use crate::runtime::outside::{Action, Facts, Question, Ticket, Verdict};
+use crate::session::StreamKey;
+
+/// A question of a publisher.
+pub(crate) fn question(app: &str, name: &str, params: &str) -> Question {
+    let facts = Facts {
+        connection: ConnectionId(17),
+        peer: "192.0.2.7:50412".parse().unwrap(),
+        tls: true,
+        server_name: Some("sni.example".into()),
+        host: Some("live.example.org".into()),
+        tc_url: "rtmps://live.example.org/live".into(),
+        flash_ver: "FMLE/3.0".into(),
+        params: params.into(),
+    };
+    Question {
+        ticket: Ticket::for_test(),
+        action: Action::Publish,
+        stream: StreamKey::new(app, name),
+        facts: Arc::new(facts),
+    }
+}
+
+fn table(app: &str, host: &str, publish: &[Source]) -> AuthTable {
+    AuthTable { app: app.into(), host: host.into(), publish: publish.to_vec(), ..AuthTable::default() }
+}
+
+/// What is said at once: `+`, a denial's label, or the source that is to be asked.
+fn said(rules: &Rules, question: &Question) -> String {
+    match rules.ask(question) {
+        Said::Verdict(Verdict::Allow(_)) => "+".into(),
+        Said::Verdict(Verdict::Deny(denial)) => denial.label.into(),
+        Said::Later { table, source } => format!("{table} {}", source.name()),
+    }
+}
+
+fn with_keys(tables: Vec<AuthTable>) -> AuthSettings {
+    let key = StaticKey { sha256: hash("sesame"), ..StaticKey::default() };
+    AuthSettings { tables, keys: vec![key] }
+}
+
+#[test]
+fn without_tables_everybody_may() {
+    assert_eq!(said(&Rules::new(&AuthSettings::default()).unwrap(), &question("live", "test", "")), "+");
+}
+
+/// The host counts before the app, an exact one before any; what nothing covers is denied.
+#[test]
+fn the_table_that_fits_best_is_asked() {
+    let deny =
+        |app, host| AuthTable { callback_url: "http://h/".into(), ..table(app, host, &[Source::Callback]) };
+    let settings = with_keys(vec![
+        deny("*", ""),
+        deny("live", ""),
+        deny("*", "sni.example"),
+        deny("live", "LIVE.example.org"),
+        deny("radio", "other.example"),
+    ]);
+    let rules = Rules::new(&settings).unwrap();
+    assert_eq!(said(&rules, &question("live", "test", "")), "3 callback");
+    assert_eq!(said(&rules, &question("x", "test", "")), "2 callback");
+    let elsewhere = |app| {
+        let mut question = question(app, "test", "");
+        let facts = Facts { host: None, server_name: None, ..(*question.facts).clone() };
+        question.facts = Arc::new(facts);
+        question
+    };
+    assert_eq!(said(&rules, &elsewhere("live")), "1 callback");
+    assert_eq!(said(&rules, &elsewhere("radio")), "0 callback");
+    let only = Rules::new(&with_keys(vec![deny("live", "other.example")])).unwrap();
+    assert_eq!(said(&only, &question("live", "test", "")), "no_table");
+}
+
+/// A source with a credential of its kind decides; without one the next is asked; at the end the answer is no.
+#[test]
+fn sources_are_asked_in_their_order() {
+    let rules = |publish: &[Source]| {
+        let mut table = table("live", "", publish);
+        table.callback_url = "http://h/".into();
+        table.jwt_key_set = Some(super::jwt::KeySetPlace::Url("http://h/".into()));
+        Rules::new(&with_keys(vec![table])).unwrap()
+    };
+    use Source::{Callback, Jwt, Open, Static};
+    for (sources, params, expected) in [
+        (&[Static, Jwt, Callback][..], "key=sesame&jwt=x", "+"),
+        (&[Static, Jwt, Callback], "key=wrong&jwt=x", "key_wrong"),
+        (&[Static, Jwt, Callback], "jwt=x", "0 jwt"),
+        (&[Static, Jwt, Callback], "jwt=", "0 callback"),
+        (&[Static, Jwt, Callback], "", "0 callback"),
+        (&[Jwt, Static], "key=sesame&jwt=x", "0 jwt"),
+        (&[Static, Jwt], "", "no_credential"),
+        (&[Static, Open], "", "+"),
+        (&[Static, Open], "key=wrong", "key_wrong"),
+        (&[], "key=sesame", "no_credential"),
+    ] {
+        assert_eq!(
+            said(&rules(sources), &question("live", "test", params)),
+            expected,
+            "{sources:?} {params}"
+        );
+    }
+    let play = Question { action: Action::Play, ..question("live", "test", "key=wrong") };
+    assert_eq!(said(&rules(&[Static]), &play), "+", "playing has sources of its own");
+}
+
+/// Networks come before all sources.
+#[test]
+fn a_denied_network_is_not_asked_for_credentials() {
+    let mut table = table("live", "", &[Source::Static]);
+    table.publish_access.deny = vec!["192.0.2.0/24".parse().unwrap()];
+    let rules = Rules::new(&with_keys(vec![table])).unwrap();
+    assert_eq!(said(&rules, &question("live", "test", "key=sesame")), "address_denied");
+    let play = Question { action: Action::Play, ..question("live", "test", "") };
+    assert_eq!(said(&rules, &play), "+");
+}

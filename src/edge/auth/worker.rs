@@ -1,0 +1,418 @@
+//! The part of authorisation that takes time: one task on the edge's thread that drives brokers and key sets, and makes their calls.
+//!
+//! It waits for questions, for calls and for time, and hands each on to the state machines; nothing is decided here.
+//! # Bounds
+//! Questions on their way here: [`QUESTIONS_MAX`]; that wait for a back end: the broker's; for a key set: [`PARKED_MAX`] a table. What is beyond
+//! is answered as the table says for when nobody can be asked.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hyper::header::HeaderName;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet};
+use tracing::warn;
+
+use super::broker::{Broker, Failure, Output};
+use super::cache::Subject;
+use super::callback;
+use super::counters::KeySetCounters;
+use super::jwt::{TOKEN_PARAM, VerifyingKey, key_set};
+use super::key_set::{FETCH_TIME_MAX, Judged, KeySet, Presented, SET_BYTES_MAX};
+use super::rules::{BackEnd, Rules, Table, now_unix};
+use super::ruling::Ruling;
+use super::settings::Source;
+use crate::runtime::Handle;
+use crate::runtime::outside::{Question, Verdict};
+use crate::session::Instant;
+use crate::session::params::param;
+
+/// Questions on their way to the worker, which takes them faster than any core can ask.
+pub const QUESTIONS_MAX: usize = 4096;
+
+/// Questions of one table that wait for its key set.
+pub const PARKED_MAX: usize = 1024;
+
+/// A failing back end is logged once in this time.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether the engine is there, at the very start.
+const ENGINE_EVERY: Duration = Duration::from_millis(5);
+
+/// A question for the worker.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) table: usize,
+    pub(super) source: Source,
+    pub(super) question: Question,
+}
+
+/// What a task of the worker brings.
+enum Done {
+    Reply(Result<Verdict, Failure>),
+    Keys(Result<Vec<VerifyingKey>, String>),
+}
+
+/// What a task was for, known also when it is lost.
+#[derive(Clone, Copy)]
+enum For {
+    Call { table: usize, subject: Subject, began: Instant },
+    Keys { table: usize },
+}
+
+/// Serves until nobody can ask any more and nothing is under way.
+pub(super) async fn run(rules: Arc<Rules>, mut jobs: mpsc::Receiver<Job>, engine: Arc<OnceLock<Handle>>) {
+    while engine.get().is_none() {
+        tokio::time::sleep(ENGINE_EVERY).await;
+    }
+    let mut worker = Worker::new(&rules, engine);
+    let mut is_open = true;
+    while is_open || !worker.is_idle() {
+        worker.handle_time();
+        let wake_at = worker.next_timeout();
+        tokio::select! {
+            job = jobs.recv(), if is_open => match job {
+                Some(job) => worker.handle_job(job),
+                None => is_open = false,
+            },
+            Some(done) = worker.tasks.join_next_with_id() => worker.handle_done(done),
+            () = sleep_until(wake_at), if is_open || wake_at.is_some() => {}
+        }
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Worker<'r> {
+    rules: &'r Rules,
+    engine: Arc<OnceLock<Handle>>,
+    desks: Vec<Desk>,
+    tasks: JoinSet<Done>,
+    purposes: HashMap<Id, For>,
+    began: tokio::time::Instant,
+}
+
+/// What the worker has of each table.
+struct Desk {
+    broker: Option<Broker<Arc<Question>, Question>>,
+    key_set: Option<KeySet>,
+    parked: Vec<Question>,
+    fetches: KeySetCounters,
+    logged: Option<Instant>,
+}
+
+impl<'r> Worker<'r> {
+    fn new(rules: &'r Rules, engine: Arc<OnceLock<Handle>>) -> Self {
+        let desk = |table: &Table| Desk {
+            broker: table.back_end.as_ref().map(|_| Broker::new(table.broker)),
+            key_set: table.tokens.as_ref().map(super::rules::Tokens::key_set),
+            parked: Vec::new(),
+            fetches: KeySetCounters::default(),
+            logged: None,
+        };
+        let desks = rules.tables.iter().map(desk).collect();
+        let (tasks, purposes) = (JoinSet::new(), HashMap::new());
+        Self { rules, engine, desks, tasks, purposes, began: tokio::time::Instant::now() }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::default() + self.began.elapsed()
+    }
+
+    fn is_idle(&self) -> bool {
+        let is_idle =
+            |desk: &Desk| desk.parked.is_empty() && desk.broker.as_ref().is_none_or(Broker::is_idle);
+        self.desks.iter().all(is_idle)
+    }
+
+    fn next_timeout(&self) -> Option<tokio::time::Instant> {
+        let of_desk = |desk: &Desk| {
+            let line = desk.broker.as_ref().and_then(Broker::next_timeout);
+            let fetch = desk.key_set.as_ref().and_then(KeySet::next_fetch);
+            line.into_iter().chain(fetch).min()
+        };
+        let first = self.desks.iter().filter_map(of_desk).min()?;
+        Some(self.began + (first - Instant::default()))
+    }
+
+    fn handle_time(&mut self) {
+        let now = self.now();
+        for table in 0..self.desks.len() {
+            let desk = &mut self.desks[table];
+            if let Some(broker) = &mut desk.broker {
+                broker.handle_timeout(now);
+            }
+            if desk.key_set.as_mut().is_some_and(|keys| keys.begin_fetch(now)) {
+                self.fetch_keys(table);
+            }
+            self.drain(table);
+        }
+    }
+
+    fn handle_job(&mut self, job: Job) {
+        let Job { table, source, question } = job;
+        match source {
+            Source::Jwt => self.judge_token(table, question, false),
+            Source::Callback => {
+                let now = self.now();
+                let (Some(desk), Some(rules)) = (self.desks.get_mut(table), self.rules.tables.get(table))
+                else {
+                    return;
+                };
+                let (Some(broker), Some(back_end)) = (&mut desk.broker, &rules.back_end) else { return };
+                let subject = subject(&question, back_end);
+                broker.handle_question(now, subject, Arc::new(question.clone()), question);
+                self.drain(table);
+            }
+            // These are never left to the worker.
+            Source::Static | Source::Signed | Source::Open => {}
+        }
+    }
+
+    /// Checks a token, or lets it wait for keys.
+    fn judge_token(&mut self, table: usize, question: Question, waited: bool) {
+        let now = self.now();
+        let (Some(desk), Some(rules)) = (self.desks.get_mut(table), self.rules.tables.get(table)) else {
+            return;
+        };
+        let (Some(keys), Some(tokens)) = (&mut desk.key_set, &rules.tokens) else { return };
+        let token = param(&question.facts.params, TOKEN_PARAM).unwrap_or_default();
+        let (action, stream) = (question.action, &question.stream);
+        let presented = Presented { token: &token, action, stream, now_unix: now_unix() };
+        let verdict = match keys.judge(now, &presented, &tokens.expected, waited) {
+            Judged::Now(Ruling::Allow(grant)) => Verdict::Allow(grant),
+            Judged::Now(Ruling::Deny(denial)) => Verdict::Deny(denial),
+            Judged::AfterFetch if desk.parked.len() < PARKED_MAX => {
+                drop(token);
+                return desk.parked.push(question);
+            }
+            Judged::Now(Ruling::Pass) | Judged::AfterFetch | Judged::NoKeys => rules.broker.fail.verdict(),
+        };
+        drop(token);
+        self.answer(table, &question, "jwt", verdict);
+    }
+
+    /// Does what the table's broker wants done.
+    fn drain(&mut self, table: usize) {
+        let rules = self.rules;
+        let now = self.now();
+        while let Some(output) = self.desks[table].broker.as_mut().and_then(Broker::poll_output) {
+            match output {
+                Output::Answer { waiter, verdict, from: _ } => {
+                    self.answer(table, &waiter, "callback", verdict)
+                }
+                Output::Call { subject, question, deadline } => {
+                    let Some(back_end) = &rules.tables[table].back_end else { continue };
+                    let call = call(back_end, &question);
+                    let time = deadline - now;
+                    let task = self.tasks.spawn(async move {
+                        let reply = tokio::time::timeout(time, call).await.unwrap_or(Err(Failure::Timeout));
+                        Done::Reply(reply.and_then(|(status, body)| {
+                            callback::verdict(question.stream.app(), status, &body)
+                        }))
+                    });
+                    self.purposes.insert(task.id(), For::Call { table, subject, began: now });
+                }
+            }
+        }
+        if let Some(broker) = &self.desks[table].broker {
+            rules.tables[table].counters.on_broker(broker.counters());
+        }
+    }
+
+    fn fetch_keys(&mut self, table: usize) {
+        let Some((client, url, _)) =
+            self.rules.tables[table].tokens.as_ref().and_then(|tokens| tokens.fetch.clone())
+        else {
+            return;
+        };
+        let task = self.tasks.spawn(async move {
+            let fetch = client.get(&url, SET_BYTES_MAX);
+            Done::Keys(match tokio::time::timeout(FETCH_TIME_MAX, fetch).await {
+                Ok(Ok((200, json))) => key_set(&json),
+                Ok(Ok((status, _))) => Err(format!("status {status}")),
+                Ok(Err(failure)) => Err(failure.label().into()),
+                Err(_) => Err(Failure::Timeout.label().into()),
+            })
+        });
+        self.purposes.insert(task.id(), For::Keys { table });
+    }
+
+    fn handle_done(&mut self, done: Result<(Id, Done), JoinError>) {
+        let now = self.now();
+        let (id, done) = match done {
+            Ok((id, done)) => (id, Some(done)),
+            // A panic; it has been logged, and the call is as good as failed.
+            Err(error) => (error.id(), None),
+        };
+        match self.purposes.remove(&id) {
+            Some(For::Call { table, subject, began }) => {
+                let reply = match done {
+                    Some(Done::Reply(reply)) => reply,
+                    Some(Done::Keys(_)) | None => Err(Failure::Unreachable),
+                };
+                if let Err(failure) = &reply {
+                    self.log_failure(table, failure.label());
+                }
+                self.rules.tables[table].counters.on_call(now - began);
+                if let Some(broker) = &mut self.desks[table].broker {
+                    broker.handle_reply(now, subject, reply);
+                }
+                self.drain(table);
+            }
+            Some(For::Keys { table }) => {
+                let keys = match done {
+                    Some(Done::Keys(keys)) => keys,
+                    Some(Done::Reply(_)) | None => Err("lost".into()),
+                };
+                self.handle_keys(table, keys);
+            }
+            None => {}
+        }
+    }
+
+    fn handle_keys(&mut self, table: usize, keys: Result<Vec<VerifyingKey>, String>) {
+        let now = self.now();
+        if let Err(problem) = &keys {
+            self.log_failure(table, &format!("key set: {problem}"));
+        }
+        let desk = &mut self.desks[table];
+        match &keys {
+            Ok(_) => desk.fetches.fetched += 1,
+            Err(_) => desk.fetches.failed += 1,
+        }
+        if let Some(set) = &mut desk.key_set {
+            set.handle_fetched(now, keys.ok());
+            desk.fetches.keys = set.known() as u64;
+        }
+        self.rules.tables[table].counters.on_key_set(desk.fetches);
+        for question in std::mem::take(&mut self.desks[table].parked) {
+            self.judge_token(table, question, true);
+        }
+    }
+
+    fn answer(&self, table: usize, question: &Question, source: &'static str, verdict: Verdict) {
+        self.rules.tables[table].counters.on_decision(question.action, source, &verdict);
+        if let Some(engine) = self.engine.get() {
+            engine.answer(question.ticket, verdict);
+        }
+    }
+
+    fn log_failure(&mut self, table: usize, why: &str) {
+        let now = self.now();
+        let desk = &mut self.desks[table];
+        if desk.logged.is_none_or(|logged| now - logged >= LOG_EVERY) {
+            desk.logged = Some(now);
+            let state = desk.broker.as_ref().map(Broker::state);
+            warn!(
+                table = self.rules.tables[table].label,
+                why,
+                ?state,
+                "a back end has failed; said once a minute at most"
+            );
+        }
+    }
+}
+
+/// Asks a back end.
+fn call(
+    back_end: &BackEnd,
+    question: &Question,
+) -> impl Future<Output = Result<(u16, bytes::Bytes), Failure>> + Send + use<> {
+    let body = callback::body(question);
+    let mut headers = Vec::new();
+    if let Some(secret) = &back_end.secret {
+        let now = now_unix();
+        headers.push((HeaderName::from_static("x-inrush-timestamp"), now.to_string()));
+        headers
+            .push((HeaderName::from_static("x-inrush-signature"), callback::signature(secret, now, &body)));
+    }
+    let (client, url) = (back_end.client.clone(), back_end.url.clone());
+    async move { client.post(&url, "application/json", headers, body, callback::REPLY_BYTES_MAX).await }
+}
+
+/// Names a question by all that its answer may depend on: what is asked for, with which parameters, of which host, and from which network.
+fn subject(question: &Question, back_end: &BackEnd) -> Subject {
+    let facts = &question.facts;
+    let peer = facts.peer.ip().to_canonical();
+    let bits = if peer.is_ipv4() { back_end.ipv4_bits } else { back_end.ipv6_bits };
+    // A setting beyond the address's length is refused at load.
+    let network =
+        ipnet::IpNet::new(peer, bits).map(|network| network.trunc().to_string()).unwrap_or_default();
+    let absent_or =
+        |text: &Option<String>| text.clone().map_or_else(|| "-".into(), |text| format!("+{text}"));
+    let parts = [
+        callback::event(question.action),
+        question.stream.app(),
+        question.stream.name(),
+        &facts.params,
+        &network,
+        &absent_or(&facts.host),
+        &absent_or(&facts.server_name),
+        if facts.tls { "tls" } else { "" },
+    ];
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::auth::http::{Client, url};
+    use crate::edge::auth::tests::question;
+    use crate::runtime::outside::Action;
+    use crate::runtime::outside::Facts;
+
+    /// Two questions are the same exactly when a back end could not tell them apart by what its answer may depend on.
+    #[test]
+    fn the_same_question_has_the_same_name() {
+        let back_end = |ipv4_bits| BackEnd {
+            client: Client::new(None).unwrap(),
+            url: url("http://h/").unwrap(),
+            secret: None,
+            ipv4_bits,
+            ipv6_bits: 64,
+        };
+        let (exact, wide) = (back_end(32), back_end(24));
+        let first = question("live", "test", "a=1");
+        let with = |change: &dyn Fn(&mut Facts)| {
+            let mut other = question("live", "test", "a=1");
+            let mut facts = (*other.facts).clone();
+            change(&mut facts);
+            other.facts = Arc::new(facts);
+            other
+        };
+        let name = |question: &Question| subject(question, &exact);
+        assert_eq!(name(&first), name(&with(&|facts| facts.peer.set_port(1))));
+        assert_eq!(name(&first), name(&with(&|facts| facts.flash_ver = "x".into())));
+        for other in [
+            question("live", "test2", "a=1"),
+            question("live", "tes", "ta=1"),
+            question("livet", "est", "a=1"),
+            question("live", "test", ""),
+            Question { action: Action::Play, ..question("live", "test", "a=1") },
+            with(&|facts| facts.host = None),
+            with(&|facts| facts.host = Some(String::new())),
+            with(&|facts| facts.server_name = None),
+            with(&|facts| facts.tls = false),
+            with(&|facts| facts.peer.set_ip("192.0.2.8".parse().unwrap())),
+        ] {
+            assert_ne!(name(&first), name(&other), "{other:?}");
+        }
+        let neighbour = with(&|facts| facts.peer.set_ip("192.0.2.8".parse().unwrap()));
+        assert_eq!(subject(&first, &wide), subject(&neighbour, &wide));
+        let mapped = with(&|facts| facts.peer.set_ip("::ffff:192.0.2.7".parse().unwrap()));
+        assert_eq!(name(&first), name(&mapped));
+    }
+}
