@@ -1,17 +1,28 @@
 //! The `inrush` program: reads what it is asked to do, does it, and ends with the exit code that says how it went.
 
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use inrush::config::{Command, Invocation, Loaded, NoInvocation};
+use inrush::config::{Command, Invocation, Loaded, NoInvocation, SignArguments};
+use inrush::edge::auth::signed::{self, Terms};
+use inrush::edge::auth::{rules, static_keys};
 use inrush::replay;
 use inrush::runtime::preflight::{Finding, Verdict};
 use inrush::runtime::recording_file;
 use inrush::serve::{self, Failure};
+use inrush::session::StreamKey;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Longest key that is hashed, bytes: as much as a name may have by default.
+const KEY_BYTES_MAX: u64 = 1024;
+
+/// Keys from this length on cannot be found by trying, if they are random.
+const KEY_BYTES_ADVISED: usize = 16;
 
 /// The exit codes: 0, 1, 2 and 3.
 enum Exit {
@@ -56,6 +67,8 @@ fn main() -> ExitCode {
         Command::Check => check(&loaded),
         Command::Preflight => preflight(&loaded),
         Command::Replay { file } => replay(&loaded, &file),
+        Command::HashKey => hash_key(),
+        Command::Sign(arguments) => sign(&loaded, &arguments),
         Command::Serve => match serve::run(loaded, &invocation.sources) {
             Ok(()) => Exit::Clean,
             Err(failure) => {
@@ -112,6 +125,68 @@ fn replay(loaded: &Loaded, file: &Path) -> Exit {
             Exit::Failed
         }
     }
+}
+
+/// Prints the line of a key that comes on standard input, where no process list shows it.
+fn hash_key() -> Exit {
+    let mut key = String::new();
+    if let Err(error) = io::stdin().lock().take(KEY_BYTES_MAX).read_to_string(&mut key) {
+        complain(&format!("cannot read the key: {error}"));
+        return Exit::Failed;
+    }
+    let key = key.trim_end_matches(['\r', '\n']);
+    if key.is_empty() {
+        complain(&"no key on standard input; try: openssl rand -hex 16 | tee key | inrush hash-key");
+        return Exit::Failed;
+    }
+    if key.len() < KEY_BYTES_ADVISED {
+        complain(&format!(
+            "warning: a key of less than {KEY_BYTES_ADVISED} characters can be guessed from its hash"
+        ));
+    }
+    print(&format!("sha256 = \"{}\"\n", static_keys::hex(&static_keys::hash(key))));
+    Exit::Clean
+}
+
+/// Prints a signed address, as `APP/NAME?QUERY`.
+fn sign(loaded: &Loaded, arguments: &SignArguments) -> Exit {
+    let SignArguments { app, name, expires_in, address, role, priority, host } = arguments;
+    if app.contains('/') || name.is_empty() || name.starts_with('/') || name.ends_with('/') {
+        complain(&"--app is the first part of the path, without slashes, and --name all the rest");
+        return Exit::BadConfiguration;
+    }
+    let tables = &loaded.config.auth.tables;
+    let apps = tables.iter().map(|table| (&*table.app, &*table.host));
+    let is_host = |its: &str| host.as_ref().is_some_and(|host| host.eq_ignore_ascii_case(its));
+    let Some(table) = rules::table_for(apps, app, is_host).and_then(|index| tables.get(index)) else {
+        complain(&format!("no [[auth]] is for app {app:?}"));
+        return Exit::BadConfiguration;
+    };
+    let secrets = match rules::read_secrets(table) {
+        Ok(secrets) => secrets,
+        Err((key, problem)) => {
+            complain(&format!("[[auth]] {:?}: {key}: {problem}", table.label()));
+            return Exit::BadConfiguration;
+        }
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let terms = Terms {
+        expires_unix: now.saturating_add(*expires_in),
+        network: *address,
+        role: *role,
+        priority: *priority,
+    };
+    let Some(secret) = secrets.first() else { return Exit::BadConfiguration };
+    let query = signed::sign(&StreamKey::new(app, name), &terms, secret);
+    print(&format!("{}/{}?{query}\n", encoded(app), encoded(name)));
+    Exit::Clean
+}
+
+/// A part of a path as a URL has it.
+fn encoded(part: &str) -> String {
+    const KEPT: &AsciiSet =
+        &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    utf8_percent_encode(part, KEPT).to_string()
 }
 
 /// Whoever closed the pipe has read enough.

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
 
 use super::error::{ConfigError, Origin};
 use super::key::Raw;
 use super::schema::OVERRIDES;
+use crate::edge::auth::ruling::Role;
 
 /// What the process was asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,50 @@ pub enum Command {
         /// A file that the flight recorder has written
         file: PathBuf,
     },
+    /// Read a key from standard input and print the line that a [[key]] has of it.
+    HashKey,
+    /// Print a signed address, made with the first of the signed_secrets of the app's [[auth]].
+    Sign(SignArguments),
+}
+
+/// What an address is signed for.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct SignArguments {
+    /// App of the stream
+    #[arg(long)]
+    pub app: String,
+    /// Name of the stream
+    #[arg(long)]
+    pub name: String,
+    /// For how long it is good: 90s, 15m, 2h or 7d
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub expires_in: u64,
+    /// Only from this network, ADDRESS/BITS
+    #[arg(long, value_name = "NETWORK")]
+    pub address: Option<IpNet>,
+    /// publish, play or both
+    #[arg(long, default_value = "publish", value_parser = role)]
+    pub role: Role,
+    /// Rank of the publisher among those of the stream
+    #[arg(long, default_value_t = 0)]
+    pub priority: u32,
+    /// The host of the [[auth]] table, where it has one
+    #[arg(long)]
+    pub host: Option<String>,
+}
+
+fn role(name: &str) -> Result<Role, String> {
+    Role::from_name(name).ok_or_else(|| format!("{name:?} is no role; allowed: {}", Role::NAMES))
+}
+
+/// A time with its unit, in seconds.
+fn seconds(text: &str) -> Result<u64, String> {
+    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
+    let time = units.into_iter().find_map(|(unit, seconds)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(seconds).filter(|seconds| *seconds > 0)
+    });
+    time.ok_or_else(|| format!("{text:?} is no time; allowed: 90s, 15m, 2h, 7d"))
 }
 
 /// What flags and environment say: kept, so that a reload can read the file again under the same flags.
@@ -224,6 +270,13 @@ fn explain(error: &clap::Error) -> NoInvocation {
             wrong(format!("unknown command {name:?}"), command_names())
         }
         ErrorKind::InvalidValue => wrong(format!("{argument} has no value"), argument.to_owned()),
+        ErrorKind::MissingRequiredArgument => {
+            let missing = match error.get(ContextKind::InvalidArg) {
+                Some(ContextValue::Strings(missing)) => missing.join(", "),
+                _ => argument.to_owned(),
+            };
+            wrong(format!("{missing} must be said"), "see inrush --help".into())
+        }
         ErrorKind::ArgumentConflict => wrong(format!("{argument} is given twice"), "once".into()),
         _ => {
             let text = error.to_string();
@@ -241,5 +294,5 @@ fn flag_names() -> String {
 }
 
 fn command_names() -> String {
-    "serve, check, preflight, replay FILE".into()
+    "serve, check, preflight, replay FILE, hash-key, sign".into()
 }

@@ -28,7 +28,7 @@ mod show;
 mod targets;
 
 pub use error::{ConfigError, Origin};
-pub use flags::{Command, Invocation, NoInvocation, Sources};
+pub use flags::{Command, Invocation, NoInvocation, SignArguments, Sources};
 pub use show::sample;
 
 /// Largest configuration file that is read, bytes: thousands of apps, and not whatever a wrong path leads to.

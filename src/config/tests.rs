@@ -118,6 +118,25 @@ fn the_command_is_serve_unless_another_is_named() {
     assert_eq!(command(&["inrush", "serve"]), Command::Serve);
     assert_eq!(command(&["inrush", "check"]), Command::Check);
     assert_eq!(command(&["inrush", "preflight"]), Command::Preflight);
+    assert_eq!(command(&["inrush", "hash-key"]), Command::HashKey);
+    let sign = [
+        "inrush",
+        "sign",
+        "--app",
+        "live",
+        "--name",
+        "test",
+        "--expires-in",
+        "2h",
+        "--address",
+        "192.0.2.0/24",
+    ];
+    let Command::Sign(arguments) = command(&sign) else { panic!("sign") };
+    assert_eq!((arguments.expires_in, arguments.role.name(), arguments.priority), (7200, "publish", 0));
+    for wrong in ["2", "0s", "-1s", "2w", "99999999999999999999d", "soon"] {
+        let line = ["inrush", "sign", "--app", "live", "--name", "test", "--expires-in", wrong];
+        assert!(Invocation::parse(line.iter().map(OsString::from), []).is_err(), "{wrong}");
+    }
 }
 
 #[test]
@@ -400,18 +419,23 @@ fn authorisation_is_read_shown_and_compared() {
 fn a_wrong_flag_or_variable_is_refused_by_name() {
     let flags = "--config, --rtmp, --rtmps, --rtmps-detect, --rtmps-self-signed, --http, --cores, --placement, --log, --log-format, --help, --version";
     type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
-    let table: [Case<'_>; 12] = [
+    let table: [Case<'_>; 13] = [
         (&["--corse", "2"], &[], &format!("command line: unknown flag --corse; allowed: {flags}")),
         (&["check", "-x"], &[], &format!("command line: unknown flag -x; allowed: {flags}")),
         (
             &["sevre"],
             &[],
-            "command line: unknown command \"sevre\"; allowed: serve, check, preflight, replay FILE",
+            "command line: unknown command \"sevre\"; allowed: serve, check, preflight, replay FILE, hash-key, sign",
         ),
         (
             &["check", "this"],
             &[],
-            "command line: unknown command \"this\"; allowed: serve, check, preflight, replay FILE",
+            "command line: unknown command \"this\"; allowed: serve, check, preflight, replay FILE, hash-key, sign",
+        ),
+        (
+            &["sign", "--app", "live"],
+            &[],
+            "command line: --name <NAME>, --expires-in <TIME> must be said; allowed: see inrush --help",
         ),
         (&["--cores"], &[], "command line: --cores <N> has no value; allowed: --cores <N>"),
         (&["--cores", "1", "--cores", "2"], &[], "command line: --cores <N> is given twice; allowed: once"),

@@ -135,21 +135,31 @@ impl Rules {
     }
 
     fn table_for(&self, question: &Question) -> Option<usize> {
-        let app = question.stream.app();
-        let fits = |table: &Table| covers(&table.app, app) && table.is_for_host(&question.facts);
-        let fitting = self.tables.iter().enumerate().filter(|(_, table)| fits(table));
-        let best = fitting.max_by_key(|(_, table)| (!table.host.is_empty(), table.app == app));
-        best.map(|(index, _)| index)
+        let tables = self.tables.iter().map(|table| (&*table.app, &*table.host));
+        table_for(tables, question.stream.app(), |host| asked_for(&question.facts, host))
     }
 }
 
-impl Table {
-    fn is_for_host(&self, facts: &Facts) -> bool {
-        let is_it =
-            |host: &Option<String>| host.as_ref().is_some_and(|host| host.eq_ignore_ascii_case(&self.host));
-        self.host.is_empty() || is_it(&facts.server_name) || is_it(&facts.host)
-    }
+/// The table, of these apps and hosts, that a question for `app` is for; see the module.
+pub fn table_for<'a>(
+    tables: impl Iterator<Item = (&'a str, &'a str)>,
+    app: &str,
+    is_asked_for: impl Fn(&str) -> bool,
+) -> Option<usize> {
+    let fits =
+        |(its_app, host): &(&str, &str)| covers(its_app, app) && (host.is_empty() || is_asked_for(host));
+    let fitting = tables.enumerate().filter(|(_, table)| fits(table));
+    let best = fitting.max_by_key(|(_, (its_app, host))| (!host.is_empty(), *its_app == app));
+    best.map(|(index, _)| index)
+}
 
+/// Whether somebody has asked for this host, in TLS or by the tcUrl.
+fn asked_for(facts: &Facts, host: &str) -> bool {
+    let is_it = |asked: &Option<String>| asked.as_ref().is_some_and(|asked| asked.eq_ignore_ascii_case(host));
+    is_it(&facts.server_name) || is_it(&facts.host)
+}
+
+impl Table {
     /// What decides and its verdict, or the source that the worker has to ask.
     fn ask(
         &self,

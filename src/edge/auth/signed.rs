@@ -73,7 +73,8 @@ impl Terms {
 pub fn sign(stream: &StreamKey, terms: &Terms, secret: &NamedSecret) -> String {
     let mut query = format!("e={}", terms.expires_unix);
     if let Some(network) = terms.network {
-        query.push_str(&format!("&a={network}"));
+        // Some encoders cut a URL at its last slash, wherever that is.
+        query.push_str(&format!("&a={}", network.to_string().replace('/', "%2F")));
     }
     query.push_str(&format!("&r={}", terms.role.name()));
     if terms.priority > 0 {
@@ -187,7 +188,7 @@ mod tests {
         };
         assert_eq!(
             sign(&StreamKey::new("", "été/1"), &terms, &second),
-            "e=1750003600&a=192.0.2.0/24&r=both&p=9&k=2025&s=o_vj7Ke3eFbwN3C7zbCYGPU--mAdNDa6jgF4TqXJQRM"
+            "e=1750003600&a=192.0.2.0%2F24&r=both&p=9&k=2025&s=o_vj7Ke3eFbwN3C7zbCYGPU--mAdNDa6jgF4TqXJQRM"
         );
     }
 
