@@ -16,6 +16,7 @@ use crate::config::{Config, Loaded, Sources};
 use crate::control;
 use crate::edge::auth::Problem;
 use crate::edge::auth::rules::Rules;
+use crate::edge::notices::Recipient;
 use crate::edge::{self, Edge};
 use crate::greeting::{Greeting, host_address};
 use crate::log::Log;
@@ -52,16 +53,17 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
     // Before they are read: what changes meanwhile is found by the first look.
     let watch = Watch::new(config.runtime.tls.certificates.clone());
     let rules = rules(&config).map_err(Failure::Other)?;
+    let recipient = Recipient::new(&config.notices)
+        .map_err(|(key, problem)| Failure::Other(format!("notify.{key}: {problem}")))?;
     let names = NameHasher::random();
-    let edge = edge::start(edge::Settings { rules, relay: config.relay.clone() }, names.clone())
+    let edge = edge::start(edge::Settings { rules, recipient, relay: config.relay.clone() }, names.clone())
         .map_err(|error| Failure::Host(format!("cannot start the edge's thread: {error}")))?;
-    control.exhibit(edge.exhibitor());
+    edge.exhibitors().into_iter().for_each(|exhibitor| control.exhibit(exhibitor));
     let engine = runtime::start(config.runtime.clone(), names, edge.outside())
         .map_err(|error| Failure::Host(error.to_string()))?;
     let handle = engine.handle();
     control.attach(handle.clone());
     control.attach_forwards(edge.forwards());
-    control.exhibit(edge.forwards());
     edge.attach(handle.clone());
     greet(&Greeting {
         rtmp: engine.addresses(),

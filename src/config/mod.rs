@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::control;
 use crate::edge::auth::rules::Rules;
 use crate::edge::auth::{AuthSettings, Place, Problem};
+use crate::edge::notices::{NoticeSettings, Recipient};
 use crate::edge::relay;
 use crate::log;
 use crate::runtime::settings::{Placement, RuntimeSettings};
@@ -43,6 +44,8 @@ pub struct Config {
     pub relay: relay::Settings,
     /// Who may publish and play.
     pub auth: AuthSettings,
+    /// Who is told of what happens.
+    pub notices: NoticeSettings,
     /// The control HTTP.
     pub control: control::Settings,
     /// Log lines.
@@ -92,6 +95,7 @@ impl Loaded {
         check_certificates(&config, &origins)?;
         targets::check(&config, &origins)?;
         check_auth(&config, &origins)?;
+        check_notify(&config, &origins)?;
         let unknown = sources
             .unknown_variables
             .iter()
@@ -213,6 +217,18 @@ fn check_auth(config: &Config, origins: &Origins) -> Result<(), ConfigError> {
         origin => origin,
     };
     Err(ConfigError::new(origin, format!("{table}.{key}: {problem}"), allowed))
+}
+
+/// The same of what notices need.
+fn check_notify(config: &Config, origins: &Origins) -> Result<(), ConfigError> {
+    let Err((name, problem)) = Recipient::new(&config.notices) else { return Ok(()) };
+    let key = schema::auth::NOTIFY_KEYS.iter().find(|key| key.name == name);
+    let allowed = key.map(|key| key.allowed()).unwrap_or_default();
+    Err(ConfigError::new(
+        origins.of(schema::auth::NOTIFY, name),
+        format!("notify.{name}: {problem}"),
+        allowed,
+    ))
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

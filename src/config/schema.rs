@@ -127,7 +127,7 @@ macro_rules! seconds {
 pub(super) mod auth;
 
 /// The tables of the file, in the order in which they are shown.
-pub(super) static TABLES: [Table; 10] = [
+pub(super) static TABLES: [Table; 11] = [
     Table {
         name: "engine",
         keys: &[
@@ -279,6 +279,7 @@ pub(super) static TABLES: [Table; 10] = [
             },
         }],
     },
+    Table { name: auth::NOTIFY, keys: &auth::NOTIFY_KEYS },
     Table {
         name: "control",
         keys: &[Key {

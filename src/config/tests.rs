@@ -158,7 +158,7 @@ const KEY: &str = "a readable PEM file with the private key of the certificate";
 /// Every way in which a file can be wrong, with the line that says so.
 #[test]
 fn a_wrong_file_is_refused_with_its_line() {
-    let table_names = "[engine], [rtmp], [tls], [proxy], [ingest], [control], [deadlines], [limits], [recorder], [log], [[certificate]], [[auth]], [[key]], [[app]], [[target]]";
+    let table_names = "[engine], [rtmp], [tls], [proxy], [ingest], [notify], [control], [deadlines], [limits], [recorder], [log], [[certificate]], [[auth]], [[key]], [[app]], [[target]]";
     let address = "ADDRESS:PORT, such as 0.0.0.0:1935, 127.0.0.1:8935 or [::]:1935";
     let table = [
         // Not TOML.
@@ -206,6 +206,10 @@ fn a_wrong_file_is_refused_with_its_line() {
         ("[tls]\nself_signed = 1\n", "x.toml:2: tls.self_signed: 1 is neither true nor false; allowed: true, false".into()),
         ("[tls]\nhandshake_percent_max = 0\n", "x.toml:2: tls.handshake_percent_max: 0 is out of range; allowed: 1 to 100".into()),
         ("[proxy]\ntrusted = [\"10.0.0.1\"]\n", "x.toml:2: proxy.trusted: \"10.0.0.1\" is no network; allowed: ADDRESS/BITS, such as 127.0.0.0/8 or ::1/128".into()),
+        ("[notify]\nurl = \"rtmp://h/\"\n", "x.toml:2: notify.url: is no http:// or https:// URL; allowed: http://HOST/… or https://HOST/…".into()),
+        ("[notify]\nurl = \"http://h/\"\nsecret = \"env:INRUSH_TEST_NONE\"\n", "x.toml:3: notify.secret: env:INRUSH_TEST_NONE: is not set; allowed: file:PATH or env:NAME".into()),
+        ("[notify]\nurl = \"https://h/\"\nca_file = \"/dev/null\"\n", "x.toml:3: notify.ca_file: /dev/null: has no certificate in it; allowed: a readable PEM file, or nothing".into()),
+        ("[notify]\nwaiting_max = 0\n", "x.toml:2: notify.waiting_max: 0 is out of range; allowed: 1 to 1000000".into()),
         // Certificates.
         ("[certificate]\n", "x.toml:1: certificate is not a list of tables; allowed: [[certificate]]".into()),
         ("[[certificate]]\nfile = \"a\"\n", "x.toml:2: unknown key \"file\" in [[certificate]]; allowed: chain_file, key_file".into()),

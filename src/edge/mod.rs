@@ -6,7 +6,10 @@
 //! Nothing here is waited for by a stream that is live.
 
 pub mod auth;
+pub mod http;
+pub mod notices;
 pub mod relay;
+pub mod secret;
 
 use std::convert::Infallible;
 use std::io;
@@ -17,9 +20,11 @@ use tokio::sync::oneshot;
 
 use self::auth::Auth;
 use self::auth::rules::Rules;
+use self::notices::{Notices, Recipient};
 use self::relay::Relay;
 use self::relay::observe::Board;
 use crate::control::metrics::{Exhibitor, Family};
+use crate::runtime::outside::{News, Notify};
 use crate::runtime::{Handle, NameHasher, Outside};
 
 /// What it is started with: checked, and read as far as authorisation names files.
@@ -27,6 +32,8 @@ use crate::runtime::{Handle, NameHasher, Outside};
 pub struct Settings {
     /// Who may publish and play.
     pub rules: Rules,
+    /// Who is told of what happens.
+    pub recipient: Option<Recipient>,
     /// Where streams are forwarded to.
     pub relay: relay::Settings,
 }
@@ -35,6 +42,7 @@ pub struct Settings {
 pub struct Edge {
     engine: Arc<OnceLock<Handle>>,
     auth: Arc<Auth>,
+    notices: Option<Arc<Notices>>,
     relay: Arc<Relay>,
     /// What is to be done once there is an engine.
     work: Mutex<Option<relay::Work>>,
@@ -52,22 +60,37 @@ pub fn start(settings: Settings, names: NameHasher) -> io::Result<Edge> {
     let handle = runtime.handle().clone();
     let engine = Arc::new(OnceLock::new());
     let auth = Arc::new(Auth::start(settings.rules, handle.clone(), Arc::clone(&engine)));
+    let (notices, teller) = match settings.recipient {
+        Some(recipient) => {
+            let (notices, teller) = Notices::start(recipient, &handle);
+            (Some(Arc::new(notices)), Some(teller))
+        }
+        None => (None, None),
+    };
     let (relay, work) = Relay::new(settings.relay, names).map_err(io::Error::other)?;
     let (stop, stopped) = oneshot::channel::<Infallible>();
     let thread = std::thread::Builder::new().name("edge".into()).spawn(move || {
-        // Ends with the sender.
-        let _ = runtime.block_on(stopped);
+        runtime.block_on(async {
+            // Ends with the sender.
+            let _ = stopped.await;
+            if let Some(teller) = teller {
+                teller.finish().await;
+            }
+        });
         // A name server may keep one of its threads for long.
         runtime.shutdown_background();
     })?;
     let (relay, work) = (Arc::new(relay), Mutex::new(Some(work)));
-    Ok(Edge { engine, auth, relay, work, runtime: handle, stop: Some(stop), thread: Some(thread) })
+    Ok(Edge { engine, auth, notices, relay, work, runtime: handle, stop: Some(stop), thread: Some(thread) })
 }
 
 impl Edge {
     /// What the engine is given to ask and to tell.
     pub fn outside(&self) -> Outside {
-        Outside { admission: Arc::clone(&self.auth) as _, notify: Arc::clone(&self.relay) as _ }
+        let relay: Arc<dyn Notify> = Arc::clone(&self.relay) as _;
+        let notices = self.notices.iter().map(|notices| Arc::clone(notices) as _);
+        let hearers = std::iter::once(relay).chain(notices).collect();
+        Outside { admission: Arc::clone(&self.auth) as _, notify: Arc::new(Everybody(hearers)) }
     }
 
     /// Who may publish and play.
@@ -80,9 +103,11 @@ impl Edge {
         self.relay.board()
     }
 
-    /// What authorisation has to show in `/metrics`.
-    pub fn exhibitor(&self) -> Arc<dyn Exhibitor> {
-        Arc::clone(&self.auth) as _
+    /// Those of it who have something to show in `/metrics`.
+    pub fn exhibitors(&self) -> Vec<Arc<dyn Exhibitor>> {
+        let notices = self.notices.iter().map(|notices| Arc::clone(notices) as _);
+        let others: [Arc<dyn Exhibitor>; 2] = [Arc::clone(&self.auth) as _, self.forwards()];
+        others.into_iter().chain(notices).collect()
     }
 
     /// Tells it of the engine, which runs now. A second engine is ignored.
@@ -95,7 +120,28 @@ impl Edge {
     }
 }
 
+/// All who hear what happens.
+struct Everybody(Vec<Arc<dyn Notify>>);
+
+impl Notify for Everybody {
+    fn notify(&self, news: News) {
+        for hearer in &self.0 {
+            hearer.notify(news.clone());
+        }
+    }
+
+    fn hears_who_connects(&self) -> bool {
+        self.0.iter().any(|hearer| hearer.hears_who_connects())
+    }
+}
+
 impl Exhibitor for Auth {
+    fn families(&self) -> Vec<Family> {
+        Self::families(self)
+    }
+}
+
+impl Exhibitor for Notices {
     fn families(&self) -> Vec<Family> {
         Self::families(self)
     }

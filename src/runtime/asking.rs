@@ -9,7 +9,8 @@ use tracing::info;
 
 use super::connection::{Connection, ConnectionKey};
 use super::core::Core;
-use super::outside::{ANSWER_TIME_MAX, Action, Denial, Facts, Grant, Question, Ticket, Verdict};
+use super::outside::{ANSWER_TIME_MAX, Action, Denial, Facts, Grant, News, Question, Ticket, Verdict};
+use crate::session::stream_key::host_of;
 use crate::session::{Instant, PlayRequest, PublishRequest, Rejection, RequestId, StreamAddress, params};
 
 /// A request that waits for its answer.
@@ -64,7 +65,8 @@ impl Core {
         let core = self.id;
         let shared = Arc::clone(&self.shared);
         let Some(connection) = self.connection(key) else { return };
-        let facts = Arc::new(facts(connection, request.address()));
+        let address = request.address();
+        let facts = Arc::new(facts(connection, address.host.clone(), address.params.clone()));
         let question = Question {
             ticket: Ticket { core, connection: key, request: request.id() },
             action: request.action(),
@@ -148,6 +150,19 @@ impl Core {
             session.reject(now, request.id(), rejection);
         }
     }
+
+    /// Tells who has connected, where somebody hears it.
+    pub(crate) fn tell_who_connected(&mut self, key: ConnectionKey) {
+        let shared = Arc::clone(&self.shared);
+        let notify = &shared.outside.notify;
+        if !notify.hears_who_connects() {
+            return;
+        }
+        let Some(connection) = self.connection(key) else { return };
+        let host = connection.session.connect_info().and_then(|info| host_of(&info.tc_url));
+        let facts = Arc::new(facts(connection, host, String::new()));
+        notify.notify(News::Connected { facts });
+    }
 }
 
 impl Asked {
@@ -157,16 +172,16 @@ impl Asked {
     }
 }
 
-fn facts(connection: &Connection, address: &StreamAddress) -> Facts {
+fn facts(connection: &Connection, host: Option<String>, params: String) -> Facts {
     let info = connection.session.connect_info();
     Facts {
         connection: connection.id,
         peer: connection.peer,
         tls: connection.tls().is_some(),
         server_name: connection.tls().and_then(|tls| tls.info()?.server_name.clone()),
-        host: address.host.clone(),
+        host,
         tc_url: info.map(|info| info.tc_url.clone()).unwrap_or_default(),
         flash_ver: info.map(|info| info.flash_ver.clone()).unwrap_or_default(),
-        params: address.params.clone(),
+        params,
     }
 }

@@ -484,6 +484,7 @@ impl Core {
                     // Not the app: some encoders have the key in it, and what of it is the app is known from `publish` or `play` on.
                     debug!(parent: &connection.span, flash_ver = info.flash_ver, "connected");
                 }
+                self.tell_who_connected(key);
                 false
             }
             Event::PublishRequested(request) => {

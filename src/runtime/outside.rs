@@ -29,6 +29,11 @@ pub trait Admission: Send + Sync {
 pub trait Notify: Send + Sync {
     /// Must not wait.
     fn notify(&self, news: News);
+
+    /// Whether it hears who connects ([`News::Connected`]): most never ask for anything, and to tell of each has its price.
+    fn hears_who_connects(&self) -> bool {
+        false
+    }
 }
 
 /// Both, as the engine is given them.
@@ -176,6 +181,11 @@ pub struct Denial {
 /// Something that happened. Each beginning is followed by its end, also when the engine stops.
 #[derive(Clone, Debug)]
 pub enum News {
+    /// Somebody has connected, and may publish or play next. Told only to who hears it ([`Notify::hears_who_connects`]), and without an end.
+    Connected {
+        /// Who. There are no parameters yet: those stand where the stream's address is whole.
+        facts: Arc<Facts>,
+    },
     /// A publisher was let in, and its stream is there from now on: for everybody, unless it was granted a dry run, which is nobody's stream.
     PublishBegan {
         /// Who publishes.

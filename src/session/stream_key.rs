@@ -116,6 +116,11 @@ pub fn canonical(tc_url: &str, app: &str, name: &str) -> Result<StreamAddress, P
     Ok(StreamAddress { key: StreamKey::new(app, &name), host: url.host, params: params.join("&") })
 }
 
+/// Host of a tcUrl, lower case, without port and brackets.
+pub fn host_of(tc_url: &str) -> Option<String> {
+    UrlParts::parse(tc_url).host
+}
+
 /// The whole path, from what the tcUrl, the app and the name say of it.
 fn server_path(url: Vec<String>, app: Vec<String>, name: Vec<String>) -> Vec<String> {
     let said = app.len() + name.len();

@@ -6,20 +6,24 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{DAY_SECONDS, NETWORK, file};
+use crate::config::Config;
 use crate::config::key::{Key, Kind};
 use crate::edge::auth::broker::Fail;
-use crate::edge::auth::http;
 use crate::edge::auth::jwt::{Algorithm, KeySetPlace};
 use crate::edge::auth::ruling::Role;
-use crate::edge::auth::secret::{PLACE, SecretPlace};
 use crate::edge::auth::static_keys::{StaticKey, hex};
 use crate::edge::auth::{AuthTable, Source};
+use crate::edge::http;
+use crate::edge::secret::{PLACE, SecretPlace};
 
 /// The table that may come several times, once an app or an app of one host.
 pub(in crate::config) const AUTH: &str = "auth";
 
 /// The table that may come several times, once a key.
 pub(in crate::config) const KEY: &str = "key";
+
+/// The table of notices.
+pub(in crate::config) const NOTIFY: &str = "notify";
 
 const URL: &str = "http://HOST/… or https://HOST/…";
 const SECRETS: &str = "\"ID=file:PATH\" or \"ID=env:NAME\", each ID of letters, digits, - and _, once";
@@ -297,6 +301,65 @@ pub(in crate::config) static AUTH_KEYS: [Key<AuthTable>; 32] = [
         1..=3600,
         "For how long it is left alone then",
         broker.breaker.open_time
+    ),
+];
+
+/// The keys of `[notify]`.
+pub(in crate::config) static NOTIFY_KEYS: [Key<Config>; 5] = [
+    Key {
+        name: "url",
+        about: "Who is told, by POST with JSON, who publishes and plays and what came of it; empty: nobody",
+        kind: Kind::Text {
+            allowed: URL,
+            read: |config| config.notices.url.clone(),
+            write: |config, text| {
+                if !text.is_empty() {
+                    http::url(text)?;
+                }
+                config.notices.url = text.into();
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "secret",
+        about: "What notices are signed with: file:PATH or env:NAME; empty: they are not",
+        kind: Kind::Text {
+            allowed: PLACE,
+            read: |config| config.notices.secret.as_ref().map(ToString::to_string).unwrap_or_default(),
+            write: |config, text| {
+                config.notices.secret = if text.is_empty() { None } else { Some(SecretPlace::parse(text)?) };
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "ca_file",
+        about: "Certificates (PEM) that it is trusted by over https, beside the public ones",
+        kind: Kind::Text {
+            allowed: "a readable PEM file, or nothing",
+            read: |config| {
+                config.notices.ca_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
+            },
+            write: |config, text| {
+                config.notices.ca_file = (!text.is_empty()).then(|| text.into());
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "connects",
+        about: "Whether it is told of connections before they publish or play",
+        kind: Kind::Boolean {
+            read: |config| config.notices.connects,
+            write: |config, value| config.notices.connects = value,
+        },
+    },
+    number!(
+        "waiting_max",
+        1..=1_000_000,
+        "Notices that wait while it does not answer, some 500 bytes each; the oldest goes",
+        notices.waiting_max
     ),
 ];
 

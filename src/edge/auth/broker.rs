@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use super::breaker::{Breaker, BreakerSettings, Permit, State};
 use super::cache::{Cache, CacheSettings, Subject};
+use crate::edge::http;
 use crate::runtime::outside::{Denial, Grant, Verdict};
 use crate::session::Instant;
 
@@ -58,6 +59,15 @@ pub enum Failure {
     Nonsense,
     /// It said too much.
     TooLong,
+}
+
+impl std::convert::From<http::Failure> for Failure {
+    fn from(failure: http::Failure) -> Self {
+        match failure {
+            http::Failure::Unreachable => Self::Unreachable,
+            http::Failure::TooLong => Self::TooLong,
+        }
+    }
 }
 
 impl Failure {

@@ -1,4 +1,4 @@
-//! What a back end is asked, and what its answers mean. Text only: who calls is [`super::http`], when is [`super::broker`].
+//! What a back end is asked, and what its answers mean. Text only: who calls is [`crate::edge::http`], when is [`super::broker`].
 //!
 //! # The question
 //! A `POST` of JSON:
@@ -25,11 +25,12 @@
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use hyper::header::HeaderName;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::broker::Failure;
-use super::secret::Secret;
+use crate::edge::secret::Secret;
 use crate::runtime::outside::{Action, Denial, Grant, Identity, Question, Verdict};
 use crate::session::{ClientUrl, StreamKey};
 
@@ -90,6 +91,16 @@ pub(super) fn event(action: Action) -> &'static str {
         Action::Publish => "publish",
         Action::Play => "play",
     }
+}
+
+/// The headers that show who sends a body, if there is a secret to show it with.
+pub fn headers(secret: Option<&Secret>, body: &[u8]) -> Vec<(HeaderName, String)> {
+    let Some(secret) = secret else { return Vec::new() };
+    let now = super::rules::now_unix();
+    vec![
+        (HeaderName::from_static("x-inrush-timestamp"), now.to_string()),
+        (HeaderName::from_static("x-inrush-signature"), signature(secret, now, body)),
+    ]
 }
 
 /// The value of `X-Inrush-Signature` for a body that is sent at this time.

@@ -35,7 +35,7 @@ use thiserror::Error;
 
 use super::callback::{FORWARDS_MAX, forward};
 use super::ruling::{Role, covers};
-use super::secret::Secret;
+use crate::edge::secret::Secret;
 use crate::runtime::outside::{Action, Grant, Identity};
 use crate::session::StreamKey;
 

@@ -137,7 +137,7 @@ impl KeySet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::auth::secret::Secret;
+    use crate::edge::secret::Secret;
 
     const SECOND: Duration = Duration::from_secs(1);
 

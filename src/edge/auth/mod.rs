@@ -13,9 +13,9 @@
 //! # Invariant
 //! Every question gets one answer. What nobody can be asked about is answered as its table says ([`broker::Fail`]).
 //! # Bounds
-//! Those of [`worker`], [`broker`], [`cache`] and [`http`]. Nothing here is held for a stream that is live.
+//! Those of [`worker`], [`broker`], [`cache`] and [`crate::edge::http`]. Nothing here is held for a stream that is live.
 //! # Secrets
-//! Keys, tokens and parameters show in no log and no metric. Secrets stand in files and variables that the configuration names ([`secret`]).
+//! Keys, tokens and parameters show in no log and no metric. Secrets stand in files and variables that the configuration names ([`super::secret`]).
 
 pub mod access;
 pub mod breaker;
@@ -23,12 +23,10 @@ pub mod broker;
 pub mod cache;
 pub mod callback;
 pub mod counters;
-pub mod http;
 pub mod jwt;
 pub mod key_set;
 pub mod rules;
 pub mod ruling;
-pub mod secret;
 pub mod settings;
 pub mod signed;
 pub mod static_keys;

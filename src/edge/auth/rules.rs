@@ -18,14 +18,14 @@ use hyper::Uri;
 use super::access::Access;
 use super::broker::BrokerSettings;
 use super::counters::Counters;
-use super::http::{self, Client};
 use super::jwt::{self, Algorithm, Expected, KeySetPlace, TOKEN_PARAM, VerifyingKey};
 use super::key_set::KeySet;
 use super::ruling::{Ruling, covers};
-use super::secret::Secret;
 use super::settings::{AuthSettings, AuthTable, Place, Problem, Source};
 use super::signed::{self, NamedSecret};
 use super::static_keys::StaticKeys;
+use crate::edge::http::{self, Client};
+use crate::edge::secret::Secret;
 use crate::runtime::outside::{Action, Denial, Facts, Question, Verdict};
 use crate::session::params::param;
 
@@ -254,7 +254,7 @@ pub fn read_secrets(table: &AuthTable) -> Result<Vec<NamedSecret>, (&'static str
     if table.signed_secrets.is_empty() {
         return Err(("signed_secrets", "none, and signed is a source".into()));
     }
-    let read = |(id, place): &(String, super::secret::SecretPlace)| {
+    let read = |(id, place): &(String, crate::edge::secret::SecretPlace)| {
         let secret = place.read().map_err(|problem| ("signed_secrets", problem))?;
         Ok(NamedSecret { id: id.clone(), secret })
     };
@@ -283,8 +283,8 @@ fn read_tokens(
         }
         (None, Some(KeySetPlace::File(path)), None) => {
             let shown = path.display();
-            let json =
-                super::secret::SecretPlace::File(path.clone()).read_up_to(super::key_set::SET_BYTES_MAX);
+            let json = crate::edge::secret::SecretPlace::File(path.clone())
+                .read_up_to(super::key_set::SET_BYTES_MAX);
             let json = json.map_err(|problem| ("jwt_key_set", problem))?;
             jwt::key_set(&json).map_err(|problem| ("jwt_key_set", format!("{shown}: {problem}")))?
         }

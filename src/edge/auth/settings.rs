@@ -9,8 +9,8 @@ use super::broker::{BrokerSettings, Fail};
 use super::cache::CacheSettings;
 use super::jwt::{Algorithm, KeySetPlace};
 use super::ruling::ANY;
-use super::secret::SecretPlace;
 use super::static_keys::StaticKey;
+use crate::edge::secret::SecretPlace;
 
 /// A source that questions are put to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -30,7 +30,7 @@ use ipnet::IpNet;
 use sha2::Sha256;
 
 use super::ruling::{Role, Ruling};
-use super::secret::Secret;
+use crate::edge::secret::Secret;
 use crate::runtime::outside::{Action, Grant, Identity};
 use crate::session::StreamKey;
 use crate::session::params::param;

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use hyper::header::HeaderName;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -238,7 +237,7 @@ impl<'r> Worker<'r> {
             Done::Keys(match tokio::time::timeout(FETCH_TIME_MAX, fetch).await {
                 Ok(Ok((200, json))) => key_set(&json),
                 Ok(Ok((status, _))) => Err(format!("status {status}")),
-                Ok(Err(failure)) => Err(failure.label().into()),
+                Ok(Err(failure)) => Err(Failure::from(failure).label().into()),
                 Err(_) => Err(Failure::Timeout.label().into()),
             })
         });
@@ -327,15 +326,9 @@ fn call(
     question: &Question,
 ) -> impl Future<Output = Result<(u16, bytes::Bytes), Failure>> + Send + use<> {
     let body = callback::body(question);
-    let mut headers = Vec::new();
-    if let Some(secret) = &back_end.secret {
-        let now = now_unix();
-        headers.push((HeaderName::from_static("x-inrush-timestamp"), now.to_string()));
-        headers
-            .push((HeaderName::from_static("x-inrush-signature"), callback::signature(secret, now, &body)));
-    }
+    let headers = callback::headers(back_end.secret.as_ref(), &body);
     let (client, url) = (back_end.client.clone(), back_end.url.clone());
-    async move { client.post(&url, "application/json", headers, body, callback::REPLY_BYTES_MAX).await }
+    async move { Ok(client.post(&url, "application/json", headers, body, callback::REPLY_BYTES_MAX).await?) }
 }
 
 /// Names a question by all that its answer may depend on: what is asked for, with which parameters, of which host, and from which network.
@@ -369,8 +362,8 @@ fn subject(question: &Question, back_end: &BackEnd) -> Subject {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::auth::http::{Client, url};
     use crate::edge::auth::tests::question;
+    use crate::edge::http::{Client, url};
     use crate::runtime::outside::Action;
     use crate::runtime::outside::Facts;
 

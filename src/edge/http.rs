@@ -21,8 +21,6 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::broker::Failure;
-
 /// Longest head of an answer, bytes.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 
@@ -34,6 +32,15 @@ pub const IDLE_TIME: Duration = Duration::from_secs(10);
 
 /// How long one address of a host may take to accept a connection.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The host was not there, or went away: no connection, no TLS, no whole answer.
+    Unreachable,
+    /// The answer was longer than the caller takes.
+    TooLong,
+}
 
 /// Who is asked.
 #[derive(Clone)]

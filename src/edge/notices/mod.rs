@@ -1,0 +1,251 @@
+//! Notices to a URL of what happens: who connects, publishes and plays, and what came of it.
+//!
+//! ```json
+//! {"instance": "1750000000123456", "events": [
+//!  {"event": "connect", "number": 1, "time": 1750000000.2, "connection": "17", "address": "192.0.2.7", "port": 50412,
+//!   "flashVer": "FMLE/3.0", "tls": false, "server_name": null, "host": "live.example.org"},
+//!  {"event": "publish", "number": 2, …, "app": "live", "name": "test", "dry_run": false},
+//!  {"event": "publish_done", "number": 3, "time": 1750000060.0, "connection": "17", "app": "live", "name": "test", "bytes": 22500000,
+//!   "messages": 4500, "dropped": 0, "seconds": 59.8}]}
+//! ```
+//! Also `play` and `play_done`. They are posted in order, in batches, signed as questions are ([`super::auth::callback`]). A status of 200 to 299
+//! takes a batch; 400 to 499 refuses it (but for 408 and 429); with everything else it is posted again, so that an event can come twice: `instance` and
+//! `number` together name it.
+//! # Bounds
+//! Those of [`outbox`]; [`NEWS_MAX`] on their way there. What is beyond is dropped and counted: telling never waits, and never holds anybody up.
+//! At the end of the process what waits is tried once more, for [`FAREWELL_MAX`].
+
+pub mod event;
+pub mod outbox;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hyper::Uri;
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
+
+use self::event::Event;
+use self::outbox::{Counters, Outbox, Outcome};
+use super::http::{self, Client};
+use super::secret::{Secret, SecretPlace};
+use crate::control::metrics::{Family, Value};
+use crate::runtime::outside::{News, Notify};
+use crate::session::Instant;
+
+/// News on their way to the edge's thread, which takes them faster than cores can make them.
+pub const NEWS_MAX: usize = 4096;
+
+/// How long a batch may take to be taken.
+pub const POST_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long the end of the process waits for what is still to be told.
+pub const FAREWELL_MAX: Duration = Duration::from_secs(2);
+
+/// What is read of an answer, bytes: only its status counts.
+const REPLY_BYTES_MAX: usize = 64 * 1024;
+
+/// A back end that does not take notices is logged once in this time.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// Where notices go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoticeSettings {
+    /// The URL; empty: nowhere.
+    pub url: String,
+    /// What they are signed with.
+    pub secret: Option<SecretPlace>,
+    /// Roots that an HTTPS back end is trusted by, beside Mozilla's.
+    pub ca_file: Option<PathBuf>,
+    /// Notices that may wait; beyond it the oldest goes. Some 500 bytes each.
+    pub waiting_max: usize,
+    /// Whether connections that have not yet published or played are told of.
+    pub connects: bool,
+}
+
+impl Default for NoticeSettings {
+    fn default() -> Self {
+        Self { url: String::new(), secret: None, ca_file: None, waiting_max: 10_000, connects: false }
+    }
+}
+
+/// Where notices go, read and checked.
+#[derive(Debug)]
+pub struct Recipient {
+    client: Client,
+    url: Uri,
+    secret: Option<Secret>,
+    waiting_max: usize,
+    connects: bool,
+}
+
+impl Recipient {
+    /// Reads what the settings name; `None` where nobody is to be told.
+    ///
+    /// # Errors
+    /// The key that is wrong, and what is wrong with it.
+    pub fn new(settings: &NoticeSettings) -> Result<Option<Self>, (&'static str, String)> {
+        if settings.url.is_empty() {
+            return Ok(None);
+        }
+        let url = http::url(&settings.url).map_err(|problem| ("url", problem))?;
+        let secret = match &settings.secret {
+            Some(place) => Some(place.read().map_err(|problem| ("secret", problem))?),
+            None => None,
+        };
+        let client = Client::new(settings.ca_file.as_deref()).map_err(|problem| ("ca_file", problem))?;
+        let NoticeSettings { waiting_max, connects, .. } = *settings;
+        Ok(Some(Self { client, url, secret, waiting_max, connects }))
+    }
+}
+
+/// Hears what happens and tells it.
+pub struct Notices {
+    news: mpsc::Sender<News>,
+    connects: bool,
+    dropped: AtomicU64,
+    counters: Arc<Mutex<Counters>>,
+}
+
+/// The task that tells, and the way to end it.
+pub(super) struct Teller {
+    finish: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Teller {
+    /// Lets what waits be tried once more, and ends.
+    pub(super) async fn finish(self) {
+        let _ = self.finish.send(());
+        let _ = tokio::time::timeout(FAREWELL_MAX, self.task).await;
+    }
+}
+
+impl Notices {
+    /// Starts telling, on `runtime`.
+    pub(super) fn start(recipient: Recipient, runtime: &tokio::runtime::Handle) -> (Self, Teller) {
+        let (news, receiver) = mpsc::channel(NEWS_MAX);
+        let (finish, finished) = oneshot::channel();
+        let counters = Arc::new(Mutex::new(Counters::default()));
+        let connects = recipient.connects;
+        let task = runtime.spawn(tell(recipient, receiver, finished, Arc::clone(&counters)));
+        (Self { news, connects, dropped: AtomicU64::new(0), counters }, Teller { finish, task })
+    }
+
+    /// What has been told, and what waits.
+    pub fn families(&self) -> Vec<Family> {
+        let Counters { taken, refused, dropped, failed, waiting_now } =
+            *self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let dropped = dropped + self.dropped.load(Ordering::Relaxed);
+        let whole = |labels: Vec<(&'static str, String)>, value| (labels, Value::Whole(value));
+        let of_kind = |kind: &str, value| whole(vec![("result", kind.to_owned())], value);
+        vec![
+            Family::new(
+                "inrush_notices",
+                "Notices of what happened, by whether the back end took them",
+                true,
+                vec![of_kind("taken", taken), of_kind("refused", refused), of_kind("dropped", dropped)],
+            ),
+            Family::new(
+                "inrush_notice_failures",
+                "Tries to tell notices that failed and are repeated",
+                true,
+                vec![whole(Vec::new(), failed)],
+            ),
+            Family::new(
+                "inrush_notices_waiting",
+                "Notices that wait to be told",
+                false,
+                vec![whole(Vec::new(), waiting_now)],
+            ),
+        ]
+    }
+}
+
+impl Notify for Notices {
+    fn notify(&self, news: News) {
+        if self.news.try_send(news).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn hears_who_connects(&self) -> bool {
+        self.connects
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    instance: &'a str,
+    events: &'a [Event],
+}
+
+/// Tells until it is told to finish.
+async fn tell(
+    recipient: Recipient,
+    mut news: mpsc::Receiver<News>,
+    mut finished: oneshot::Receiver<()>,
+    counters: Arc<Mutex<Counters>>,
+) {
+    let began = tokio::time::Instant::now();
+    let instance = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros().to_string();
+    let mut outbox = Outbox::new(recipient.waiting_max);
+    let mut number = 0;
+    let mut post = None;
+    let mut logged: Option<tokio::time::Instant> = None;
+    let mut take = |outbox: &mut Outbox<Event>, news| {
+        if let Some(event) = Event::of(news) {
+            number += 1;
+            outbox.push(event.numbered(number));
+        }
+    };
+    let mut is_last = false;
+    loop {
+        let now = Instant::default() + began.elapsed();
+        if post.is_none()
+            && let Some(batch) = outbox.begin(now)
+        {
+            let body = serde_json::to_vec(&Body { instance: &instance, events: batch }).unwrap_or_default();
+            post = Some(Box::pin(self::post(&recipient, body)));
+        }
+        *counters.lock().unwrap_or_else(PoisonError::into_inner) = outbox.counters();
+        if is_last && post.is_none() {
+            return;
+        }
+        let wake_at = outbox.next_begin().map(|at| began + (at - Instant::default()));
+        tokio::select! {
+            Some(one) = news.recv() => take(&mut outbox, one),
+            outcome = async { post.as_mut().expect("there is one").await }, if post.is_some() => {
+                post = None;
+                let now = Instant::default() + began.elapsed();
+                outbox.handle_outcome(now, outcome);
+                if outcome != Outcome::Taken && logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY) {
+                    logged = Some(tokio::time::Instant::now());
+                    warn!(?outcome, "notices are not taken; said once a minute at most");
+                }
+            }
+            () = async { tokio::time::sleep_until(wake_at.unwrap_or(began)).await }, if wake_at.is_some() => {}
+            _ = &mut finished, if !is_last => {
+                is_last = true;
+                while let Ok(one) = news.try_recv() {
+                    take(&mut outbox, one);
+                }
+            }
+        }
+    }
+}
+
+async fn post(recipient: &Recipient, body: Vec<u8>) -> Outcome {
+    let headers = super::auth::callback::headers(recipient.secret.as_ref(), &body);
+    let post = recipient.client.post(&recipient.url, "application/json", headers, body, REPLY_BYTES_MAX);
+    match tokio::time::timeout(POST_TIME_MAX, post).await {
+        Ok(Ok((200..=299, _))) => Outcome::Taken,
+        // It is busy, and says so.
+        Ok(Ok((408 | 429, _))) => Outcome::Failed,
+        Ok(Ok((400..=499, _))) => Outcome::Refused,
+        Ok(Ok(_) | Err(_)) | Err(_) => Outcome::Failed,
+    }
+}
