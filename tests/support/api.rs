@@ -115,6 +115,15 @@ impl Metrics {
         self.samples.iter().find(is_it).unwrap_or_else(|| panic!("/metrics has no {name}")).count()
     }
 
+    /// The sum of a series' samples whose labels have these values; 0 when there is none. The name is the whole one.
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        let has = |sample: &&Sample, (label, value): &(&str, &str)| {
+            sample.labels.get(*label).is_some_and(|found| found == value)
+        };
+        let fits = |sample: &&Sample| sample.name == name && labels.iter().all(|label| has(sample, label));
+        self.samples.iter().filter(fits).map(Sample::count).sum()
+    }
+
     #[track_caller]
     fn per_core_sample(&self, name: &str) -> Vec<u64> {
         let of_core = |sample: &&Sample| sample.name == name && sample.labels.contains_key("core");

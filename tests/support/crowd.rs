@@ -65,7 +65,7 @@ impl Crowd {
     }
 }
 
-async fn play(address: SocketAddr, app: String, name: String) -> Report {
+pub(super) async fn play(address: SocketAddr, app: String, name: String) -> Report {
     let mut report = Report::default();
     // A lost connection is in the report: no notice, and messages missing at the end.
     let _ = watch(address, &app, &name, &mut report).await;

@@ -14,12 +14,14 @@
 
 pub mod amf;
 pub mod api;
+pub mod back_end;
 pub mod chunk_header;
 pub mod client;
 pub mod crowd;
 pub mod ffmpeg;
 pub mod fleet;
 pub mod flv;
+pub mod herd;
 pub mod media;
 pub mod namespaces;
 pub mod neighbour;

@@ -202,6 +202,10 @@ impl<'r> Worker<'r> {
     fn drain(&mut self, table: usize) {
         let rules = self.rules;
         let now = self.now();
+        if let Some(broker) = &self.desks[table].broker {
+            // Before anybody is told, so that who is told and looks sees it.
+            rules.tables[table].counters.on_broker(broker.counters());
+        }
         while let Some(output) = self.desks[table].broker.as_mut().and_then(Broker::poll_output) {
             match output {
                 Output::Answer { waiter, verdict, from: _ } => {
@@ -220,9 +224,6 @@ impl<'r> Worker<'r> {
                     self.purposes.insert(task.id(), For::Call { table, subject, began: now });
                 }
             }
-        }
-        if let Some(broker) = &self.desks[table].broker {
-            rules.tables[table].counters.on_broker(broker.counters());
         }
     }
 
