@@ -573,7 +573,8 @@ fn flood(socket: TcpStream, message: &Message) {
 #[test]
 fn nothing_is_left_at_the_end() {
     let source = Inrush::new().start();
-    let encoder = Client::open(source.rtmp()).connect("live").publish("pulled");
+    let mut encoder = Client::open(source.rtmp()).connect("live").publish("pulled");
+    encoder.send_tag(&Pattern::with_bits_per_second(500_000).tag(0));
     source.wait_for_publisher("live", "pulled");
     for drains in [false, true] {
         let mut engine = Engine::start();
@@ -644,8 +645,9 @@ fn pull_from(source: &Server) {
     let player = player.record_in_background();
     let id = engine.dial(Dial::pull(&stream, CoreId(player_core), &source.url("live", "here")));
     engine.wait_for_ready(id);
-    assert_eq!(engine.wait_for_stream(&stream), CoreId(player_core));
     encoder.send_paced(&media.tags, 4.0);
+    engine.wait_for_beginning(id);
+    assert_eq!(engine.wait_for_stream(&stream), CoreId(player_core));
     encoder.unpublish();
     engine.wait_for_stream_end(&stream);
     let info = engine.info(id).expect("it stays for the next one");
@@ -669,21 +671,29 @@ fn pull_from(source: &Server) {
 #[test]
 fn a_pull_takes_no_stream_from_anybody() {
     let source = Inrush::new().start();
-    let encoder = Client::open(source.rtmp()).connect("live").publish("there");
+    let mut encoder = Client::open(source.rtmp()).connect("live").publish("there");
     source.wait_for_publisher("live", "there");
     let mut engine = Engine::start_with(RuntimeSettings::default());
     let (publisher, stream, home) = publish(&mut engine);
     let id = engine.dial(Dial::pull(&stream, home, &source.url("live", "there")));
     assert_eq!(engine.wait_for_close(id), (OutgoingEnd::Taken, Totals::default()));
 
-    // The other way round: the encoder is refused.
+    // While nothing comes, the name is anybody's.
     let pulled = StreamKey::new("live", "pulled");
     let id = engine.dial(Dial::pull(&pulled, CoreId(0), &source.url("live", "there")));
+    engine.wait_for_ready(id);
+    let other = Client::open(engine.rtmp()).connect("live").publish("pulled");
+    engine.wait_for_stream(&pulled);
+    other.unpublish();
+    engine.wait_for_stream_end(&pulled);
+
+    // The other way round: the encoder is refused.
+    encoder.send_tag(&Pattern::with_bits_per_second(500_000).tag(0));
     assert_eq!(engine.wait_for_stream(&pulled), CoreId(0));
     let status = Client::open(engine.rtmp()).connect("live").request_publish("pulled");
     assert_eq!(status.code, "NetStream.Publish.BadName");
 
-    // Of two that pull the same, one is ready first.
+    // Of two that pull the same, one has it first.
     let second = engine.dial(Dial::pull(&pulled, CoreId(0), &source.url("live", "there")));
     assert_eq!(engine.wait_for_close(second).0, OutgoingEnd::Taken);
     encoder.unpublish();
@@ -704,10 +714,11 @@ fn a_hostile_source_ends_its_own_connection() {
     let mut source = listener.target();
     assert_eq!(source.up_to_request(1), "key");
     source.status(1, "status", "NetStream.Play.Start");
-    engine.wait_for_stream(&stream);
-    let mut player = Client::open(engine.rtmp()).connect("live").play("pulled");
+    engine.wait_for_ready(id);
     let pattern = Pattern::with_bits_per_second(500_000);
     source.send(&Message::media(1, &pattern.tag(0)));
+    engine.wait_for_stream(&stream);
+    let mut player = Client::open(engine.rtmp()).connect("live").play("pulled");
     wait_until("it is live", PATIENCE, || {
         engine.info(id).filter(|info| info.state == OutgoingState::Live && info.messages == 1)
     });

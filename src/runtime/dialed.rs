@@ -1,7 +1,8 @@
 //! What a core does with connections that we made: taking them over, pulling, and their end. Forwarding is [`super::forwarding`]'s.
 //!
 //! # A pull
-//! When the source says yes, the connection publishes its stream like an encoder. When the stream ends there it is unpublished here, and the
+//! When media comes, the connection publishes its stream like an encoder: not when the source says yes, which many do for streams that they do
+//! not have, and who has nothing may not keep the name from somebody who does. When the stream ends there it is unpublished here, and the
 //! connection stays for the next one. It is no publisher that a drain would wait for.
 //! # Bounds
 //! Beside those of every connection: [`STRAY_BYTES_MAX`] of pictures and sound from a target, [`RECONNECTS_TOLD_MAX`] requests to connect
@@ -31,6 +32,7 @@ use super::prefixes::Place;
 use super::{entropy, socket};
 use crate::media::frame::FRAME_CHUNK_SIZE;
 use crate::rtmp::PeerMisbehaved;
+use crate::rtmp::command::data_name;
 use crate::session::{
     self, ClientCloseReason, ClientEvent, ClientSession, CloseReason, Instant, MediaKind, MediaMessage,
     ServerStatus, StreamKey,
@@ -197,9 +199,8 @@ impl Core {
                 outgoing.is_ready = true;
                 let task = outgoing.task;
                 self.tell(News::Outgoing { id, event: OutgoingEvent::Ready });
-                match task {
-                    Task::Forward { .. } => self.begin_forward(key, now),
-                    Task::Pull => self.begin_pull(key, now),
+                if let Task::Forward { .. } = task {
+                    self.begin_forward(key, now);
                 }
             }
             ClientEvent::Media(message) => self.on_client_media(key, message, now),
@@ -208,8 +209,11 @@ impl Core {
                 debug!(parent: &connection.span, bytes, "the far end has told its status");
             }
             ClientEvent::Ended => {
-                outgoing.has_begun = false;
+                let had_begun = std::mem::take(&mut outgoing.has_begun);
                 self.stop(key, None, now);
+                if had_begun {
+                    self.tell(News::Outgoing { id, event: OutgoingEvent::Ended });
+                }
             }
             ClientEvent::Reconnect { url, .. } => {
                 if outgoing.reconnects_told < RECONNECTS_TOLD_MAX {
@@ -241,7 +245,13 @@ impl Core {
         };
         match outgoing.task {
             Task::Pull => {
-                outgoing.has_begun = true;
+                if outgoing.is_ready
+                    && !outgoing.has_begun
+                    && outgoing.end.is_none()
+                    && is_of_stream(&message)
+                {
+                    self.begin_pull(key, now);
+                }
                 self.on_media(key, message, now);
             }
             Task::Forward { .. } if message.kind == MediaKind::Data => {}
@@ -254,7 +264,7 @@ impl Core {
         }
     }
 
-    /// The source has said yes: the connection publishes what it pulls.
+    /// The first media has come: the connection publishes what it pulls.
     fn begin_pull(&mut self, key: ConnectionKey, now: Instant) {
         let shared = Arc::clone(&self.shared);
         let here = self.id;
@@ -291,6 +301,11 @@ impl Core {
             stream = shared.names.hash(stream.name()),
             "pulls"
         );
+        if let Some(outgoing) = connection.session.made_mut() {
+            outgoing.has_begun = true;
+            let id = outgoing.id;
+            self.tell(News::Outgoing { id, event: OutgoingEvent::Began });
+        }
         self.on_stream_began(stream, Arc::new(facts), Arc::new(Grant::default()));
         self.pump_hub();
     }
@@ -397,6 +412,15 @@ impl Core {
             lasted: now - connection.accepted_at,
         }
     }
+}
+
+/// Whether a message is of a stream that is there. Servers greet players with data of their own (`|RtmpSampleAccess`) that says nothing of it.
+fn is_of_stream(message: &MediaMessage) -> bool {
+    let is_metadata = || {
+        let found = data_name(&message.payload, message.type_id);
+        found.is_some_and(|found| matches!(found.name.as_str(), "onMetaData" | "@setDataFrame"))
+    };
+    message.kind != MediaKind::Data || is_metadata()
 }
 
 /// Why one is over that ended for a reason of the connection's.

@@ -69,8 +69,11 @@ pub enum OutgoingEvent {
     /// The far end has said yes: `NetStream.Publish.Start` or `NetStream.Play.Start`. Of a pull it comes again when the stream, having ended
     /// there, begins again.
     Ready,
-    /// Of a forward: its first key frame, or first frame of a stream without video, is on its way. Comes once.
+    /// Of a forward: its first key frame, or first frame of a stream without video, is on its way. Comes once. Of a pull: media comes, and it
+    /// publishes the stream here from now on; `StreamBegan` follows next from this core.
     Began,
+    /// Of a pull: the stream has ended there, after `Began`. The connection waits for the next one.
+    Ended,
     /// The far end asks to connect again (E-RTMP v2 "Reconnect Request"), and serves this connection meanwhile.
     Reconnect {
         /// Where.

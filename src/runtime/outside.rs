@@ -229,12 +229,14 @@ pub enum News {
         /// What.
         event: OutgoingEvent,
     },
-    /// A player was let in.
+    /// A player was let in, and waits if the stream is not there.
     PlayBegan {
         /// Who plays.
         facts: Arc<Facts>,
         /// What.
         stream: StreamKey,
+        /// The core that the stream lives on, or will if it comes while somebody waits for it.
+        home: CoreId,
     },
     /// It plays no more.
     PlayEnded {

@@ -190,7 +190,7 @@ impl Core {
         if let Some(session) = connection.session.server_mut() {
             session.accept_play(now, request.request);
         }
-        shared.outside.notify.notify(News::PlayBegan { facts, stream });
+        shared.outside.notify.notify(News::PlayBegan { facts, stream, home });
         self.pump_hub();
     }
 

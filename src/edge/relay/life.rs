@@ -10,7 +10,8 @@
 //!
 //! Whatever ends a try, a `BadName` included, leads to another one after a pause: the one who holds the name there may be our own last
 //! connection, which that server has not missed yet. A target that asks to be connected to elsewhere (E-RTMP v2 "Reconnect Request") gets a
-//! successor beside the present connection, which ends when media has begun there.
+//! successor beside the present connection, which ends when media has begun there. A pull goes from `Live` back to `Ready` when the stream ends
+//! at its source.
 //! # Bounds
 //! Two connections at a time, and those that are hung up; [`REDIRECTS_MAX`] requests to connect again are followed without a stable time
 //! between them, and none leads from TLS to none.
@@ -256,6 +257,7 @@ impl Life {
         match event {
             OutgoingEvent::Ready => self.handle_step(cx, id, Step::Ready),
             OutgoingEvent::Began => self.on_began(cx, id),
+            OutgoingEvent::Ended => self.on_ended(cx, id),
             OutgoingEvent::Reconnect { url } => self.on_redirect(cx, id, url),
             OutgoingEvent::Closed { end, .. } => self.handle_failed(cx, id, Failure::Ended(end.clone())),
         }
@@ -298,6 +300,14 @@ impl Life {
             self.state = State::On(successor);
         }
         cx.note(Note::Live { member: self.member });
+    }
+
+    /// The stream has ended at the source of a pull, which stays connected.
+    fn on_ended(&mut self, cx: &mut Context<'_>, id: OutgoingId) {
+        if let Some(link) = self.link().filter(|link| link.id == id) {
+            self.judge(cx.now, link);
+            self.state = State::On(Link { step: Step::Ready, since: cx.now, ..link });
+        }
     }
 
     fn on_redirect(&mut self, cx: &mut Context<'_>, id: OutgoingId, url: &ClientUrl) {
