@@ -34,7 +34,7 @@ pub struct Settings {
     pub rules: Rules,
     /// Who is told of what happens.
     pub recipient: Option<Recipient>,
-    /// Where streams are forwarded to.
+    /// Where streams are forwarded to and pulled from.
     pub relay: relay::Settings,
 }
 
@@ -108,6 +108,11 @@ impl Edge {
         let notices = self.notices.iter().map(|notices| Arc::clone(notices) as _);
         let others: [Arc<dyn Exhibitor>; 2] = [Arc::clone(&self.auth) as _, self.forwards()];
         others.into_iter().chain(notices).collect()
+    }
+
+    /// What it pulls.
+    pub fn pulls(&self) -> Arc<Board> {
+        self.relay.pulls()
     }
 
     /// Tells it of the engine, which runs now. A second engine is ignored.

@@ -1,4 +1,4 @@
-//! Who is told what: streams that begin get their groups, and news of connections goes to the group that made them.
+//! Who is told what: streams that begin, or that players wait for, get their groups, and news of connections goes to the group that made them.
 //!
 //! # Bounds
 //! [`NAMED_MAX`] targets that a back end names for one publisher. News wait in a queue that nothing but this task empties, which waits for
@@ -12,18 +12,19 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
-use super::course::{self, Goal, Heard, Means, Purpose};
+use super::course::{self, Goal, Heard, Means, Purpose, Way};
 use super::group::in_order;
 use super::observe::{NamedBy, add};
 use super::plan::Ids;
+use super::puller::{Errand, Outcome, Puller, Source};
 use super::target::Target;
-use super::template::Filling;
+use super::template::{Filling, NoUrl};
 use super::{Engine, trust};
 use crate::hub::CoreId;
 use crate::runtime::NameHasher;
 use crate::runtime::outside::{Facts, Grant};
 use crate::runtime::{OutgoingEvent, OutgoingId};
-use crate::session::StreamKey;
+use crate::session::{ClientUrl, StreamKey};
 
 /// Targets that a back end may name for one publisher; further ones are ignored and counted.
 pub const NAMED_MAX: usize = 16;
@@ -33,6 +34,8 @@ pub(super) enum Item {
     Began { stream: StreamKey, home: CoreId, grant: Arc<Grant>, facts: Arc<Facts> },
     Ended { stream: StreamKey },
     Outgoing { id: OutgoingId, event: OutgoingEvent },
+    Played { stream: StreamKey, home: CoreId, facts: Arc<Facts> },
+    PlayedNoMore { stream: StreamKey },
 }
 
 /// A target of the file with whom it trusts.
@@ -41,11 +44,28 @@ pub(super) struct Prepared {
     pub(super) trust: Option<Arc<ClientConfig>>,
 }
 
+impl Prepared {
+    /// What it is for one stream, with the query and host of whoever published or played it.
+    pub(super) fn goal(
+        &self,
+        stream: &StreamKey,
+        params: &str,
+        host: &str,
+        named_by: NamedBy,
+    ) -> Result<Goal, NoUrl> {
+        let Self { target, trust } = self;
+        let filling = Filling { stream, params, host, shards: target.shards, extra: &target.params };
+        let url = target.url.as_ref().ok_or(NoUrl)?.fill(&filling)?;
+        Ok(Goal { target: Arc::clone(target), trust: trust.clone(), named_by, url })
+    }
+}
+
 /// Hands out what there is to be done.
 pub(super) struct Conductor<E> {
     pub(super) means: Arc<Means<E>>,
     pub(super) targets: Arc<[Prepared]>,
     pub(super) names: NameHasher,
+    puller: Puller,
     streams: HashMap<StreamKey, Vec<u32>>,
     groups: HashMap<u32, mpsc::UnboundedSender<Heard>>,
     tasks: JoinSet<()>,
@@ -57,8 +77,14 @@ pub(super) struct Conductor<E> {
 }
 
 impl<E: Engine> Conductor<E> {
-    pub(super) fn new(means: Arc<Means<E>>, targets: Arc<[Prepared]>, names: NameHasher) -> Self {
+    pub(super) fn new(
+        means: Arc<Means<E>>,
+        targets: Arc<[Prepared]>,
+        sources: Arc<[Source]>,
+        names: NameHasher,
+    ) -> Self {
         Self {
+            puller: Puller::new(sources, names.clone(), means.clock),
             means,
             targets,
             names,
@@ -81,15 +107,38 @@ impl<E: Engine> Conductor<E> {
                     None => return,
                 },
                 Some(ended) = self.tasks.join_next_with_id() => self.on_task_ended(ended),
+                () = tokio::time::sleep_until(self.means.clock.at(self.puller.next_timeout())) => {
+                    let outcome = self.puller.on_timeout();
+                    self.run_errands(outcome);
+                }
             }
         }
     }
 
     fn handle(&mut self, item: Item) {
         match item {
-            Item::Began { stream, home, grant, facts } => self.begin(&stream, home, &grant, &facts),
-            Item::Ended { stream } => self.end(&stream),
+            Item::Began { stream, home, grant, facts } => {
+                let (is_pulled, outcome) = self.puller.on_stream(&stream);
+                self.begin(&stream, home, &grant, &facts, is_pulled);
+                self.run_errands(outcome);
+            }
+            Item::Ended { stream } => {
+                self.end(&stream);
+                let outcome = self.puller.on_stream_end(&stream);
+                self.run_errands(outcome);
+            }
+            Item::Played { stream, home, facts } => {
+                let outcome = self.puller.on_play(&stream, home, &facts);
+                self.run_errands(outcome);
+            }
+            Item::PlayedNoMore { stream } => {
+                let outcome = self.puller.on_play_end(&stream);
+                self.run_errands(outcome);
+            }
             Item::Outgoing { id, event } => {
+                if matches!(event, OutgoingEvent::Began) {
+                    self.puller.on_pull_publishes(Ids::group_of(id));
+                }
                 if let Some(group) = self.groups.get(&Ids::group_of(id)) {
                     // Its task may be about to end.
                     let _ = group.send(Heard::Outgoing(id, event));
@@ -98,36 +147,61 @@ impl<E: Engine> Conductor<E> {
         }
     }
 
-    fn begin(&mut self, stream: &StreamKey, home: CoreId, grant: &Grant, facts: &Facts) {
+    fn begin(&mut self, stream: &StreamKey, home: CoreId, grant: &Grant, facts: &Facts, is_pulled: bool) {
         // One that has not ended as far as we know lives elsewhere now.
         self.end(stream);
         if grant.dry_run {
             return;
         }
-        for goals in self.goals(stream, grant, facts) {
-            let number = self.next_number;
-            // After four thousand million streams, and those of then are over.
-            self.next_number = self.next_number.wrapping_add(1);
-            let purpose = Purpose {
-                number,
-                stream: stream.clone(),
-                name_hash: self.names.hash(stream.name()),
-                home,
-                goals,
-            };
-            let (sender, receiver) = mpsc::unbounded_channel();
-            let run = course::run(Arc::clone(&self.means), purpose, self.random.u64(..), receiver);
-            self.numbers.insert(self.tasks.spawn(run).id(), number);
-            self.groups.insert(number, sender);
-            self.streams.entry(stream.clone()).or_default().push(number);
+        for mut goals in self.goals(stream, grant, facts) {
+            if is_pulled {
+                let sources = self.puller.sources(stream);
+                goals.retain(|goal| !sources.iter().any(|source| is_same_server(source, &goal.url)));
+            }
+            if !goals.is_empty() {
+                let number = self.spawn(Way::Forward, stream, home, goals);
+                self.streams.entry(stream.clone()).or_default().push(number);
+            }
         }
     }
 
     fn end(&mut self, stream: &StreamKey) {
         for number in self.streams.remove(stream).unwrap_or_default() {
-            if let Some(group) = self.groups.get(&number) {
-                let _ = group.send(Heard::Over);
+            self.end_group(number);
+        }
+    }
+
+    fn run_errands(&mut self, outcome: Outcome) {
+        add(&self.means.pulls.targets_refused, outcome.refused);
+        for errand in outcome.errands {
+            match errand {
+                Errand::Begin { stream, home, goals } => {
+                    let number = self.spawn(Way::Pull, &stream, home, goals);
+                    self.puller.on_begun(&stream, number);
+                }
+                Errand::End { number } => self.end_group(number),
             }
+        }
+    }
+
+    /// A group begins; its number.
+    fn spawn(&mut self, way: Way, stream: &StreamKey, home: CoreId, goals: Vec<Goal>) -> u32 {
+        let number = self.next_number;
+        // After four thousand million streams, and those of then are over.
+        self.next_number = self.next_number.wrapping_add(1);
+        let name_hash = self.names.hash(stream.name());
+        let purpose = Purpose { number, way, stream: stream.clone(), name_hash, home, goals };
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let run = course::run(Arc::clone(&self.means), purpose, self.random.u64(..), receiver);
+        self.numbers.insert(self.tasks.spawn(run).id(), number);
+        self.groups.insert(number, sender);
+        number
+    }
+
+    fn end_group(&self, number: u32) {
+        if let Some(group) = self.groups.get(&number) {
+            // Its task may be about to end.
+            let _ = group.send(Heard::Over);
         }
     }
 
@@ -135,13 +209,17 @@ impl<E: Engine> Conductor<E> {
         let id = match ended {
             Ok((id, ())) => id,
             Err(failed) => {
-                error!("a forward's task has panicked: its stream is not forwarded there any more");
+                error!(
+                    "a group's task has panicked: its stream is not forwarded there, or not pulled, any more"
+                );
                 failed.id()
             }
         };
         let Some(number) = self.numbers.remove(&id) else { return };
         self.groups.remove(&number);
-        self.means.board.forget(number);
+        self.means.forwards.forget(number);
+        self.means.pulls.forget(number);
+        self.puller.on_gone(number);
         self.streams.retain(|_, numbers| {
             numbers.retain(|one| *one != number);
             !numbers.is_empty()
@@ -158,25 +236,16 @@ impl<E: Engine> Conductor<E> {
         let mut alone: Vec<Vec<Goal>> = Vec::new();
         let mut groups: BTreeMap<String, Vec<Goal>> = BTreeMap::new();
         for (prepared, named_by) in all {
-            let Prepared { target, trust } = prepared;
-            let filling = Filling {
-                stream,
-                params: &facts.params,
-                host: facts.host.as_deref().unwrap_or_default(),
-                shards: target.shards,
-                extra: &target.params,
-            };
-            let url = match target.url.as_ref().map(|url| url.fill(&filling)) {
-                Some(Ok(url)) => url,
-                Some(Err(error)) => {
-                    add(&self.means.board.targets_refused, 1);
+            let host = facts.host.as_deref().unwrap_or_default();
+            let goal = match prepared.goal(stream, &facts.params, host, named_by) {
+                Ok(goal) => goal,
+                Err(error) => {
+                    add(&self.means.forwards.targets_refused, 1);
                     warn!(app = stream.app(), name = self.names.hash(stream.name()), %error, "not forwarded");
                     continue;
                 }
-                None => continue,
             };
-            let goal = Goal { target: Arc::clone(target), trust: trust.clone(), named_by, url };
-            match target.group.as_str() {
+            match prepared.target.group.as_str() {
                 "" => alone.push(vec![goal]),
                 group => groups.entry(group.to_owned()).or_default().push(goal),
             }
@@ -191,7 +260,7 @@ impl<E: Engine> Conductor<E> {
     /// What a back end has named. A bad one is ignored: the stream is live, and others of its targets may be right.
     fn named(&mut self, grant: &Grant) -> Vec<Prepared> {
         if grant.forwards.len() > NAMED_MAX {
-            add(&self.means.board.targets_refused, (grant.forwards.len() - NAMED_MAX) as u64);
+            add(&self.means.forwards.targets_refused, (grant.forwards.len() - NAMED_MAX) as u64);
             warn!(named = grant.forwards.len(), max = NAMED_MAX, "a back end names too many targets");
         }
         let mut named = Vec::new();
@@ -203,7 +272,7 @@ impl<E: Engine> Conductor<E> {
                     named.push(Prepared { target: Arc::new(target), trust });
                 }
                 Err(error) => {
-                    add(&self.means.board.targets_refused, 1);
+                    add(&self.means.forwards.targets_refused, 1);
                     warn!(%error, "a back end names a target that cannot be used");
                 }
             }
@@ -218,4 +287,9 @@ impl<E: Engine> Conductor<E> {
         }
         self.web.clone()
     }
+}
+
+/// Whether two URLs lead to one server, as far as they themselves tell.
+fn is_same_server(one: &ClientUrl, other: &ClientUrl) -> bool {
+    one.port == other.port && one.host.eq_ignore_ascii_case(&other.host)
 }

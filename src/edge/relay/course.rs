@@ -1,4 +1,5 @@
 //! One group of one stream as it runs: a task that drives its state machine, dials for it, and hands what was dialed to the stream's core.
+//! The upstreams that a stream is pulled from are a group as targets are; of several, the first that has media has it.
 //!
 //! # Bounds
 //! A dial at a time for each of a member's two connections. Once the stream is over, the task waits for its connections' ends for
@@ -40,9 +41,19 @@ pub(super) struct Goal {
     pub(super) url: ClientUrl,
 }
 
+/// Which way media goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// From here to one of the goals.
+    Forward,
+    /// From one of the goals to here.
+    Pull,
+}
+
 /// What a group is for.
 pub(super) struct Purpose {
     pub(super) number: u32,
+    pub(super) way: Way,
     pub(super) stream: StreamKey,
     pub(super) name_hash: String,
     pub(super) home: CoreId,
@@ -54,7 +65,7 @@ pub(super) struct Purpose {
 pub(super) enum Heard {
     /// Something happened to one of its connections.
     Outgoing(OutgoingId, OutgoingEvent),
-    /// The stream is over.
+    /// The stream is over, or nobody wants it pulled any more.
     Over,
 }
 
@@ -63,7 +74,8 @@ pub(super) struct Means<E> {
     pub(super) engine: E,
     pub(super) resolver: Resolver,
     pub(super) clock: Clock,
-    pub(super) board: Arc<Board>,
+    pub(super) forwards: Arc<Board>,
+    pub(super) pulls: Arc<Board>,
 }
 
 /// Runs until the stream is over, and its connections are.
@@ -88,7 +100,7 @@ pub(super) async fn run<E: Engine>(
         step_sender,
     };
     course.drive(heard, steps).await;
-    course.means.board.forget(course.purpose.number);
+    course.board().forget(course.purpose.number);
 }
 
 struct Course<E> {
@@ -157,6 +169,13 @@ impl<E: Engine> Course<E> {
         self.means.clock.now()
     }
 
+    fn board(&self) -> &Board {
+        match self.purpose.way {
+            Way::Forward => &self.means.forwards,
+            Way::Pull => &self.means.pulls,
+        }
+    }
+
     /// Does what the group wants done.
     fn act(&mut self) {
         while let Some(action) = self.group.poll_action() {
@@ -176,7 +195,7 @@ impl<E: Engine> Course<E> {
     fn dial(&mut self, id: OutgoingId, member: usize, url: Option<ClientUrl>, from: Start) {
         // The group has as many members as there are goals.
         let Some(goal) = self.purpose.goals.get(member) else { return };
-        add(&self.means.board.tries, 1);
+        add(&self.board().tries, 1);
         let url = url.unwrap_or_else(|| goal.url.clone());
         let (means, trust, step_max) = (Arc::clone(&self.means), goal.trust.clone(), goal.target.step_max);
         let (to, steps) = (url.clone(), self.step_sender.clone());
@@ -203,6 +222,12 @@ impl<E: Engine> Course<E> {
             return;
         }
         let Connected { socket, peer, tls, received } = connected;
+        let (client, task) = match self.purpose.way {
+            Way::Forward => {
+                (goal.target.client_settings(url), Task::Forward { from, queue: goal.target.queue })
+            }
+            Way::Pull => (goal.target.player_settings(url), Task::Pull),
+        };
         self.connections.insert(id, member);
         self.means.engine.take_over(Dialed {
             id,
@@ -212,8 +237,8 @@ impl<E: Engine> Course<E> {
             received,
             stream: self.purpose.stream.clone(),
             home: self.purpose.home,
-            client: goal.target.client_settings(url),
-            task: Task::Forward { from, queue: goal.target.queue },
+            client,
+            task,
         });
     }
 
@@ -221,34 +246,41 @@ impl<E: Engine> Course<E> {
         if let OutgoingEvent::Closed { totals, .. } = event
             && let Some(member) = self.connections.remove(&id)
         {
-            add(&self.means.board.bytes, totals.bytes);
-            add(&self.means.board.dropped, totals.dropped);
+            add(&self.board().bytes, totals.bytes);
+            add(&self.board().dropped, totals.dropped);
             if let Some(sum) = self.totals.get_mut(member) {
                 sum.bytes += totals.bytes;
                 sum.dropped += totals.dropped;
             }
+        }
+        if self.purpose.way == Way::Pull && matches!(event, OutgoingEvent::Reconnect { .. }) {
+            // We did not say that we can: the source serves us until it ends, and is found anew by its own URL then.
+            return self.board().count_redirect_refused("pull");
         }
         self.group.handle_event(self.now(), id, event);
     }
 
     /// The first failure in a row is told to everybody, those that follow to whoever asks: a target that is down for a night is one line.
     fn on_note(&self, note: &Note) {
-        let board = &self.means.board;
+        let board = self.board();
+        let is_pull = self.purpose.way == Way::Pull;
         let (app, name) = (self.purpose.stream.app(), self.purpose.name_hash.as_str());
         let target =
             |member: usize| self.purpose.goals.get(member).map(|goal| masked(&goal.url)).unwrap_or_default();
         match note {
             Note::Live { member } => {
                 add(&board.began, 1);
-                info!(app, name, target = target(*member), "forwarded");
+                let what = if is_pull { "pulled" } else { "forwarded" };
+                info!(app, name, target = target(*member), "{what}");
             }
             Note::Lost { member, step, failure, failures_in_row } => {
                 board.count_lost(failure.label());
                 let (target, state) = (target(*member), LifeState::On(*step).label());
+                let what = if is_pull { "pull" } else { "forward" };
                 if *failures_in_row == 0 {
-                    warn!(app, name, target, state, %failure, "forward lost, tried again");
+                    warn!(app, name, target, state, %failure, "{what} lost, tried again");
                 } else {
-                    debug!(app, name, target, state, %failure, failures_in_row, "forward lost, tried again");
+                    debug!(app, name, target, state, %failure, failures_in_row, "{what} lost, tried again");
                 }
             }
             Note::Redirected { member } => {
@@ -303,13 +335,13 @@ impl<E: Engine> Course<E> {
             reconnects: life.reconnects(),
             last_error: life.last_failure().map(ToString::to_string).unwrap_or_default(),
         });
-        self.means.board.show(self.purpose.number, forwards.collect());
+        self.board().show(self.purpose.number, forwards.collect());
     }
 }
 
 /// Time of the edge's thread.
 impl Clock {
-    fn at(&self, instant: Instant) -> TokioInstant {
+    pub(super) fn at(&self, instant: Instant) -> TokioInstant {
         // Far enough away not to be met, and near enough to be an instant.
         const FAR: Duration = Duration::from_secs(86_400 * 365);
         let since = instant - Instant::default();

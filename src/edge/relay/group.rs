@@ -195,7 +195,12 @@ impl Group {
     fn with_life(&mut self, now: Instant, index: usize, input: impl FnOnce(&mut Life, &mut Context<'_>)) {
         let Self { members, ids, random, has_begun, actions, .. } = self;
         let Some(member) = members.get_mut(index) else { return };
+        let was_live = member.live_since.is_some();
         input(&mut member.life, &mut Context { now, ids, random, has_begun, actions });
+        if was_live && member.life.state() == LifeState::On(Step::Ready) {
+            // A source that has ended a stream has its time again to begin the next one.
+            member.wanted_since = now;
+        }
         match member.life.state() {
             LifeState::Standby => member.is_failing = false,
             LifeState::Waiting => member.is_failing = true,

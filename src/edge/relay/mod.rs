@@ -1,12 +1,14 @@
-//! Forwarding: each stream that is published is sent on to the targets that the configuration or a back end names.
+//! Forwarding: each stream that is published is sent on to the targets that the configuration or a back end names. Pulling: each stream that
+//! is played and not here is fetched from one of the upstreams that the configuration names.
 //!
-//! - [`target`] and [`template`] are what the configuration says, [`trust`] is whom TLS believes.
+//! - [`target`], [`upstream`] and [`template`] are what the configuration says, [`trust`] is whom TLS believes.
+//! - [`demand`] decides whether a stream is pulled: a pure state machine, one a stream; [`puller`] has all of them.
 //! - [`group`] and [`life`] decide: pure state machines with [`backoff`], in terms of [`plan`] and [`failure`].
 //! - [`dial`] gets from a URL to a connected socket, by way of [`resolver`] and [`race`]; floor 4 speaks RTMP on it.
 //! - [`course`] is a group as it runs, [`conductor`] has all of them, [`observe`] shows them.
 //!
 //! ```text
-//! News of streams and connections -> conductor -> course (one task a group of a stream) -> group, life
+//! News of streams, players and connections -> conductor, puller -> course (one task a group of a stream) -> group, life
 //!                                                   |  dials, takes over, hangs up  <------- actions
 //! ```
 //! # Invariant
@@ -14,16 +16,19 @@
 //! a reader that goes.
 //! # Bounds
 //! Each stream has at most as many targets as the file has, and [`conductor::NAMED_MAX`]; each of these two connections and two dials.
+//! [`puller::PULLS_MAX`] streams are pulled at a time.
 
 pub mod backoff;
 pub mod conductor;
 pub mod course;
+pub mod demand;
 pub mod dial;
 pub mod failure;
 pub mod group;
 pub mod life;
 pub mod observe;
 pub mod plan;
+pub mod puller;
 pub mod race;
 pub mod resolver;
 pub mod target;
@@ -31,16 +36,19 @@ pub mod template;
 #[cfg(test)]
 mod tests;
 pub mod trust;
+pub mod upstream;
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
 pub use target::{Rank, Target};
+pub use upstream::Upstream;
 
 use self::conductor::{Conductor, Item, Prepared};
 use self::course::Means;
 use self::observe::Board;
+use self::puller::Source;
 use self::resolver::Resolver;
 use crate::hub::CoreId;
 use crate::runtime::outside::{News, Notify};
@@ -52,6 +60,8 @@ use crate::session::Instant;
 pub struct Settings {
     /// Where streams go.
     pub targets: Vec<Target>,
+    /// Where they come from.
+    pub upstreams: Vec<Upstream>,
 }
 
 /// What forwarding wants of a running engine.
@@ -75,8 +85,10 @@ impl Engine for Handle {
 /// Forwarding, as others see it: it hears news, and shows what goes on.
 pub struct Relay {
     targets: Arc<[Prepared]>,
+    sources: Arc<[Source]>,
     names: NameHasher,
-    board: Arc<Board>,
+    forwards: Arc<Board>,
+    pulls: Arc<Board>,
     items: mpsc::UnboundedSender<Item>,
 }
 
@@ -86,7 +98,7 @@ pub struct Work {
 }
 
 impl Relay {
-    /// Forwarding to these targets; names of streams are logged as `names` has them. What is heard waits until [`Self::run`].
+    /// Forwarding to these targets and pulling from these upstreams; names of streams are logged as `names` has them. What is heard waits until [`Self::run`].
     ///
     /// # Errors
     /// When a target's certificates cannot be read any more.
@@ -100,13 +112,21 @@ impl Relay {
             Ok(Prepared { target: Arc::new(target), trust })
         };
         let targets = settings.targets.into_iter().map(prepare).collect::<Result<_, _>>()?;
+        let prepare_source = |Upstream { source, linger }| Ok(Source { prepared: prepare(source)?, linger });
+        let sources = settings.upstreams.into_iter().map(prepare_source).collect::<Result<_, _>>()?;
         let (items, receiver) = mpsc::unbounded_channel();
-        Ok((Self { targets, names, board: Arc::default(), items }, Work { items: receiver }))
+        let [forwards, pulls] = <[Arc<Board>; 2]>::default();
+        Ok((Self { targets, sources, names, forwards, pulls, items }, Work { items: receiver }))
     }
 
-    /// What goes on.
+    /// What is forwarded.
     pub fn board(&self) -> Arc<Board> {
-        Arc::clone(&self.board)
+        Arc::clone(&self.forwards)
+    }
+
+    /// What is pulled.
+    pub fn pulls(&self) -> Arc<Board> {
+        Arc::clone(&self.pulls)
     }
 
     /// Does the work, with this engine, until all of the relay is dropped.
@@ -115,9 +135,11 @@ impl Relay {
             engine,
             resolver: Resolver::default(),
             clock: Clock::new(),
-            board: Arc::clone(&self.board),
+            forwards: Arc::clone(&self.forwards),
+            pulls: Arc::clone(&self.pulls),
         };
-        Conductor::new(Arc::new(means), Arc::clone(&self.targets), self.names.clone()).run(work.items)
+        let (targets, sources) = (Arc::clone(&self.targets), Arc::clone(&self.sources));
+        Conductor::new(Arc::new(means), targets, sources, self.names.clone()).run(work.items)
     }
 }
 
@@ -127,6 +149,10 @@ impl Notify for Relay {
             News::StreamBegan { stream, home, grant, facts } => Item::Began { stream, home, grant, facts },
             News::StreamEnded { stream } => Item::Ended { stream },
             News::Outgoing { id, event } => Item::Outgoing { id, event },
+            // Without upstreams nobody needs to know.
+            News::PlayBegan { .. } | News::PlayEnded { .. } if self.sources.is_empty() => return,
+            News::PlayBegan { stream, home, facts } => Item::Played { stream, home, facts },
+            News::PlayEnded { stream, .. } => Item::PlayedNoMore { stream },
             _ => return,
         };
         // Whoever would hear of it has ended with the edge's thread.

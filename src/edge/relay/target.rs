@@ -103,6 +103,22 @@ impl Target {
             ..ClientSettings::new(url, Role::Publish)
         }
     }
+
+    /// What a session that pulls from it is told. It does not say that it can be sent elsewhere: two sources at a time would be two publishers.
+    pub fn player_settings(&self, url: ClientUrl) -> ClientSettings {
+        let capabilities = match self.enhanced {
+            true => {
+                Capabilities::forwarder(CapsEx::MULTITRACK | CapsEx::MOD_EX | CapsEx::TIMESTAMP_NANO_OFFSET)
+            }
+            false => Capabilities::default(),
+        };
+        ClientSettings {
+            flash_ver: self.flash_ver.clone(),
+            capabilities,
+            ready_deadline: self.step_max,
+            ..ClientSettings::new(url, Role::Play)
+        }
+    }
 }
 
 impl fmt::Debug for Target {

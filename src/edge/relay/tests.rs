@@ -45,7 +45,11 @@ struct Stage {
 
 impl Stage {
     fn new(targets: Vec<Target>) -> Self {
-        let (relay, work) = Relay::new(Settings { targets }, NameHasher::random()).unwrap();
+        Self::with(Settings { targets, ..Settings::default() })
+    }
+
+    fn with(settings: Settings) -> Self {
+        let (relay, work) = Relay::new(settings, NameHasher::random()).unwrap();
         let cores = Arc::new(Cores::default());
         let run = relay.run(Arc::clone(&cores), work);
         let (stop, stopped) = oneshot::channel::<()>();
@@ -60,22 +64,34 @@ impl Stage {
     }
 
     fn begin(&self, name: &str, grant: Grant) {
-        let facts = Facts {
-            connection: ConnectionId(1),
-            peer: "10.0.0.1:1".parse().unwrap(),
-            tls: false,
-            server_name: None,
-            host: Some("here.example".into()),
-            tc_url: String::new(),
-            flash_ver: String::new(),
-            params: "token=secret".into(),
-        };
         self.relay.notify(News::StreamBegan {
             stream: StreamKey::new("live", name),
             home: CoreId(1),
             grant: Arc::new(grant),
-            facts: Arc::new(facts),
+            facts: facts("token=secret"),
         });
+    }
+
+    fn play(&self, name: &str, params: &str) {
+        let stream = StreamKey::new("live", name);
+        self.relay.notify(News::PlayBegan { facts: facts(params), stream, home: CoreId(1) });
+    }
+
+    fn play_no_more(&self, name: &str) {
+        let (connection, totals) = (ConnectionId(1), Totals::default());
+        let stream = StreamKey::new("live", name);
+        self.relay.notify(News::PlayEnded { connection, stream, totals });
+    }
+
+    #[track_caller]
+    fn pull(&self, what: &str, mut is_it: impl FnMut(&ForwardInfo) -> bool) -> ForwardInfo {
+        self.wait(what, |stage| stage.relay.pulls().forwards().into_iter().find(&mut is_it))
+    }
+
+    #[track_caller]
+    fn hung_up(&self, id: OutgoingId) {
+        self.wait("it is hung up", |stage| stage.cores.hung_up.lock().unwrap().contains(&id).then_some(()));
+        self.event(id, OutgoingEvent::Closed { end: OutgoingEnd::HungUp, totals: Totals::default() });
     }
 
     fn end(&self, name: &str) {
@@ -107,6 +123,20 @@ impl Stage {
     fn forward(&self, what: &str, mut is_it: impl FnMut(&ForwardInfo) -> bool) -> ForwardInfo {
         self.wait(what, |stage| stage.relay.board().forwards().into_iter().find(&mut is_it))
     }
+}
+
+/// Of a publisher or player with this query.
+fn facts(params: &str) -> Arc<Facts> {
+    Arc::new(Facts {
+        connection: ConnectionId(1),
+        peer: "10.0.0.1:1".parse().unwrap(),
+        tls: false,
+        server_name: None,
+        host: Some("here.example".into()),
+        tc_url: String::new(),
+        flash_ver: String::new(),
+        params: params.into(),
+    })
 }
 
 fn listener() -> (TcpListener, SocketAddr) {
@@ -163,6 +193,102 @@ fn a_stream_that_begins_is_connected_and_one_that_ends_is_hung_up() {
     let counts = stage.relay.board().counts();
     assert_eq!((counts.tries, counts.began, counts.bytes, counts.dropped), (2, 1, 1000, 3));
     assert_eq!(counts.lost.into_iter().collect::<Vec<_>>(), [("eof", 1)]);
+}
+
+fn upstream(address: SocketAddr, linger: Duration) -> Upstream {
+    let mut upstream = Upstream::at(&format!("rtmp://{address}/{{app}}/{{name}}?{{params}}")).unwrap();
+    upstream.source.backoff_min = Duration::from_millis(100);
+    upstream.source.failover = Duration::from_millis(200);
+    Upstream { linger, ..upstream }
+}
+
+/// One connection for all players, which goes when they have gone, and comes back with them; a publisher here has precedence.
+#[test]
+fn a_stream_is_pulled_while_somebody_plays_it_and_nobody_publishes_it() {
+    let (_listener, address) = listener();
+    let linger = Duration::from_millis(300);
+    let stage = Stage::with(Settings { targets: Vec::new(), upstreams: vec![upstream(address, linger)] });
+    stage.play("a", "token=secret");
+    stage.play("a", "token=other");
+    let first = stage.taken();
+    assert_eq!((first.home, first.task, &*first.client.url.name), (CoreId(1), Task::Pull, "a?token=secret"));
+    assert!(first.client.capabilities.multitrack() && !first.client.capabilities.reconnect());
+    assert!(!format!("{:?}", stage.relay.pulls().forwards()).contains("secret"));
+    stage.event(first.id, OutgoingEvent::Ready);
+    stage.pull("it has no media yet", |info| info.state == LifeState::On(Step::Ready));
+    stage.event(first.id, OutgoingEvent::Began);
+    stage.begin("a", Grant::default());
+    stage.pull("it has", |info| info.state == LifeState::On(Step::Live) && info.is_active);
+    // It ends there, and is waited for.
+    stage.end("a");
+    stage.event(first.id, OutgoingEvent::Ended);
+    stage.pull("it waits", |info| info.state == LifeState::On(Step::Ready) && !info.is_active);
+    stage.play_no_more("a");
+    stage.play("a", "");
+    stage.play_no_more("a");
+    stage.play_no_more("a");
+    stage.hung_up(first.id);
+    stage.wait("it is gone", |stage| stage.relay.pulls().forwards().is_empty().then_some(()));
+    assert!(stage.cores.taken.lock().unwrap().is_empty(), "one was enough");
+
+    stage.play("a", "k=2");
+    let second = stage.taken();
+    assert_eq!(second.client.url.name, "a?k=2");
+    stage.begin("a", Grant::default());
+    stage.hung_up(second.id);
+    stage.wait("it stands back", |stage| stage.relay.pulls().forwards().is_empty().then_some(()));
+    stage.end("a");
+    stage.taken();
+    let counts = stage.relay.pulls().counts();
+    assert_eq!((counts.tries, counts.began, counts.targets_refused), (3, 1, 0));
+    assert_eq!(stage.relay.board().counts().tries, 0);
+}
+
+/// The first upstream says yes and has nothing: the next one is tried beside it, and has the stream alone when media comes from there.
+#[test]
+fn upstreams_are_tried_in_their_order_until_one_has_the_stream() {
+    let (_one, one) = listener();
+    let (_two, two) = listener();
+    let upstreams = vec![upstream(one, Duration::ZERO), upstream(two, Duration::ZERO)];
+    let stage = Stage::with(Settings { targets: Vec::new(), upstreams });
+    stage.play("a", "");
+    let empty = stage.taken();
+    assert_eq!(empty.peer, one);
+    stage.event(empty.id, OutgoingEvent::Ready);
+    let full = stage.taken();
+    assert_eq!(full.peer, two);
+    stage.event(full.id, OutgoingEvent::Ready);
+    stage.event(full.id, OutgoingEvent::Began);
+    stage.begin("a", Grant::default());
+    stage.hung_up(empty.id);
+    stage.pull("the other has it", |info| info.is_active && info.target.contains(&two.port().to_string()));
+    // When that one has no more, the first is asked again.
+    stage.end("a");
+    stage.event(full.id, OutgoingEvent::Ended);
+    assert_eq!(stage.taken().peer, one);
+}
+
+/// What was pulled is forwarded, but never to where it can have come from.
+#[test]
+fn a_pulled_stream_is_not_forwarded_to_its_source() {
+    let (_source, source) = listener();
+    let (_other, other) = listener();
+    let targets = vec![
+        target(&format!("rtmp://{source}/back/{{name}}")),
+        target(&format!("rtmp://{other}/on/{{name}}")),
+    ];
+    let stage = Stage::with(Settings { targets, upstreams: vec![upstream(source, Duration::ZERO)] });
+    stage.play("a", "");
+    let pull = stage.taken();
+    stage.event(pull.id, OutgoingEvent::Began);
+    stage.begin("a", Grant::default());
+    let forward = stage.taken();
+    assert_eq!((forward.peer, &*forward.client.url.app), (other, "on"));
+    let forwards = stage.relay.board().forwards();
+    assert_eq!(forwards.len(), 1, "{forwards:?}");
+    // What others publish is.
+    stage.begin("b", Grant::default());
+    stage.forward("it goes to both", |info| info.name == "b" && info.target.contains("/back/"));
 }
 
 #[test]

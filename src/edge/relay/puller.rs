@@ -1,0 +1,244 @@
+//! What is pulled: the demand for each stream of an app that has upstreams, and the pulls that are under way.
+//!
+//! It decides nothing (see [`super::demand`]) and runs nothing (see [`super::course`]): it knows which pull is which stream's.
+//!
+//! # Loops
+//! What was pulled is forwarded like any other stream, but not to where it can come from: the conductor asks for those. Two servers that
+//! pull the same app from each other wait for each other for ever, each a player of the other; RTMP has nothing to tell that by.
+//! # Bounds
+//! One entry for each stream that is played, published or pulled here; [`PULLS_MAX`] pulls.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::Clock;
+use super::conductor::Prepared;
+use super::course::Goal;
+use super::demand::{Demand, Order};
+use super::observe::NamedBy;
+use crate::hub::CoreId;
+use crate::runtime::NameHasher;
+use crate::runtime::outside::Facts;
+use crate::session::{ClientUrl, Instant, StreamKey};
+
+/// Streams that are pulled at a time. Each has a connection to every upstream of its app while none of them has the stream.
+pub const PULLS_MAX: usize = 4096;
+
+/// An upstream of the file with whom it trusts.
+pub(super) struct Source {
+    pub(super) prepared: Prepared,
+    pub(super) linger: Duration,
+}
+
+/// All demands.
+pub(super) struct Puller {
+    sources: Arc<[Source]>,
+    names: NameHasher,
+    clock: Clock,
+    wanted: HashMap<StreamKey, Wanted>,
+    /// Those that run, until their last connection is gone.
+    running: HashMap<u32, StreamKey>,
+    /// When each is to be let go.
+    deadlines: BTreeSet<(Instant, u32)>,
+    /// Streams that a pull has said it publishes, and whose beginning is to be heard next.
+    announced: HashSet<StreamKey>,
+}
+
+struct Wanted {
+    demand: Demand,
+    /// Of the first who played it: what the template's `{params}` and `{host}` are.
+    facts: Option<Arc<Facts>>,
+    /// Its present pull.
+    number: Option<u32>,
+    /// Where that can come from.
+    urls: Vec<ClientUrl>,
+}
+
+/// What is to be done now.
+pub(super) enum Errand {
+    /// A pull begins; [`Puller::on_begun`] is told its number.
+    Begin { stream: StreamKey, home: CoreId, goals: Vec<Goal> },
+    /// The one with this number ends.
+    End { number: u32 },
+}
+
+/// Why nothing is pulled that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    NoUrl,
+    TooMany,
+}
+
+impl Puller {
+    pub(super) fn new(sources: Arc<[Source]>, names: NameHasher, clock: Clock) -> Self {
+        Self {
+            sources,
+            names,
+            clock,
+            wanted: HashMap::new(),
+            running: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            announced: HashSet::new(),
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Instant {
+        self.deadlines.first().map_or(Instant::FAR_FUTURE, |(at, _)| *at)
+    }
+
+    /// Where a stream that was pulled can have come from.
+    pub(super) fn sources(&self, stream: &StreamKey) -> &[ClientUrl] {
+        self.wanted.get(stream).map(|wanted| &*wanted.urls).unwrap_or_default()
+    }
+
+    pub(super) fn on_play(&mut self, stream: &StreamKey, home: CoreId, facts: &Arc<Facts>) -> Outcome {
+        self.with(stream, |wanted| {
+            if wanted.demand.is_unplayed() {
+                wanted.facts = Some(Arc::clone(facts));
+            }
+            wanted.demand.handle_play(home)
+        })
+    }
+
+    pub(super) fn on_play_end(&mut self, stream: &StreamKey) -> Outcome {
+        let now = self.clock.now();
+        self.with(stream, |wanted| {
+            wanted.demand.handle_play_end(now);
+            None
+        })
+    }
+
+    /// A pull has said that it publishes its stream from now on.
+    pub(super) fn on_pull_publishes(&mut self, number: u32) {
+        if let Some(stream) = self.running.get(&number) {
+            self.announced.insert(stream.clone());
+        }
+    }
+
+    /// A stream is there. Says whether it was pulled.
+    pub(super) fn on_stream(&mut self, stream: &StreamKey) -> (bool, Outcome) {
+        let is_pulled = self.announced.remove(stream);
+        (is_pulled, self.with(stream, |wanted| wanted.demand.handle_stream(is_pulled)))
+    }
+
+    pub(super) fn on_stream_end(&mut self, stream: &StreamKey) -> Outcome {
+        self.announced.remove(stream);
+        self.with(stream, |wanted| wanted.demand.handle_stream_end())
+    }
+
+    /// A pull whose time may have come.
+    pub(super) fn on_timeout(&mut self) -> Outcome {
+        let now = self.clock.now();
+        let Some((_, number)) = self.deadlines.first().filter(|(at, _)| *at <= now).copied() else {
+            return Outcome::default();
+        };
+        let Some(stream) = self.running.get(&number).cloned() else {
+            self.deadlines.pop_first();
+            return Outcome::default();
+        };
+        self.with(&stream, |wanted| wanted.demand.handle_timeout(now))
+    }
+
+    /// What was asked for has begun.
+    pub(super) fn on_begun(&mut self, stream: &StreamKey, number: u32) {
+        self.running.insert(number, stream.clone());
+        if let Some(wanted) = self.wanted.get_mut(stream) {
+            wanted.number = Some(number);
+        }
+    }
+
+    /// A pull's task has ended, also by itself: the engine stops, or it has panicked.
+    pub(super) fn on_gone(&mut self, number: u32) {
+        let Some(stream) = self.running.remove(&number) else { return };
+        self.deadlines.retain(|(_, one)| *one != number);
+        let Some(wanted) = self.wanted.get_mut(&stream).filter(|wanted| wanted.number == Some(number)) else {
+            return;
+        };
+        wanted.number = None;
+        wanted.demand.handle_no_pull();
+        self.forget_if_idle(&stream);
+    }
+
+    fn has_sources(&self, app: &str) -> bool {
+        self.sources.iter().any(|source| source.prepared.target.takes(app))
+    }
+
+    /// One input for the demand of a stream, and what follows of it.
+    fn with(&mut self, stream: &StreamKey, input: impl FnOnce(&mut Wanted) -> Option<Order>) -> Outcome {
+        if !self.has_sources(stream.app()) {
+            return Outcome::default();
+        }
+        let of_app = self.sources.iter().filter(|source| source.prepared.target.takes(stream.app()));
+        let linger = of_app.map(|source| source.linger).max().unwrap_or_default();
+        let wanted = self.wanted.entry(stream.clone()).or_insert_with(|| Wanted {
+            demand: Demand::new(linger),
+            facts: None,
+            number: None,
+            urls: Vec::new(),
+        });
+        let before = wanted.number.map(|number| (wanted.demand.next_timeout(), number));
+        let order = input(wanted);
+        let mut outcome = Outcome::default();
+        if order.is_some() {
+            outcome.errands.extend(wanted.number.take().map(|number| Errand::End { number }));
+        }
+        let after = wanted.number.map(|number| (wanted.demand.next_timeout(), number));
+        if before != after {
+            if let Some(before) = before {
+                self.deadlines.remove(&before);
+            }
+            self.deadlines.extend(after.filter(|(at, _)| *at < Instant::FAR_FUTURE));
+        }
+        if let Some(Order::Begin { home }) = order {
+            self.begin(stream, home, &mut outcome);
+        }
+        self.forget_if_idle(stream);
+        outcome
+    }
+
+    fn begin(&mut self, stream: &StreamKey, home: CoreId, outcome: &mut Outcome) {
+        let goals = self.goals(stream);
+        let refusal = match goals.is_empty() {
+            true => Some(Refusal::NoUrl),
+            false if self.running.len() >= PULLS_MAX => Some(Refusal::TooMany),
+            false => None,
+        };
+        let Some(wanted) = self.wanted.get_mut(stream) else { return };
+        if let Some(why) = refusal {
+            warn!(app = stream.app(), name = self.names.hash(stream.name()), ?why, "not pulled");
+            wanted.demand.handle_no_pull();
+            outcome.refused += 1;
+            return;
+        }
+        wanted.urls = goals.iter().map(|goal| goal.url.clone()).collect();
+        outcome.errands.push(Errand::Begin { stream: stream.clone(), home, goals });
+    }
+
+    /// The upstreams of a stream, in their order.
+    fn goals(&self, stream: &StreamKey) -> Vec<Goal> {
+        let facts = self.wanted.get(stream).and_then(|wanted| wanted.facts.as_deref());
+        let params = facts.map(|facts| facts.params.as_str()).unwrap_or_default();
+        let host = facts.and_then(|facts| facts.host.as_deref()).unwrap_or_default();
+        let of_app = self.sources.iter().filter(|source| source.prepared.target.takes(stream.app()));
+        let goals = of_app.map(|source| source.prepared.goal(stream, params, host, NamedBy::File));
+        goals.filter_map(Result::ok).collect()
+    }
+
+    fn forget_if_idle(&mut self, stream: &StreamKey) {
+        if self.wanted.get(stream).is_some_and(|wanted| wanted.demand.is_idle()) {
+            self.wanted.remove(stream);
+        }
+    }
+}
+
+/// What is to be done, and to be counted.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// In this order.
+    pub(super) errands: Vec<Errand>,
+    /// Pulls that are wanted and are not begun.
+    pub(super) refused: u64,
+}
