@@ -15,8 +15,9 @@ use super::key::{Key, Raw};
 use super::schema::auth::{AUTH, AUTH_KEYS, KEY, KEY_KEYS};
 use super::schema::{ANY_APP, APP, APP_KEYS, APP_NAME, CERTIFICATE, CERTIFICATE_KEYS, TABLES};
 use super::targets::{TARGET, TARGET_KEYS, TARGET_URL, TARGETS_MAX};
+use super::upstreams::{UPSTREAM, UPSTREAM_KEYS, UPSTREAMS_MAX};
 use super::{Config, Origins};
-use crate::edge::relay::Target;
+use crate::edge::relay::{Target, Upstream};
 use crate::runtime::settings::App;
 use crate::runtime::tls::certificates::CertificateFiles;
 
@@ -44,7 +45,15 @@ pub(super) fn apply(
             continue;
         }
         if name.get_ref() == TARGET {
-            apply_targets(config, origins, &source, &origin, value)?;
+            let set = |index, key, origin| origins.set_target(index, key, origin);
+            let kind = (TARGET, &TARGET_KEYS[..], TARGETS_MAX);
+            config.relay.targets = far_ends::<Target>(kind, set, &source, &origin, value)?;
+            continue;
+        }
+        if name.get_ref() == UPSTREAM {
+            let set = |index, key, origin| origins.set_upstream(index, key, origin);
+            let kind = (UPSTREAM, &UPSTREAM_KEYS[..], UPSTREAMS_MAX);
+            config.relay.upstreams = far_ends::<Upstream>(kind, set, &source, &origin, value)?;
             continue;
         }
         if name.get_ref() == AUTH {
@@ -157,40 +166,41 @@ fn apply_certificates(
     Ok(())
 }
 
-/// The `[[target]]` tables, in their order: each has a URL.
-fn apply_targets(
-    config: &mut Config,
-    origins: &mut Origins,
+/// The `[[target]]` or `[[upstream]]` tables, in their order: each has a URL. `kind` is the table's name, its keys, and how many there may be.
+fn far_ends<T: Default>(
+    (name, keys, max): (&str, &'static [Key<T>], usize),
+    mut set_origin: impl FnMut(usize, &'static str, Origin),
     source: &Source<'_>,
     origin: &Origin,
     value: &Spanned<DeValue<'_>>,
-) -> Result<(), ConfigError> {
-    let table = format!("[[{TARGET}]]");
-    let not_tables = || ConfigError::new(origin.clone(), format!("{TARGET} is not a list of tables"), &table);
+) -> Result<Vec<T>, ConfigError> {
+    let table = format!("[[{name}]]");
+    let not_tables = || ConfigError::new(origin.clone(), format!("{name} is not a list of tables"), &table);
     let DeValue::Array(blocks) = value.get_ref() else { return Err(not_tables()) };
+    let mut all = Vec::new();
     for (index, block) in blocks.iter().enumerate() {
         let DeValue::Table(entries) = block.get_ref() else { return Err(not_tables()) };
         let block = source.origin(block.span());
-        if index == TARGETS_MAX {
-            let allowed = format!("{TARGETS_MAX} of {table}");
-            return Err(ConfigError::new(block, "there are too many targets", allowed));
+        if index == max {
+            let allowed = format!("{max} of {table}");
+            return Err(ConfigError::new(block, format!("there are too many {name}s"), allowed));
         }
-        let mut target = Target::default();
+        let mut one = T::default();
         for (key_name, value) in by_line(entries) {
             let origin = source.origin(key_name.span());
-            let key = find(&TARGET_KEYS, key_name.get_ref(), &table, &origin)?;
-            key.store(&mut target, &raw(value))
-                .map_err(|problem| refuse(&origin, &format!("{TARGET}.{}", key.name), &problem, key))?;
-            origins.set_target(index, key.name, origin);
+            let key = find(keys, key_name.get_ref(), &table, &origin)?;
+            key.store(&mut one, &raw(value))
+                .map_err(|problem| refuse(&origin, &format!("{name}.{}", key.name), &problem, key))?;
+            set_origin(index, key.name, origin);
         }
-        if target.url.is_none() {
-            let allowed = TARGET_KEYS.iter().find(|key| key.name == TARGET_URL).map(Key::allowed);
+        if !entries.contains_key(TARGET_URL) {
+            let allowed = keys.iter().find(|key| key.name == TARGET_URL).map(Key::allowed);
             let problem = format!("this {table} has no {TARGET_URL}");
             return Err(ConfigError::new(block, problem, allowed.unwrap_or_default()));
         }
-        config.relay.targets.push(target);
+        all.push(one);
     }
-    Ok(())
+    Ok(all)
 }
 
 /// The tables of one name that may come several times, in their order; each has the key `required` at least.
@@ -277,6 +287,7 @@ fn table_names() -> String {
     names.push(format!("[[{KEY}]]"));
     names.push(format!("[[{APP}]]"));
     names.push(format!("[[{TARGET}]]"));
+    names.push(format!("[[{UPSTREAM}]]"));
     names.join(", ")
 }
 

@@ -27,6 +27,7 @@ mod key;
 mod schema;
 mod show;
 mod targets;
+mod upstreams;
 
 pub use error::{ConfigError, Origin};
 pub use flags::{Command, Invocation, NoInvocation, SignArguments, Sources};
@@ -96,6 +97,7 @@ impl Loaded {
         targets::check(&config, &origins)?;
         check_auth(&config, &origins)?;
         check_notify(&config, &origins)?;
+        upstreams::check(&config, &origins)?;
         let unknown = sources
             .unknown_variables
             .iter()
@@ -254,6 +256,7 @@ struct Origins {
     certificates: BTreeMap<(usize, &'static str), Origin>,
     targets: BTreeMap<(usize, &'static str), Origin>,
     lists: BTreeMap<(&'static str, usize, &'static str), Origin>,
+    upstreams: BTreeMap<(usize, &'static str), Origin>,
 }
 
 impl Origins {
@@ -288,6 +291,14 @@ impl Origins {
 
     fn of_target(&self, index: usize, key: &'static str) -> Origin {
         self.targets.get(&(index, key)).cloned().unwrap_or(Origin::Default)
+    }
+
+    fn set_upstream(&mut self, index: usize, key: &'static str, origin: Origin) {
+        self.upstreams.insert((index, key), origin);
+    }
+
+    fn of_upstream(&self, index: usize, key: &'static str) -> Origin {
+        self.upstreams.get(&(index, key)).cloned().unwrap_or(Origin::Default)
     }
 
     fn of(&self, table: &'static str, key: &'static str) -> Origin {

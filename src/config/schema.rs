@@ -715,6 +715,7 @@ mod tests {
         super::super::targets::TARGET_KEYS.iter().for_each(check_range);
         auth::AUTH_KEYS.iter().for_each(check_range);
         auth::KEY_KEYS.iter().for_each(check_range);
+        super::super::upstreams::UPSTREAM_KEYS.iter().for_each(check_range);
     }
 
     #[test]

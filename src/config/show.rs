@@ -6,8 +6,9 @@ use super::key::Key;
 use super::schema::auth::{AUTH, AUTH_KEYS, KEY, KEY_KEYS};
 use super::schema::{APP, APP_KEYS, CERTIFICATE, CERTIFICATE_KEYS, TABLES};
 use super::targets::{TARGET, TARGET_KEYS, TARGET_URL};
+use super::upstreams::{UPSTREAM, UPSTREAM_KEYS};
 use super::{Config, Loaded, Origin};
-use crate::edge::relay::Target;
+use crate::edge::relay::{Target, Upstream};
 use crate::runtime::settings::App;
 
 impl Loaded {
@@ -48,6 +49,16 @@ impl Loaded {
             }
             out.push('\n');
         }
+        for (index, upstream) in self.config.relay.upstreams.iter().enumerate() {
+            let _ = writeln!(out, "[[{UPSTREAM}]]");
+            for key in &UPSTREAM_KEYS {
+                let origin = self.origins.of_upstream(index, key.name);
+                if origin != Origin::Default {
+                    line(&mut out, key.name, &key.show(upstream), &origin);
+                }
+            }
+            out.push('\n');
+        }
         out.truncate(out.trim_end().len());
         out.push('\n');
         out
@@ -55,8 +66,8 @@ impl Loaded {
 }
 
 impl Config {
-    /// Keys whose values differ in `other`, as `table.key`; other certificates as `certificate`, other targets as `target`, other tables of
-    /// authorisation as `auth` and `key`; an app that came, went or changed as `app "name"`.
+    /// Keys whose values differ in `other`, as `table.key`; other certificates as `certificate`, other targets as `target`, other upstreams as
+    /// `upstream`, other tables of authorisation as `auth` and `key`; an app that came, went or changed as `app "name"`.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let mut differences = Vec::new();
         for table in &TABLES {
@@ -66,7 +77,7 @@ impl Config {
         if self.runtime.tls.certificates != other.runtime.tls.certificates {
             differences.push(CERTIFICATE.to_owned());
         }
-        if self.relay != other.relay {
+        if self.relay.targets != other.relay.targets {
             differences.push(TARGET.to_owned());
         }
         if self.auth.tables != other.auth.tables {
@@ -74,6 +85,9 @@ impl Config {
         }
         if self.auth.keys != other.auth.keys {
             differences.push(KEY.to_owned());
+        }
+        if self.relay.upstreams != other.relay.upstreams {
+            differences.push(UPSTREAM.to_owned());
         }
         let shown = |apps: &[App], name: &str| {
             let app = apps.iter().find(|app| app.name == name)?;
@@ -142,6 +156,19 @@ pub fn sample() -> String {
         let value = match key.name {
             TARGET_URL => "\"rtmp://origin.example/{app}/{name}?{params}\"".into(),
             _ => key.show(&target),
+        };
+        let _ = writeln!(out, "# {}.\n#   {} = {value}", key.about, key.name);
+    }
+    let _ = writeln!(
+        out,
+        "\n# One table an upstream: streams that are played and are not here are pulled from there; those of one app are tried in their order. \
+         shards and tls_ are as for targets.\n# [[{UPSTREAM}]]"
+    );
+    let upstream = Upstream::default();
+    for key in &UPSTREAM_KEYS {
+        let value = match key.name {
+            TARGET_URL => "\"rtmp://origin.example/{app}/{name}?{params}\"".into(),
+            _ => key.show(&upstream),
         };
         let _ = writeln!(out, "# {}.\n#   {} = {value}", key.about, key.name);
     }

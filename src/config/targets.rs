@@ -1,4 +1,4 @@
-//! The `[[target]]` tables: their keys, and what these must be together.
+//! The `[[target]]` tables: their keys, and what these must be together. What an `[[upstream]]` shares with them is here as well.
 //!
 //! # Errors
 //! No error shows a URL or a parameter: they hold keys of other servers.
@@ -20,8 +20,12 @@ pub(super) const TARGET_URL: &str = "url";
 /// Most targets of one file: each stream of their app keeps a connection, or tries to, to each.
 pub(super) const TARGETS_MAX: usize = 256;
 
-const CA_FILE: &str = "a readable PEM file with the certificates to trust";
-const TEMPLATE: &str = "rtmp://HOST[:PORT]/APP/NAME[?PARAMS], the same with rtmps, and in it {app}, {name}, {params}, {host}, {shard}";
+pub(super) const CA_FILE: &str = "a readable PEM file with the certificates to trust";
+pub(super) const TEMPLATE: &str = "rtmp://HOST[:PORT]/APP/NAME[?PARAMS], the same with rtmps, and in it {app}, {name}, {params}, {host}, {shard}";
+
+pub(super) const APP_NAME: &str = "an app's name without slashes around it, or *";
+pub(super) const QUERY: &str = "NAME=VALUE&NAME=VALUE, percent-encoded";
+pub(super) const PRINTABLE: &str = "1 to 128 printable ASCII characters";
 
 /// A `Duration` field given in whole milliseconds.
 macro_rules! milliseconds {
@@ -38,51 +42,25 @@ macro_rules! milliseconds {
     };
 }
 
+pub(super) use milliseconds;
+
 /// The keys of a `[[target]]` table; each must have a URL.
 pub(super) static TARGET_KEYS: [Key<Target>; 18] = [
     Key {
         name: "app",
         about: "Streams of this app are forwarded; * is every app",
-        kind: Kind::Text {
-            allowed: "an app's name without slashes around it, or *",
-            read: |target| target.app.clone(),
-            write: |target, text| {
-                if text.starts_with('/') || text.ends_with('/') {
-                    return Err(format!("{text:?} has slashes around it"));
-                }
-                target.app = text.into();
-                Ok(())
-            },
-        },
+        kind: Kind::Text { allowed: APP_NAME, read: |target| target.app.clone(), write: write_app },
     },
     Key {
         name: TARGET_URL,
         about: "Where to; {app}, {name}, {params}, {host} and {shard} stand for the stream's own",
-        kind: Kind::Text {
-            allowed: TEMPLATE,
-            read: |target| target.url.as_ref().map(|url| url.as_str().into()).unwrap_or_default(),
-            write: |target, text| {
-                target.url = Some(Template::parse(text).map_err(|error| error.to_string())?);
-                Ok(())
-            },
-        },
+        kind: Kind::Text { allowed: TEMPLATE, read: read_url, write: write_url },
     },
     number!("shards", 1..=65_536, "{shard} is 0 to one less than this, by a hash of app and name", shards),
     Key {
         name: "params",
         about: "More for the query, as it is to stand there",
-        kind: Kind::Text {
-            allowed: "NAME=VALUE&NAME=VALUE, percent-encoded",
-            read: |target| target.params.clone(),
-            write: |target, text| {
-                let is_wrong = |byte: u8| !byte.is_ascii_graphic() || matches!(byte, b'#' | b'?');
-                if text.len() > TEMPLATE_BYTES_MAX || text.bytes().any(is_wrong) || text.starts_with('&') {
-                    return Err("this is no query".into());
-                }
-                target.params = text.into();
-                Ok(())
-            },
-        },
+        kind: Kind::Text { allowed: QUERY, read: |target| target.params.clone(), write: write_params },
     },
     Key {
         name: "group",
@@ -153,16 +131,7 @@ pub(super) static TARGET_KEYS: [Key<Target>; 18] = [
     Key {
         name: "tls_ca_file",
         about: "Certificates that are trusted in place of the web's, PEM; empty: those of the web",
-        kind: Kind::Text {
-            allowed: CA_FILE,
-            read: |target| {
-                target.tls_ca_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
-            },
-            write: |target, text| {
-                target.tls_ca_file = (!text.is_empty()).then(|| text.into());
-                Ok(())
-            },
-        },
+        kind: Kind::Text { allowed: CA_FILE, read: read_ca_file, write: write_ca_file },
     },
     Key {
         name: "tls_verify",
@@ -184,81 +153,135 @@ pub(super) static TARGET_KEYS: [Key<Target>; 18] = [
         name: "flash_ver",
         about: "What we call ourselves; services tell encoders by FMLE",
         kind: Kind::Text {
-            allowed: "1 to 128 printable ASCII characters",
+            allowed: PRINTABLE,
             read: |target| target.flash_ver.clone(),
-            write: |target, text| {
-                let is_printable = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-                if text.is_empty() || text.len() > 128 || !is_printable {
-                    return Err(format!("{text:?} is no such name"));
-                }
-                target.flash_ver = text.into();
-                Ok(())
-            },
+            write: write_flash_ver,
         },
     },
 ];
+
+pub(super) fn write_app(target: &mut Target, text: &str) -> Result<(), String> {
+    if text.starts_with('/') || text.ends_with('/') {
+        return Err(format!("{text:?} has slashes around it"));
+    }
+    target.app = text.into();
+    Ok(())
+}
+
+pub(super) fn read_url(target: &Target) -> String {
+    target.url.as_ref().map(|url| url.as_str().into()).unwrap_or_default()
+}
+
+pub(super) fn write_url(target: &mut Target, text: &str) -> Result<(), String> {
+    target.url = Some(Template::parse(text).map_err(|error| error.to_string())?);
+    Ok(())
+}
+
+pub(super) fn write_params(target: &mut Target, text: &str) -> Result<(), String> {
+    let is_wrong = |byte: u8| !byte.is_ascii_graphic() || matches!(byte, b'#' | b'?');
+    if text.len() > TEMPLATE_BYTES_MAX || text.bytes().any(is_wrong) || text.starts_with('&') {
+        return Err("this is no query".into());
+    }
+    target.params = text.into();
+    Ok(())
+}
+
+pub(super) fn read_ca_file(target: &Target) -> String {
+    target.tls_ca_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
+}
+
+pub(super) fn write_ca_file(target: &mut Target, text: &str) -> Result<(), String> {
+    target.tls_ca_file = (!text.is_empty()).then(|| text.into());
+    Ok(())
+}
+
+pub(super) fn write_flash_ver(target: &mut Target, text: &str) -> Result<(), String> {
+    let is_printable = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    if text.is_empty() || text.len() > 128 || !is_printable {
+        return Err(format!("{text:?} is no such name"));
+    }
+    target.flash_ver = text.into();
+    Ok(())
+}
 
 /// What the keys of one target, and the targets of one group, cannot know about each other.
 pub(super) fn check(config: &Config, origins: &Origins) -> Result<(), ConfigError> {
     let targets = &config.relay.targets;
     for (index, target) in targets.iter().enumerate() {
+        let origin_of = |key| origins.of_target(index, key);
+        check_far_end(TARGET, target, origin_of)?;
         let refuse = |key, problem: String, allowed: &str| {
-            Err(ConfigError::new(origins.of_target(index, key), format!("target.{key}: {problem}"), allowed))
+            Err(ConfigError::new(origin_of(key), format!("{TARGET}.{key}: {problem}"), allowed))
         };
-        let is_set = |key| origins.of_target(index, key) != Origin::Default;
-        let has_shard = target.url.as_ref().is_some_and(Template::has_shard);
-        let is_tls = target.url.as_ref().is_some_and(Template::is_tls);
-        if is_set("shards") && !has_shard {
-            return refuse("shards", "nothing counts to it".into(), "with {shard} in the url");
-        }
-        if has_shard && !is_set("shards") {
-            return refuse("url", "{shard} counts to nothing".into(), "with shards, the number of them");
-        }
-        if target.backoff_min > target.backoff_max {
-            let (min, max) = (target.backoff_min.as_millis(), target.backoff_max.as_millis());
-            let key = if is_set("backoff_ms_max") { "backoff_ms_max" } else { "backoff_ms_min" };
-            return refuse(
-                key,
-                format!("backoff_ms_max = {max} is below backoff_ms_min = {min}"),
-                "min <= max",
-            );
-        }
         for key in ["rank", "failover_ms", "failback_ms"] {
-            if target.group.is_empty() && is_set(key) {
+            if target.group.is_empty() && origin_of(key) != Origin::Default {
                 return refuse(key, "this target has no group".into(), "with a group");
             }
-        }
-        for key in ["tls_ca_file", "tls_verify"] {
-            if !is_tls && is_set(key) {
-                return refuse(key, "the url is not of rtmps".into(), "with rtmps:// in the url");
-            }
-        }
-        if !target.tls_verify && target.tls_ca_file.is_some() {
-            let problem = "certificates to verify with, and nothing is verified";
-            return refuse("tls_ca_file", problem.into(), "with tls_verify = true");
         }
         let of_group = |other: &&Target| other.group == target.group && !target.group.is_empty();
         if let Some(other) = targets.iter().take(index).find(of_group).filter(|it| it.app != target.app) {
             let problem = format!("group {:?} has a target of app {:?} already", target.group, other.app);
             return refuse("group", problem, "one app a group");
         }
-        // Told now, rather than by the first stream.
-        if let Some(path) = target.tls_ca_file.as_deref()
-            && let Err(error) = trust::client_config(Some(path), true)
-        {
-            return refuse("tls_ca_file", error.to_string(), CA_FILE);
-        }
     }
     Ok(())
 }
 
-/// One line for each target that anybody could stand in for.
+/// What the keys of one target or upstream cannot know about each other; `table` is which of them it is.
+pub(super) fn check_far_end(
+    table: &str,
+    target: &Target,
+    origin_of: impl Fn(&'static str) -> Origin,
+) -> Result<(), ConfigError> {
+    let refuse = |key, problem: String, allowed: &str| {
+        Err(ConfigError::new(origin_of(key), format!("{table}.{key}: {problem}"), allowed))
+    };
+    let is_set = |key| origin_of(key) != Origin::Default;
+    let has_shard = target.url.as_ref().is_some_and(Template::has_shard);
+    let is_tls = target.url.as_ref().is_some_and(Template::is_tls);
+    if is_set("shards") && !has_shard {
+        return refuse("shards", "nothing counts to it".into(), "with {shard} in the url");
+    }
+    if has_shard && !is_set("shards") {
+        return refuse("url", "{shard} counts to nothing".into(), "with shards, the number of them");
+    }
+    if target.backoff_min > target.backoff_max {
+        let (min, max) = (target.backoff_min.as_millis(), target.backoff_max.as_millis());
+        let key = if is_set("backoff_ms_max") { "backoff_ms_max" } else { "backoff_ms_min" };
+        return refuse(key, format!("backoff_ms_max = {max} is below backoff_ms_min = {min}"), "min <= max");
+    }
+    for key in ["tls_ca_file", "tls_verify"] {
+        if !is_tls && is_set(key) {
+            return refuse(key, "the url is not of rtmps".into(), "with rtmps:// in the url");
+        }
+    }
+    if !target.tls_verify && target.tls_ca_file.is_some() {
+        let problem = "certificates to verify with, and nothing is verified";
+        return refuse("tls_ca_file", problem.into(), "with tls_verify = true");
+    }
+    // Told now, rather than by the first stream.
+    if let Some(path) = target.tls_ca_file.as_deref()
+        && let Err(error) = trust::client_config(Some(path), true)
+    {
+        return refuse("tls_ca_file", error.to_string(), CA_FILE);
+    }
+    Ok(())
+}
+
+/// One line for each target and upstream that anybody could stand in for.
 pub(super) fn unverified<'c>(config: &'c Config, origins: &'c Origins) -> impl Iterator<Item = String> + 'c {
     let targets = config.relay.targets.iter().enumerate().filter(|(_, target)| !target.tls_verify);
-    targets.map(|(index, _)| {
+    let targets = targets.map(|(index, _)| {
         let origin = origins.of_target(index, "tls_verify");
         format!("{origin}: tls_verify = false: whoever stands between us and this target can read and change what it gets")
-    })
+    });
+    let upstreams =
+        config.relay.upstreams.iter().enumerate().filter(|(_, upstream)| !upstream.source.tls_verify);
+    let upstreams = upstreams.map(|(index, _)| {
+        let origin = origins.of_upstream(index, "tls_verify");
+        format!("{origin}: tls_verify = false: whoever stands between us and this upstream can read and change what we get")
+    });
+    targets.chain(upstreams)
 }
 
 #[cfg(test)]

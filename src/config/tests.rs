@@ -158,7 +158,7 @@ const KEY: &str = "a readable PEM file with the private key of the certificate";
 /// Every way in which a file can be wrong, with the line that says so.
 #[test]
 fn a_wrong_file_is_refused_with_its_line() {
-    let table_names = "[engine], [rtmp], [tls], [proxy], [ingest], [notify], [control], [deadlines], [limits], [recorder], [log], [[certificate]], [[auth]], [[key]], [[app]], [[target]]";
+    let table_names = "[engine], [rtmp], [tls], [proxy], [ingest], [notify], [control], [deadlines], [limits], [recorder], [log], [[certificate]], [[auth]], [[key]], [[app]], [[target]], [[upstream]]";
     let address = "ADDRESS:PORT, such as 0.0.0.0:1935, 127.0.0.1:8935 or [::]:1935";
     let table = [
         // Not TOML.
