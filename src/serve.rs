@@ -5,6 +5,7 @@
 
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -64,6 +65,8 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
     let handle = engine.handle();
     control.attach(handle.clone());
     control.attach_forwards(edge.forwards());
+    control.attach_pulls(edge.pulls());
+    control.exhibit(Arc::new(control::PullFamilies(edge.pulls())));
     edge.attach(handle.clone());
     greet(&Greeting {
         rtmp: engine.addresses(),

@@ -12,6 +12,7 @@
 //! | `GET /api/v1/streams`, `/api/v1/streams/{app}/{name}` | live streams, see [`api`] |
 //! | `GET /api/v1/connections` | connections |
 //! | `GET /api/v1/forwards` | what is forwarded where, see [`forwards`] |
+//! | `GET /api/v1/pulls` | what is pulled from where, see [`pulls`] |
 //! | `DELETE /api/v1/connections/{id}` | closes one: 204; 404 when there is none |
 //!
 //! # Bounds
@@ -30,6 +31,7 @@ mod guard;
 mod health;
 pub mod metrics;
 mod process;
+pub mod pulls;
 mod refusal;
 mod router;
 pub mod server;
@@ -38,6 +40,7 @@ mod tests;
 
 pub use cores::{CoreAnswer, Cores};
 pub use forwards::Forwards;
+pub use pulls::PullFamilies;
 pub use server::{Server, StartError, start};
 
 /// What the control HTTP is told.

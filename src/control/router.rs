@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use super::cores::Cores;
 use super::forwards::{self, Forwards};
 use super::metrics::Exhibitor;
+use super::pulls;
 use super::refusal::Refusal;
 use super::{api, guard, health, metrics};
 
@@ -21,6 +22,8 @@ pub(super) struct Control<C> {
     pub(super) cores: OnceLock<C>,
     /// Who forwards, once it does.
     pub(super) forwards: OnceLock<Arc<dyn Forwards>>,
+    /// Who pulls, once it does: of the same shape, the other way round.
+    pub(super) pulls: OnceLock<Arc<dyn Forwards>>,
     /// Others who have something to show in `/metrics`.
     pub(super) exhibitors: Mutex<Vec<Arc<dyn Exhibitor>>>,
     /// Questions that the cores may be asked at a time.
@@ -38,6 +41,7 @@ impl<C: Cores> Control<C> {
         Self {
             cores: OnceLock::new(),
             forwards: OnceLock::new(),
+            pulls: OnceLock::new(),
             exhibitors: Mutex::default(),
             queries: Semaphore::new(api::QUERIES_MAX),
             is_loopback,
@@ -57,6 +61,7 @@ pub(super) fn router<C: Cores>(control: &Arc<Control<C>>) -> Router {
         .route("/streams/{*path}", get(api::stream::<C>))
         .route("/connections", get(api::connections::<C>))
         .route("/forwards", get(forwards::forwards::<C>))
+        .route("/pulls", get(pulls::pulls::<C>))
         .route("/connections/{id}", delete(api::kick::<C>))
         .layer(from_fn_with_state(Arc::clone(control), guard::refuse_other_origins::<C>));
     Router::new()

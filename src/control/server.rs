@@ -147,6 +147,11 @@ impl<C: Cores> Server<C> {
         let _ = self.control.forwards.set(forwards);
     }
 
+    /// Tells it who pulls streams. A second one is ignored.
+    pub fn attach_pulls(&self, pulls: Arc<dyn Forwards>) {
+        let _ = self.control.pulls.set(pulls);
+    }
+
     /// Tells it of the engine, which runs now. A second engine is ignored.
     pub fn attach(&self, cores: C) {
         let _ = self.control.cores.set(cores);

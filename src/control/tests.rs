@@ -425,6 +425,49 @@ fn forwards_come_sorted_in_the_documented_shape_with_what_their_core_says() {
 }
 
 #[test]
+fn pulls_come_sorted_in_the_documented_shape_with_what_their_core_says() {
+    let (server, engine) = serve();
+    assert_eq!(get(server.address(), "/api/v1/pulls"), (200, json!({"pulls": [], "stalled_cores": []})));
+    server.attach_pulls(Arc::new(Targets(vec![
+        forward("b", "rtmp://a/live/…", LifeState::Waiting),
+        forward("a", "rtmp://b/live/…", LifeState::Standby),
+        forward("a", "rtmp://a/live/…", LifeState::On(Step::Live)),
+    ])));
+    *engine.outgoing.lock().unwrap() = vec![OutgoingInfo {
+        id: OutgoingId(5),
+        connection: ConnectionId(17),
+        state: OutgoingState::Live,
+        bytes_in: 500,
+        bytes_out: 3,
+        messages: 40,
+        dropped: 0,
+        queued_bytes: 0,
+        queued_ms: 0,
+        bits_per_second: 9,
+        lasted: Duration::from_secs(4),
+    }];
+    let (_, mut body) = get(server.address(), "/api/v1/pulls");
+    let pulls = body["pulls"].as_array_mut().unwrap();
+    let order: Vec<_> =
+        pulls.iter().map(|it| (it["name"].as_str().unwrap(), it["source"].as_str().unwrap())).collect();
+    assert_eq!(order, [("a", "rtmp://a/live/…"), ("a", "rtmp://b/live/…"), ("b", "rtmp://a/live/…")]);
+    let seconds = pulls[0].as_object_mut().unwrap().remove("state_seconds").unwrap().as_f64().unwrap();
+    assert!((10.0..40.0).contains(&seconds), "{seconds}");
+    assert_eq!(
+        pulls[0],
+        json!({
+            "app": "live", "name": "a", "name_hash": "0badcafe", "source": "rtmp://a/live/…", "active": true, "state": "live",
+            "connection": "17", "bits_in_per_second": 9, "bytes_in": 1500, "messages_in": 40, "reconnects": 2, "last_error": "eof",
+            "next_try_seconds": null
+        })
+    );
+    let next_try = pulls[2]["next_try_seconds"].as_f64().unwrap();
+    assert!((70.0..=100.0).contains(&next_try), "{next_try}");
+    // Forwards are another list.
+    assert_eq!(get(server.address(), "/api/v1/forwards").1["forwards"], json!([]));
+}
+
+#[test]
 fn a_stalled_core_is_named_and_the_others_answer() {
     let (server, engine) = serve();
     *engine.streams.lock().unwrap() = vec![stream(0, "live", "a"), stream(1, "live", "b")];

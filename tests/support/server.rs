@@ -338,6 +338,12 @@ impl Server {
         list(self.get("/api/v1/forwards").json(), "forwards")
     }
 
+    /// `/api/v1/pulls`.
+    #[track_caller]
+    pub fn pulls(&self) -> Vec<Value> {
+        list(self.get("/api/v1/pulls").json(), "pulls")
+    }
+
     /// Ends the process without a word, as a crash does.
     #[track_caller]
     pub fn kill(mut self) {
