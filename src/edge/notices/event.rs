@@ -64,7 +64,7 @@ impl Event {
             News::PublishBegan { facts, stream, grant, .. } => {
                 Self { dry_run: Some(grant.dry_run), ..began("publish", &facts, Some(stream)) }
             }
-            News::PlayBegan { facts, stream } => began("play", &facts, Some(stream)),
+            News::PlayBegan { facts, stream, .. } => began("play", &facts, Some(stream)),
             News::PublishEnded { connection, stream, totals } => Self {
                 connection: connection.0.to_string(),
                 totals: Some(Came::of(totals)),
@@ -171,7 +171,7 @@ mod tests {
         let publish = with(with(json!({"event": "publish", "dry_run": true}), who.clone()), named.clone());
         assert_eq!(told(began), publish);
         let play = with(with(json!({"event": "play"}), who), named.clone());
-        assert_eq!(told(News::PlayBegan { facts, stream: stream.clone() }), play);
+        assert_eq!(told(News::PlayBegan { facts, stream: stream.clone(), home: CoreId(0) }), play);
         let totals = Totals { bytes: 1, messages: 2, dropped: 3, lasted: Duration::from_millis(1_500) };
         let came = with(named, json!({"bytes": 1, "messages": 2, "dropped": 3, "seconds": 1.5}));
         let connection = ConnectionId(17);
