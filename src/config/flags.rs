@@ -36,9 +36,9 @@ pub enum Command {
         /// A file that the flight recorder has written
         file: PathBuf,
     },
-    /// Read a key from standard input and print the line that a [[key]] has of it.
+    /// Read a key from standard input and print the line that the file has of it.
     HashKey,
-    /// Print a signed address, made with the first of the signed_secrets of the app's [[auth]].
+    /// Print a signed address, made with the first of the signed_secrets that the file has for the app.
     Sign(SignArguments),
 }
 
@@ -63,7 +63,7 @@ pub struct SignArguments {
     /// Rank of the publisher among those of the stream
     #[arg(long, default_value_t = 0)]
     pub priority: u32,
-    /// The host of the [[auth]] table, where it has one
+    /// The host that the app's table in the file is for, if it is for one
     #[arg(long)]
     pub host: Option<String>,
 }
