@@ -6,6 +6,7 @@
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use slab::Slab;
 
@@ -23,6 +24,18 @@ impl CoreId {
 /// The runtime's own key of a connection: opaque here, handed back in events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionRef(pub u64);
+
+/// Who somebody is, to be compared: two grants with equal identities came of the same credentials.
+///
+/// Opaque, and never a credential itself. `None` in both of two grants counts as the same.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Identity(pub Arc<str>);
+
+impl Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Identity({} bytes)", self.0.len())
+    }
+}
 
 /// A key of an [`Arena`].
 pub(super) trait Key: Copy + Debug {

@@ -43,7 +43,7 @@ use crate::media::{Form, Frame, GopCache, GopSettings, Ingest, MediaKind};
 use crate::session::{Instant, MediaMessage, Notice, StreamKey};
 pub use event::HubEvent;
 use keys::Arena;
-pub use keys::{ConnectionRef, CoreId, PublisherKey, StreamId, SubscriberKey};
+pub use keys::{ConnectionRef, CoreId, Identity, PublisherKey, StreamId, SubscriberKey};
 pub use mesh::MeshMessage;
 use mesh::Outgoing;
 pub use observe::{HubCounters, HubCounts, PublisherView, StreamView, SubscriberView};

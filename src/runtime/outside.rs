@@ -14,6 +14,7 @@ use super::connection::ConnectionKey;
 use super::observe::ConnectionId;
 use super::outgoing::{OutgoingEvent, OutgoingId};
 use crate::hub::CoreId;
+pub use crate::hub::Identity;
 use crate::session::{RequestId, StreamKey};
 
 /// Longest wait for an answer. Whoever answers has deadlines of its own below it; this one is for an answer that never comes.
@@ -155,18 +156,6 @@ pub struct Grant {
     /// Everything is taken in and judged, and nobody gets it, neither players nor forwards; it is in no other publisher's way. So it is
     /// also where the publisher asks for it (`?bandwidthtest=1`). Says nothing to a player.
     pub dry_run: bool,
-}
-
-/// Who somebody is, to be compared: two grants with equal identities came of the same credentials.
-///
-/// Opaque, and never a credential itself. `None` in both of two grants counts as the same.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Identity(pub Arc<str>);
-
-impl std::fmt::Debug for Identity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Identity({} bytes)", self.0.len())
-    }
 }
 
 /// What comes with a no.
