@@ -164,6 +164,14 @@ impl GopCache {
         self.headers.len() < count
     }
 
+    /// Begins with the headers of another publisher, and with what is known of its tracks: nothing stays of what was here.
+    pub fn begin_with(&mut self, other: &Self) {
+        self.clear();
+        self.headers.clone_from(&other.headers);
+        self.video_at = other.video_at;
+        self.defaults = other.defaults;
+    }
+
     /// Frames are missing before the next one: the GOP ends here. Headers stay.
     pub fn skip(&mut self) {
         self.empty();

@@ -10,7 +10,7 @@
 //!   what follows that byte is AMF0 (values in AMF3 are behind a marker of AMF0's), and hardly any player knows type 15.
 //! - Nothing comes of an empty message, one that ends within its tag header, and `@clearDataFrame`. An empty audio
 //!   message means silence (E-RTMP v2 "ExAudioTagHeader"): the timestamps of what follows say the same.
-//! - Timestamps are handed on as [`TimestampPolicy`] says.
+//! - Timestamps are handed on as [`TimestampPolicy`] says, and moved behind those of the publisher before ([`super::timeline`]).
 //!
 //! Which track is the default one, for readers that get no other ([`super::plain`]), is settled here: of video the one whose key frames
 //! start GOPs, of audio in the same way the lowest that sounds. A lower track takes over with its next key frame or sound, a higher one
@@ -35,6 +35,7 @@ use super::frame::{FRAME_SLICES_MAX, Frame, FrameInfo, FrameRole, TrackId};
 use super::ingest_counters::IngestCounters;
 use super::metadata::MetadataHints;
 use super::plain::{self, Plain};
+use super::timeline::Rebase;
 use super::timestamps::{TimestampCounters, TimestampPolicy, Timestamps};
 use super::track::{Track, Tracks};
 use super::track_set::TrackSet;
@@ -66,6 +67,8 @@ pub struct Ingest {
     settings: IngestSettings,
     tracks: Tracks,
     timestamps: Timestamps,
+    /// Set when the publisher has followed another one.
+    rebase: Option<Rebase>,
     /// Track and codec of the last frame of each kind, video first: nearly every frame is of the same, and its track is not looked up.
     last_of_kind: [Option<(TrackId, Codec)>; 2],
     /// The default track of each kind, video first.
@@ -133,6 +136,7 @@ impl Ingest {
     pub fn new(settings: IngestSettings) -> Self {
         Self {
             timestamps: Timestamps::new(settings.timestamps),
+            rebase: None,
             settings,
             tracks: Tracks::default(),
             last_of_kind: [None; 2],
@@ -194,6 +198,19 @@ impl Ingest {
     /// The last `onMetaData` that could be read; none after `@clearDataFrame`.
     pub fn metadata(&self) -> Option<&MetadataHints> {
         self.metadata.as_ref()?.hints.as_ref()
+    }
+
+    /// Moves all timestamps from here on, or no longer does.
+    pub fn set_rebase(&mut self, rebase: Option<Rebase>) {
+        self.rebase = rebase;
+    }
+
+    /// A timestamp moved behind those of the publisher before; as it is without one.
+    pub fn rebased(&mut self, timestamp: u32) -> u32 {
+        match &mut self.rebase {
+            None => timestamp,
+            Some(rebase) => rebase.apply(timestamp),
+        }
     }
 
     /// Whether `@clearDataFrame` has come since this was last asked: then whoever keeps metadata for late joiners has to forget it.
@@ -353,6 +370,7 @@ impl Ingest {
         } else {
             self.timestamps.of_header(kind, track, timestamp)
         };
+        let timestamp = self.rebased(timestamp);
         if kind == MediaKind::Video && role.is_coded() {
             self.picture_at = Some(now);
         }
@@ -417,11 +435,13 @@ impl Ingest {
         match DataMessage::read(payload, type_id, &mut self.counters) {
             DataMessage::Metadata(payload) => {
                 info.role = FrameRole::Metadata;
-                info.timestamp = self.timestamps.of_header(kind, track, timestamp);
+                let timestamp = self.timestamps.of_header(kind, track, timestamp);
+                info.timestamp = self.rebased(timestamp);
                 Some(Frame::new(info, self.metadata_message(&payload), 0))
             }
             DataMessage::Other(payload) => {
-                info.timestamp = self.timestamps.of_frame(now, kind, track, timestamp);
+                let timestamp = self.timestamps.of_frame(now, kind, track, timestamp);
+                info.timestamp = self.rebased(timestamp);
                 Some(Frame::new(info, payload, self.claim_bytes()))
             }
             DataMessage::ClearMetadata => {

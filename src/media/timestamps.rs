@@ -248,12 +248,12 @@ impl Clock {
 }
 
 /// Serial difference `a - b`, ms.
-fn serial(a: u32, b: u32) -> i32 {
+pub(super) fn serial(a: u32, b: u32) -> i32 {
     a.wrapping_sub(b) as i32
 }
 
 /// The later of two timestamps; `b` when they are half the circle apart.
-fn later(a: u32, b: u32) -> u32 {
+pub(super) fn later(a: u32, b: u32) -> u32 {
     if serial(a, b) > 0 { a } else { b }
 }
 

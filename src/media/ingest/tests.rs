@@ -7,7 +7,7 @@ use super::*;
 use crate::media::codec::FourCc;
 use crate::media::config::{Size, hex};
 use crate::media::track::TRACKS_MAX;
-use crate::media::{Form, TimestampPolicy};
+use crate::media::{Form, Timeline, TimestampPolicy};
 use crate::rtmp::amf::{Value, amf0};
 use crate::rtmp::message::type_id;
 
@@ -512,6 +512,34 @@ fn any_message() -> impl Strategy<Value = MediaMessage> {
         message.wire_bytes = message.payload.len() as u32;
         message
     })
+}
+
+/// A publisher that follows another one: everything that it sends moves by as much, on the wire as well, under either policy.
+#[test]
+fn everything_of_a_publisher_that_follows_another_moves() {
+    for policy in [TimestampPolicy::Pass, TimestampPolicy::Monotonic] {
+        let mut stream = Fixture::with(policy);
+        let mut timeline = Timeline::default();
+        timeline.note(&stream.send(message(MediaKind::Video, 90_000, hex(AVC_KEY))).unwrap());
+        let mut stream = Fixture::with(policy);
+        stream.now = Instant::from_micros(3_000_000);
+        stream.send(message(MediaKind::Video, 500, hex(AVC_HEADER)));
+        let first = stream.send(message(MediaKind::Video, 500, hex(AVC_KEY))).unwrap();
+        assert_eq!(first.timestamp(), 500, "nothing moves before it is told to");
+        stream.ingest.set_rebase(timeline.rebase(stream.now, first.timestamp()));
+        assert_eq!(stream.ingest.rebased(first.timestamp()), 93_000);
+        let name = metadata(&[Value::String("onText".into())]);
+        for (kind, body) in [
+            (MediaKind::Video, hex(AVC_INTER)),
+            (MediaKind::Audio, hex(AAC_FRAME)),
+            (MediaKind::Data, name),
+            (MediaKind::Audio, hex(AAC_HEADER)),
+        ] {
+            let frame = stream.send(message(kind, 540, body)).unwrap();
+            assert_eq!((frame.timestamp(), frame.wire().header().timestamp), (93_040, 93_040), "{kind:?}");
+        }
+        assert_eq!(stream.ingest.timestamp_counters(), &TimestampCounters::default());
+    }
 }
 
 proptest! {
