@@ -37,7 +37,9 @@ impl Stream {
         let (core, key, settings) = (CoreId(0), StreamKey::new("live", "s"), AppSettings::default());
         let mut hub = Hub::new(HubSettings { core, cores: 1 });
         let now = Instant::default();
-        let publisher = hub.publish(now, &key, ConnectionRef(0), &settings).expect("nobody else publishes");
+        let entry =
+            hub.publish(now, &key, ConnectionRef(0).into(), &settings).expect("nobody else publishes");
+        let publisher = entry.publisher().expect("nobody is to be waited for");
         let mut subscribe = |n| {
             hub.subscribe(
                 now,

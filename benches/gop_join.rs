@@ -21,7 +21,8 @@ const BUDGET: TakeBudget = TakeBudget { bytes: 64 * 1024, slices: 1024 };
 fn live(key: &StreamKey, settings: &AppSettings, pictures: u32) -> Hub {
     let mut hub = Hub::new(HubSettings { core: CoreId(0), cores: 1 });
     let now = Instant::default();
-    let publisher = hub.publish(now, key, ConnectionRef(0), settings).expect("nobody else publishes");
+    let entry = hub.publish(now, key, ConnectionRef(0).into(), settings).expect("nobody else publishes");
+    let publisher = entry.publisher().expect("nobody is to be waited for");
     for nth in 0..=pictures {
         let head: &[u8] = match nth {
             0 => &[0x17, 0, 0, 0, 0, 1, 0x64, 0, 0x28],

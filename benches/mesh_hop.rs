@@ -40,7 +40,9 @@ impl Pair {
     fn new() -> Self {
         let (key, settings, now) = (StreamKey::new("live", "s"), AppSettings::default(), Instant::default());
         let [mut home, mut away] = [HOME, AWAY].map(|core| Hub::new(HubSettings { core, cores: 2 }));
-        let publisher = home.publish(now, &key, ConnectionRef(0), &settings).expect("nobody else publishes");
+        let entry =
+            home.publish(now, &key, ConnectionRef(0).into(), &settings).expect("nobody else publishes");
+        let publisher = entry.publisher().expect("nobody is to be waited for");
         let reader = away.subscribe(
             now,
             &key,

@@ -42,7 +42,8 @@ impl Publishing {
         app.gop.enabled = false;
         let mut hub = Hub::new(HubSettings { core: CoreId(0), cores: 1 });
         let key = StreamKey::new("live", "s");
-        let publisher = hub.publish(now, &key, ConnectionRef(0), &app).expect("nobody else publishes");
+        let entry = hub.publish(now, &key, ConnectionRef(0).into(), &app).expect("nobody else publishes");
+        let publisher = entry.publisher().expect("nobody is to be waited for");
         let session = ServerSession::new(now, Arc::new(settings), entropy);
         let mut this = Self { session, hub, publisher, writer: ChunkWriter::new(128) };
         let mut hello = vec![0; 1 + 2 * PACKET_BYTES];

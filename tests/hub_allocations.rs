@@ -37,7 +37,8 @@ fn message(at: u32, multitrack: bool) -> MediaMessage {
 fn allocations(readers: usize, multitrack: bool) -> u64 {
     let (core, key, settings) = (CoreId(0), StreamKey::new("live", "s"), AppSettings::default());
     let mut hub = Hub::new(HubSettings { core, cores: 1 });
-    let publisher = hub.publish(Instant::default(), &key, ConnectionRef(0), &settings).unwrap();
+    let entry = hub.publish(Instant::default(), &key, ConnectionRef(0).into(), &settings).unwrap();
+    let publisher = entry.publisher().unwrap();
     let mut subscribe = |n| {
         let form = if n % 2 == 0 { Form::Full } else { Form::Plain };
         let reader = Reader { connection: ConnectionRef(n), stream_id: 1, form };

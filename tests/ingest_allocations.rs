@@ -162,9 +162,9 @@ impl Link {
                 Output::Send(bytes) => self.client.handle_bytes(self.now, bytes),
                 Output::Event(Event::PublishRequested(publish)) => {
                     let key = &publish.address.key;
-                    let publisher =
-                        self.hub.publish(self.now, key, ConnectionRef(0), &self.settings).unwrap();
-                    self.publisher = Some(publisher);
+                    let claim = ConnectionRef(0).into();
+                    self.publisher =
+                        self.hub.publish(self.now, key, claim, &self.settings).unwrap().publisher();
                     self.server.accept_publish(self.now, publish.request);
                 }
                 Output::Event(Event::Media(message)) => {

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use super::Config;
 use super::key::{Key, Kind};
+use crate::hub::{MismatchPolicy, TakeoverPolicy};
 use crate::log::{Format, filter_problem};
 use crate::media::TimestampPolicy;
 use crate::runtime::settings::{App, Placement};
@@ -552,7 +553,7 @@ pub(super) static TABLES: [Table; 11] = [
 ];
 
 /// The keys of an `[[app]]` table.
-pub(super) static APP_KEYS: [Key<App>; 10] = [
+pub(super) static APP_KEYS: [Key<App>; 17] = [
     Key {
         name: APP_NAME,
         about: "The app these settings are for; * is every app without a table of its own",
@@ -615,6 +616,84 @@ pub(super) static APP_KEYS: [Key<App>; 10] = [
         "How long a player may read nothing before it is closed",
         settings.queue.stall_ms_max
     ),
+    Key {
+        name: "takeover",
+        about: "What becomes of a publisher whose stream has one: reject refuses it, newest lets it take over, priority the higher one",
+        kind: Kind::Text {
+            allowed: "reject, newest, priority",
+            read: |app| {
+                match app.settings.continuity.takeover {
+                    TakeoverPolicy::Reject => "reject",
+                    TakeoverPolicy::Newest => "newest",
+                    TakeoverPolicy::Priority => "priority",
+                }
+                .into()
+            },
+            write: |app, text| {
+                app.settings.continuity.takeover = match text {
+                    "reject" => TakeoverPolicy::Reject,
+                    "newest" => TakeoverPolicy::Newest,
+                    "priority" => TakeoverPolicy::Priority,
+                    _ => return Err(format!("{text:?} is no takeover policy")),
+                };
+                Ok(())
+            },
+        },
+    },
+    number!(
+        "takeover_tenure_ms",
+        0..=600_000,
+        "How long a publisher that has taken over cannot be taken over from",
+        settings.continuity.tenure_ms
+    ),
+    number!(
+        "takeover_flaps_max",
+        1..=1_000,
+        "Takeovers of one stream in a minute; beyond it the publisher stays and others are refused",
+        settings.continuity.flaps_max
+    ),
+    number!(
+        "yield_silent_ms",
+        500..=60_000,
+        "A publisher that has sent nothing for so long yields to one with the same credentials, and to its standby",
+        settings.continuity.yield_silent_ms
+    ),
+    Key {
+        name: "mismatch",
+        about: "A publisher that follows another with other codecs or tracks: discontinuity goes on with it, refuse closes it",
+        kind: Kind::Text {
+            allowed: "discontinuity, refuse",
+            read: |app| {
+                match app.settings.continuity.mismatch {
+                    MismatchPolicy::Discontinuity => "discontinuity",
+                    MismatchPolicy::Refuse => "refuse",
+                }
+                .into()
+            },
+            write: |app, text| {
+                app.settings.continuity.mismatch = match text {
+                    "discontinuity" => MismatchPolicy::Discontinuity,
+                    "refuse" => MismatchPolicy::Refuse,
+                    _ => return Err(format!("{text:?} says not what becomes of other codecs or tracks")),
+                };
+                Ok(())
+            },
+        },
+    },
+    number!(
+        "grace_ms",
+        0..=600_000,
+        "How long players stay with a stream whose publisher was lost; 0 ends it at once",
+        settings.continuity.grace_ms
+    ),
+    Key {
+        name: "standby",
+        about: "Whether a second publisher of a stream is taken in, to go on when the first one dies or starves: true or false",
+        kind: Kind::Boolean {
+            read: |app| app.settings.continuity.standby,
+            write: |app, value| app.settings.continuity.standby = value,
+        },
+    },
 ];
 
 /// The keys of a `[[certificate]]` table; each must have both.

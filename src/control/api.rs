@@ -6,7 +6,7 @@
 //! `GET /api/v1/streams`, sorted by app and name:
 //! ```json
 //! {"streams": [{"app": "live", "name": "test", "name_hash": "9f86d081", "core": 0, "dry_run": false, "publisher": "17",
-//!   "subscribers": 2, "codecs": ["avc1.64001f", "mp4a.40.2"], "tracks": [
+//!   "standby": null, "absent": false, "discontinuities": 0, "subscribers": 2, "codecs": ["avc1.64001f", "mp4a.40.2"], "tracks": [
 //!     {"id": 0, "kind": "video", "codec": "avc1", "codec_string": "avc1.64001f",
 //!      "resolution": {"width": 1280, "height": 720}, "sample_rate_hz": null, "channels": null},
 //!     {"id": 0, "kind": "audio", "codec": "mp4a", "codec_string": "mp4a.40.2", "resolution": null, "sample_rate_hz": 48000,
@@ -19,7 +19,9 @@
 //!   "ingest": {"frames": 4711, "codecs_unknown": 0, "packets_unknown": 0, …}, "uptime_seconds": 25.1}], "stalled_cores": []}
 //! ```
 //! `dry_run` is true of what a publisher sends that asked for a dry run (`?bandwidthtest=1`): nobody can play it, and several, or a real
-//! stream, may go by one name. `announced_tracks` is what the encoder's `onMetaData` says of tracks beside the default ones, whether they come or not.
+//! stream, may go by one name. `standby` is the connection that goes on
+//! with the stream when its publisher dies or starves. `absent` says that the publisher was lost and is waited for.
+//! `discontinuities` counts how often the stream has gone on with another publisher. `announced_tracks` is what the encoder's `onMetaData` says of tracks beside the default ones, whether they come or not.
 //! `ingest` counts by kind what was seen of the publisher's messages: what we do not know of them is forwarded as it came.
 //!
 //! `GET /api/v1/streams/{app}/{name}`: `{"stream": {…}, "stalled_cores": []}`. Both parts percent-decoded; slashes inside the
@@ -36,8 +38,8 @@
 //!   "resolution": {"width": 1280, "height": 720}, "tls": {"version": "TLSv1.3", "cipher": "TLS13_AES_128_GCM_SHA256",
 //!   "server_name": "live.example.org", "resumed": false}}], "stalled_cores": []}
 //! ```
-//! Ids are strings, as they may use all 64 bits and many JSON readers keep 53. `role` is `pending`, `publisher` or
-//! `player`, or of a connection that we made `forward` or `pull`. `enhanced`
+//! Ids are strings, as they may use all 64 bits and many JSON readers keep 53. `role` is `pending`, `publisher`,
+//! `standby` or `player`, or of a connection that we made `forward` or `pull`. `enhanced`
 //! is what the peer said of its Enhanced RTMP: codecs (`*` for any) and of `reconnect`, `multitrack`, `mod_ex` and
 //! `timestamp_nano_offset` what it does; null when it said nothing.
 //! `tls` is null without TLS, and its `server_name` when the client asked for none.
@@ -165,6 +167,9 @@ struct Stream {
     core: u16,
     dry_run: bool,
     publisher: Option<String>,
+    standby: Option<String>,
+    absent: bool,
+    discontinuities: u64,
     subscribers: u64,
     codecs: Vec<String>,
     tracks: Vec<Track>,
@@ -271,6 +276,9 @@ impl From<StreamInfo> for Stream {
             core: info.core,
             dry_run: info.dry_run,
             publisher: info.publisher.map(|id| id.0.to_string()),
+            standby: info.standby.map(|id| id.0.to_string()),
+            absent: info.absent,
+            discontinuities: info.discontinuities,
             subscribers: info.subscribers,
             codecs: info.codecs,
             tracks: info.tracks.into_iter().map(Track::from).collect(),

@@ -110,6 +110,9 @@ fn stream(core: u16, app: &str, name: &str) -> StreamInfo {
         core,
         dry_run: false,
         publisher: Some(ConnectionId(17)),
+        standby: Some(ConnectionId(18)),
+        absent: false,
+        discontinuities: 2,
         subscribers: 3,
         codecs: vec!["avc1.64001f".into(), "mp4a.40.2".into()],
         tracks: vec![
@@ -284,7 +287,7 @@ fn streams_of_all_cores_come_sorted_and_in_the_documented_shape() {
         body["streams"][1],
         json!({
             "app": "live", "name": "a", "name_hash": "0badcafe", "core": 0, "dry_run": false, "publisher": "17",
-            "subscribers": 3, "codecs": ["avc1.64001f", "mp4a.40.2"], "tracks": [
+            "standby": "18", "absent": false, "discontinuities": 2, "subscribers": 3, "codecs": ["avc1.64001f", "mp4a.40.2"], "tracks": [
                 {"id": 0, "kind": "video", "codec": "avc1", "codec_string": "avc1.64001f",
                  "resolution": {"width": 1280, "height": 720}, "sample_rate_hz": null, "channels": null},
                 {"id": 3, "kind": "audio", "codec": "mp4a", "codec_string": "mp4a.40.2", "resolution": null,

@@ -21,6 +21,28 @@ pub enum HubEvent {
         /// Whom it serves.
         connection: ConnectionRef,
     },
+    /// Another publisher has taken this one's stream over: it should be closed.
+    Replaced {
+        /// Whose publisher it is.
+        connection: ConnectionRef,
+    },
+    /// A publisher's media is not what its stream has had, and the settings ask for that: it should be closed.
+    Mismatched {
+        /// Whose publisher it is.
+        connection: ConnectionRef,
+    },
+    /// A claim that waits can be decided: publish again with it.
+    AskAgain {
+        /// Who waits.
+        connection: ConnectionRef,
+    },
+    /// A claim that waits is refused, since a newer one waits in its stead.
+    TurnedAway {
+        /// Who has waited.
+        connection: ConnectionRef,
+    },
+    /// A stream that lives here is over: nobody publishes it, and nobody is waited for.
+    Over(StreamKey),
     /// This core has no stream of the key any more, neither home nor replica, so it can be released in the directory.
     StreamGone(StreamKey),
 }

@@ -27,7 +27,11 @@ impl Hub {
                 } else if resumes && !self.outgoing.is_congested(feed.core) {
                     let mut frames = stream.gop.headers(Form::Full, frame.timestamp());
                     frames.push(Arc::clone(&frame));
-                    self.outgoing.push(feed.core, MeshMessage::Snapshot { replica, frames });
+                    let message = match std::mem::take(&mut feed.restarts) {
+                        true => MeshMessage::Resume { replica, frames },
+                        false => MeshMessage::Snapshot { replica, frames },
+                    };
+                    self.outgoing.push(feed.core, message);
                     feed.flowing = true;
                 } else {
                     self.counters.feed_frames_withheld += 1;
@@ -81,6 +85,15 @@ impl Hub {
             }
         }
         self.counters.add(&tally);
+    }
+
+    /// Another publisher goes on with the stream: its headers come first, and each track from a key frame on.
+    pub(super) fn restart_subscribers(&mut self, stream: StreamId) {
+        for key in self.streams.get(stream).into_iter().flat_map(|stream| &stream.subscribers) {
+            if let Some(subscriber) = self.subscribers.get_mut(*key) {
+                subscriber.restart();
+            }
+        }
     }
 
     /// Gives this core's readers their start.

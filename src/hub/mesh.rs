@@ -6,7 +6,10 @@
 //!    | <-- Snapshot (is live: headers+GOP)- |
 //!    | <-- Frame, Frame, … ---------------- |
 //!    | <-- ClearMetadata (taken back) ----- |
-//!    | <-- End (publisher left) ----------- |
+//!    | <-- Lapse (nobody for a while) ----- |   forgets headers and GOP
+//!    | <-- Resume (another publisher) ----- |   its headers and its first frame
+//!    | <-- Frame, Frame, … ---------------- |
+//!    | <-- End (nobody any more) ---------- |
 //!    | <-- Begin (publisher came) --------- |
 //!    | <-- Frame, Frame, … ---------------- |
 //!    |            (inbox over its bound: nothing until the next key frame, or any frame without video)
@@ -19,7 +22,8 @@
 //! # Invariant
 //! A replica hands on a gapless run of frames between two snapshots. `Begin` means that a publisher started just now, so readers are
 //! told; a snapshot to a replica that was not live means that there has been one, so they are not. A snapshot to a live replica means
-//! that frames were left out before it.
+//! that frames were left out before it. `Resume` stands for a snapshot, too, when the frames that follow are another publisher's than the
+//! last ones were.
 //! # Bounds
 //! What waits for a core is bounded by the transport, which says when it is over its bound ([`Hub::set_congested`]); here it waits only
 //! until the end of the turn.
@@ -82,7 +86,19 @@ pub enum MeshMessage {
         /// The name that `Feed` gave.
         replica: StreamId,
     },
-    /// To a replica: the publisher has left.
+    /// To a replica: nobody is on the air, but somebody may be again.
+    Lapse {
+        /// The name that `Feed` gave.
+        replica: StreamId,
+    },
+    /// To a replica: another publisher goes on with the stream.
+    Resume {
+        /// The name that `Feed` gave.
+        replica: StreamId,
+        /// Its headers, and the frame that it goes on with.
+        frames: Vec<Arc<Frame>>,
+    },
+    /// To a replica: nobody publishes any more, nor is waited for.
     End {
         /// The name that `Feed` gave.
         replica: StreamId,
@@ -94,7 +110,9 @@ impl MeshMessage {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Frame { frame, .. } => frame.wire().wire_len(),
-            Self::Snapshot { frames, .. } => frames.iter().map(|frame| frame.wire().wire_len()).sum(),
+            Self::Snapshot { frames, .. } | Self::Resume { frames, .. } => {
+                frames.iter().map(|frame| frame.wire().wire_len()).sum()
+            }
             _ => 0,
         }
     }
@@ -182,6 +200,12 @@ impl Hub {
                     stream.gop.clear_metadata();
                 }
             }
+            MeshMessage::Lapse { replica } => {
+                if let Some(stream) = self.replica(from, replica) {
+                    stream.gop.clear();
+                }
+            }
+            MeshMessage::Resume { replica, frames } => self.on_resume(now, from, replica, frames),
             MeshMessage::End { replica } => self.on_end(now, from, replica),
         }
     }
@@ -195,7 +219,7 @@ impl Hub {
             return;
         }
         let flowing = !self.outgoing.is_congested(from);
-        feeds.push(Feed { core: from, replica, flowing, audience: 0 });
+        feeds.push(Feed { core: from, replica, flowing, restarts: false, audience: 0 });
         if live && flowing {
             self.outgoing.push(from, MeshMessage::Snapshot { replica, frames: stream.late_join(Form::Full) });
         }
@@ -247,6 +271,19 @@ impl Hub {
         }
     }
 
+    fn on_resume(&mut self, now: Instant, from: CoreId, replica: StreamId, frames: Vec<Arc<Frame>>) {
+        let Some(stream) = self.replica(from, replica) else { return };
+        if stream.set_live(true) {
+            self.restart_subscribers(replica);
+            frames.into_iter().for_each(|frame| self.fan_out(now, replica, frame));
+        } else {
+            for frame in &frames {
+                stream.record(frame);
+            }
+            self.start_subscribers(now, replica, &frames);
+        }
+    }
+
     /// A gap: readers go on from these frames, as far as they can be decoded.
     fn skip_to(&mut self, now: Instant, replica: StreamId, frames: Vec<Arc<Frame>>) {
         self.counters.resyncs += 1;
@@ -287,13 +324,14 @@ impl Hub {
         }
     }
 
-    /// Tells all fed cores that a publisher has started or left.
+    /// Tells all fed cores that a broadcast has begun or is over, or that nobody is on the air.
     pub(super) fn tell_feeds(&mut self, home: StreamId, message: impl Fn(StreamId) -> MeshMessage) {
         let Some(Role::Home { feeds, .. }) = self.streams.get_mut(home).map(|stream| &mut stream.role) else {
             return;
         };
         for feed in feeds {
             feed.flowing = !self.outgoing.is_congested(feed.core);
+            feed.restarts = false;
             self.outgoing.push(feed.core, message(feed.replica));
         }
     }

@@ -20,6 +20,8 @@
 //! [`PublishRefused`] is for the publisher to hear. Nothing else can fail.
 #![forbid(unsafe_code)]
 
+mod cast;
+mod claim;
 mod event;
 mod fan_out;
 mod gate;
@@ -27,29 +29,35 @@ mod keys;
 mod kinds;
 mod mesh;
 mod observe;
+mod publishing;
 mod queue;
 mod settings;
 mod stream;
 mod subscriber;
+mod succession;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use thiserror::Error;
 
-use crate::media::{Form, Frame, GopCache, GopSettings, Ingest, MediaKind};
-use crate::session::{Instant, MediaMessage, Notice, StreamKey};
+use crate::media::{Form, Frame, GopSettings, MediaKind};
+use crate::session::{Instant, StreamKey};
+use cast::Publisher;
+pub use claim::{Claim, Entry, PublishRefused};
 pub use event::HubEvent;
 use keys::Arena;
 pub use keys::{ConnectionRef, CoreId, Identity, PublisherKey, StreamId, SubscriberKey};
 pub use mesh::MeshMessage;
 use mesh::Outgoing;
 pub use observe::{HubCounters, HubCounts, PublisherView, StreamView, SubscriberView};
+pub use publishing::End;
 pub use queue::{Queued, TakeBudget};
-pub use settings::{AppSettings, HubSettings, QueueSettings};
-use stream::{Publisher, Role, Stream};
+pub use settings::{
+    AppSettings, ContinuitySettings, HubSettings, MismatchPolicy, QueueSettings, TakeoverPolicy,
+};
+use stream::{Role, Stream};
 pub use subscriber::{DropCounts, SubscriberTotals};
 use subscriber::{Subscriber, Tally};
 
@@ -78,14 +86,6 @@ pub enum Start {
     NextKeyFrame,
 }
 
-/// Why a publish is not possible.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum PublishRefused {
-    /// The stream has a publisher.
-    #[error("the stream is being published already")]
-    AlreadyPublishing,
-}
-
 /// One core's streams, publishers and subscribers. See the module.
 #[derive(Debug)]
 pub struct Hub {
@@ -95,6 +95,8 @@ pub struct Hub {
     subscribers: Arena<SubscriberKey, Subscriber>,
     /// Each key's streams here. More than one only while a stream whose home has changed is on its way out.
     names: HashMap<StreamKey, SmallVec<[StreamId; 1]>>,
+    /// Streams that time alone may change: newcomers that wait, standbys, publishers that are waited for.
+    watched: Vec<StreamId>,
     events: VecDeque<HubEvent>,
     outgoing: Outgoing,
     counters: HubCounters,
@@ -109,99 +111,10 @@ impl Hub {
             publishers: Arena::new(),
             subscribers: Arena::new(),
             names: HashMap::new(),
+            watched: Vec::new(),
             events: VecDeque::new(),
             outgoing: Outgoing::new(settings.cores),
             counters: HubCounters::default(),
-        }
-    }
-
-    /// Starts a publisher; this core is the stream's home. Waiting readers, here and on fed cores, are told.
-    pub fn publish(
-        &mut self,
-        now: Instant,
-        key: &StreamKey,
-        connection: ConnectionRef,
-        settings: &AppSettings,
-    ) -> Result<PublisherKey, PublishRefused> {
-        let id = self.find_or_insert(key, self.settings.core, &settings.gop);
-        // Safe whatever a peer sends: the id was looked up or made in the line before, and a stream has the role of a home exactly when
-        // its home is this core, which neither changes while it lives.
-        let Some(stream) = self.streams.get_mut(id) else { unreachable!("found or inserted") };
-        let Role::Home { publisher, .. } = &mut stream.role else { unreachable!("its home is this core") };
-        if publisher.is_some() {
-            self.counters.publishes_refused += 1;
-            return Err(PublishRefused::AlreadyPublishing);
-        }
-        let started = self.publishers.insert(Publisher {
-            stream: id,
-            connection,
-            since: now,
-            ingest: Ingest::new(settings.ingest.clone()),
-            bytes: 0,
-            messages: 0,
-        });
-        *publisher = Some(started);
-        stream.gop = GopCache::new(settings.gop.clone());
-        self.counters.publishes += 1;
-        self.tell_feeds(id, |replica| MeshMessage::Begin { replica });
-        self.notify_subscribers(now, id, Notice::PublishNotify);
-        Ok(started)
-    }
-
-    /// Starts a publisher whose stream has no readers and cannot be found: what it sends is judged and counted as any other's, and goes
-    /// nowhere. It takes no key, so it is in no other publisher's way. [`Hub::unpublish`] ends it.
-    pub fn publish_dry(
-        &mut self,
-        now: Instant,
-        key: &StreamKey,
-        connection: ConnectionRef,
-        settings: &AppSettings,
-    ) -> PublisherKey {
-        // Nobody will ever join.
-        let gop = GopSettings { enabled: false, ..settings.gop.clone() };
-        let role = Role::Home { publisher: None, feeds: Vec::new() };
-        let stream = Stream { is_dry_run: true, ..Stream::new(key.clone(), self.settings.core, role, gop) };
-        let id = self.streams.insert(stream);
-        let started = self.publishers.insert(Publisher {
-            stream: id,
-            connection,
-            since: now,
-            ingest: Ingest::new(settings.ingest.clone()),
-            bytes: 0,
-            messages: 0,
-        });
-        if let Some(Stream { role: Role::Home { publisher, .. }, .. }) = self.streams.get_mut(id) {
-            *publisher = Some(started);
-        }
-        self.counters.publishes += 1;
-        started
-    }
-
-    /// Ends a publisher. Readers are told, in order with the frames, and may stay for the next one.
-    pub fn unpublish(&mut self, now: Instant, publisher: PublisherKey) {
-        let Some(Publisher { stream: id, .. }) = self.publishers.remove(publisher) else { return };
-        if let Some(stream) = self.streams.get_mut(id)
-            && let Role::Home { publisher, .. } = &mut stream.role
-        {
-            *publisher = None;
-            stream.gop.clear();
-        }
-        self.tell_feeds(id, |replica| MeshMessage::End { replica });
-        self.notify_subscribers(now, id, Notice::UnpublishNotify);
-        self.remove_unused(id);
-    }
-
-    /// Takes a publisher's next message and hands the frame on to everybody who reads it.
-    pub fn ingest(&mut self, now: Instant, publisher: PublisherKey, message: MediaMessage) {
-        let Some(publisher) = self.publishers.get_mut(publisher) else { return };
-        self.counters.messages_ingested += 1;
-        publisher.messages += 1;
-        publisher.bytes += u64::from(message.wire_bytes);
-        let stream = publisher.stream;
-        if let Some(frame) = publisher.ingest.frame(now, message) {
-            self.fan_out(now, stream, Arc::new(frame));
-        } else if publisher.ingest.take_metadata_cleared() {
-            self.clear_metadata(stream);
         }
     }
 
@@ -331,6 +244,7 @@ impl Hub {
             }
         }
         self.counters.add(&tally);
+        self.sweep_publishers(now);
         self.tell_audiences();
     }
 
@@ -342,6 +256,11 @@ impl Hub {
                     self.subscribers.contains(*subscriber)
                 }
                 HubEvent::StreamGone(key) => !self.names.contains_key(key),
+                HubEvent::Replaced { .. }
+                | HubEvent::Mismatched { .. }
+                | HubEvent::AskAgain { .. }
+                | HubEvent::TurnedAway { .. }
+                | HubEvent::Over(_) => true,
             };
             if still_holds {
                 return Some(event);
@@ -361,7 +280,7 @@ impl Hub {
         }
         let is_home = home == self.settings.core;
         let role = if is_home {
-            Role::Home { publisher: None, feeds: Vec::new() }
+            Role::Home { cast: Box::default(), feeds: Vec::new() }
         } else {
             Role::Replica { live: false, audience_told: 0 }
         };

@@ -1,6 +1,7 @@
 //! What a hub tells about itself: views of its streams and subscribers, and counters.
 
-use super::stream::{Publisher, Role, Stream};
+use super::cast::{Cast, Part, Publisher};
+use super::stream::{Role, Stream};
 use super::subscriber::{DropCounts, Subscriber, SubscriberTotals, Tally};
 use super::{ConnectionRef, CoreId, Hub, PublisherKey, SubscriberKey};
 use crate::media::{Form, Ingest};
@@ -13,6 +14,28 @@ pub struct HubCounters {
     pub publishes: u64,
     /// Publishes refused because the stream had a publisher.
     pub publishes_refused: u64,
+    /// Publishes whose answer was held back until it was clear whether the stream's publisher lives.
+    pub publishes_held: u64,
+    /// Publishers that took over as the newest.
+    pub takeovers_newest: u64,
+    /// Publishers that took over with a higher priority.
+    pub takeovers_priority: u64,
+    /// Publishers that took over from a silent one of the same credentials.
+    pub takeovers_silent: u64,
+    /// Publishers taken in as a standby.
+    pub standbys: u64,
+    /// Standbys called because the publisher was gone or starved.
+    pub failovers: u64,
+    /// Lost publishers that were waited for.
+    pub graces: u64,
+    /// Publishers that came while one was waited for.
+    pub graces_resumed: u64,
+    /// Streams that ended because nobody came in time.
+    pub graces_expired: u64,
+    /// Times that a stream went on with another publisher.
+    pub discontinuities: u64,
+    /// Publishers closed because their media was not what their stream has had.
+    pub mismatches_refused: u64,
     /// Subscribers that came.
     pub subscribes: u64,
     /// Messages taken from publishers.
@@ -66,7 +89,9 @@ pub struct HubCounts {
 #[derive(Clone, Copy, Debug)]
 pub struct StreamView<'a> {
     stream: &'a Stream,
+    cast: Option<&'a Cast>,
     publisher: Option<&'a Publisher>,
+    standby: Option<&'a Publisher>,
 }
 
 impl<'a> StreamView<'a> {
@@ -90,14 +115,29 @@ impl<'a> StreamView<'a> {
         self.stream.is_dry_run
     }
 
-    /// Whether somebody publishes it.
+    /// Whether somebody publishes it, or is waited for.
     pub fn is_live(&self) -> bool {
         self.stream.is_live()
     }
 
-    /// Who publishes it; at home only.
+    /// Who publishes it, or is about to; at home only.
     pub fn publisher(&self) -> Option<PublisherView<'a>> {
         self.publisher.map(|publisher| PublisherView { publisher })
+    }
+
+    /// Who stands by; at home only.
+    pub fn standby(&self) -> Option<PublisherView<'a>> {
+        self.standby.map(|publisher| PublisherView { publisher })
+    }
+
+    /// Whether its publisher was lost and is waited for.
+    pub fn is_absent(&self) -> bool {
+        self.publisher.is_none() && self.cast.is_some_and(Cast::is_live)
+    }
+
+    /// Times that it has gone on with another publisher since it began; at home only.
+    pub fn discontinuities(&self) -> u64 {
+        self.cast.map_or(0, |cast| cast.discontinuities)
     }
 
     /// Subscribers here and, at home, on the cores that it feeds, as their last sweep told.
@@ -131,6 +171,11 @@ impl<'a> PublisherView<'a> {
     /// When it was accepted.
     pub fn since(&self) -> Instant {
         self.publisher.since
+    }
+
+    /// Whether it stands by.
+    pub fn is_standby(&self) -> bool {
+        self.publisher.part == Part::Standby
     }
 
     /// Tracks, metadata, timestamp counters.
@@ -212,11 +257,18 @@ impl Hub {
     /// All streams of this core, homes and replicas.
     pub fn streams(&self) -> impl Iterator<Item = StreamView<'_>> {
         self.streams.iter().map(|(_, stream)| {
-            let publisher = match &stream.role {
-                Role::Home { publisher: Some(publisher), .. } => self.publishers.get(*publisher),
-                _ => None,
+            let cast = match &stream.role {
+                Role::Home { cast, .. } => Some(&**cast),
+                Role::Replica { .. } => None,
             };
-            StreamView { stream, publisher }
+            let successor = |cast: &Cast| cast.successor.map(|successor| successor.publisher);
+            let publisher = cast.and_then(|cast| cast.on_air.or(successor(cast)));
+            StreamView {
+                stream,
+                cast,
+                publisher: publisher.and_then(|key| self.publishers.get(key)),
+                standby: cast.and_then(|cast| self.publishers.get(cast.standby?)),
+            }
         })
     }
 
@@ -243,12 +295,6 @@ impl Hub {
     /// One publisher.
     pub fn publisher(&self, key: PublisherKey) -> Option<PublisherView<'_>> {
         self.publishers.get(key).map(|publisher| PublisherView { publisher })
-    }
-
-    /// Whether a publisher's stream is a dry run.
-    pub fn is_dry_run(&self, publisher: PublisherKey) -> bool {
-        let stream = self.publishers.get(publisher).and_then(|publisher| self.streams.get(publisher.stream));
-        stream.is_some_and(|stream| stream.is_dry_run)
     }
 
     /// What it has done so far.

@@ -1,5 +1,7 @@
 //! What the hub needs to be told: plain data with defaults; `config.rs` fills it.
 
+use std::time::Duration;
+
 use super::CoreId;
 use crate::media::{GopSettings, IngestSettings};
 
@@ -21,6 +23,79 @@ pub struct AppSettings {
     pub ingest: IngestSettings,
     /// Bounds of each subscriber's queue.
     pub queue: QueueSettings,
+    /// What happens when a publisher is lost, and when another one comes.
+    pub continuity: ContinuitySettings,
+}
+
+/// What becomes of a newcomer while somebody publishes its key; `hub/claim.rs` has the whole ruling.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TakeoverPolicy {
+    /// It is refused.
+    #[default]
+    Reject,
+    /// It takes over.
+    Newest,
+    /// It takes over if its priority is higher.
+    Priority,
+}
+
+/// What becomes of a newcomer whose tracks or codecs are not those that the stream has had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MismatchPolicy {
+    /// It is closed, and whom it would have followed stays on the air until a newcomer's media is known to match.
+    Refuse,
+    /// Players get its headers, like those of any other that follows.
+    #[default]
+    Discontinuity,
+}
+
+/// How a stream goes on from one publisher to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContinuitySettings {
+    /// What becomes of a newcomer.
+    pub takeover: TakeoverPolicy,
+    /// Who has taken a stream over is not taken over from for so long, ms. Default 2,000.
+    pub tenure_ms: u32,
+    /// Takeovers of one stream in a minute; beyond it newcomers are refused. Default 6.
+    pub flaps_max: u32,
+    /// A publisher from which nothing has come for so long yields to a newcomer of the same credentials, or to its standby, ms.
+    /// Default 2,000: an encoder that lives sends 20 times a second, and a phone that changes cells is away for a second.
+    pub yield_silent_ms: u32,
+    /// What becomes of a newcomer whose media does not match.
+    pub mismatch: MismatchPolicy,
+    /// How long a stream is kept whose publisher was lost, ms; 0 ends it at once. Default 10,000.
+    pub grace_ms: u32,
+    /// Whether a second publisher is taken in as a standby. Default false.
+    pub standby: bool,
+}
+
+impl ContinuitySettings {
+    /// The defaults.
+    pub const DEFAULT: Self = Self {
+        takeover: TakeoverPolicy::Reject,
+        tenure_ms: 2_000,
+        flaps_max: 6,
+        yield_silent_ms: 2_000,
+        mismatch: MismatchPolicy::Discontinuity,
+        grace_ms: 10_000,
+        standby: false,
+    };
+
+    /// How long a lost publisher is waited for, if it is.
+    pub(super) fn grace(&self) -> Option<Duration> {
+        (self.grace_ms > 0).then(|| Duration::from_millis(self.grace_ms.into()))
+    }
+
+    /// How long a publisher may be silent before it yields.
+    pub(super) fn yield_silent(&self) -> Duration {
+        Duration::from_millis(self.yield_silent_ms.into())
+    }
+}
+
+impl Default for ContinuitySettings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
 }
 
 /// Bounds of one subscriber's queue. What a late join or a resync puts in at once is bounded by [`GopSettings`] and stands beside

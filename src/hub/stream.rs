@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{ConnectionRef, CoreId, PublisherKey, StreamId, SubscriberKey};
-use crate::media::{Form, Frame, FrameRole, GopCache, GopSettings, Ingest};
+use super::cast::Cast;
+use super::{CoreId, StreamId, SubscriberKey};
+use crate::media::{Form, Frame, FrameRole, GopCache, GopSettings, Timeline};
 use crate::session::{Instant, StreamKey};
 
 /// A stream as one core holds it. It lives while somebody publishes it, reads it or, at home, is fed with it.
@@ -19,6 +20,8 @@ pub(super) struct Stream {
     pub(super) subscribers: Vec<SubscriberKey>,
     /// Timestamp of the newest frame, milliseconds.
     pub(super) timestamp: u32,
+    /// Where another publisher would go on.
+    pub(super) timeline: Timeline,
     /// Frames so far, over all its publishers.
     pub(super) frames: u64,
     /// Number of the frame that began the newest GOP; frames count from 1.
@@ -29,7 +32,7 @@ pub(super) struct Stream {
 #[derive(Debug)]
 pub(super) enum Role {
     /// Where publishers of the key meet, and what feeds the other cores.
-    Home { publisher: Option<PublisherKey>, feeds: Vec<Feed> },
+    Home { cast: Box<Cast>, feeds: Vec<Feed> },
     /// What the home sends is handed on to this core's readers.
     Replica {
         /// Whether the home has a publisher, as far as we know.
@@ -46,19 +49,10 @@ pub(super) struct Feed {
     pub(super) replica: StreamId,
     /// False from the core's congestion, or from a start during it, until the next frame to resume at.
     pub(super) flowing: bool,
+    /// Another publisher has gone on the air, and the core has not heard of it.
+    pub(super) restarts: bool,
     /// Readers that the replica has told of.
     pub(super) audience: u32,
-}
-
-/// Who publishes a stream.
-#[derive(Debug)]
-pub(super) struct Publisher {
-    pub(super) stream: StreamId,
-    pub(super) connection: ConnectionRef,
-    pub(super) since: Instant,
-    pub(super) ingest: Ingest,
-    pub(super) bytes: u64,
-    pub(super) messages: u64,
 }
 
 impl Stream {
@@ -71,15 +65,16 @@ impl Stream {
             gop: GopCache::new(gop),
             subscribers: Vec::new(),
             timestamp: 0,
+            timeline: Timeline::default(),
             frames: 0,
             gop_started: 0,
         }
     }
 
-    /// Whether there is a publisher.
+    /// Whether there is a broadcast: a publisher, or one that is waited for.
     pub(super) fn is_live(&self) -> bool {
         match &self.role {
-            Role::Home { publisher, .. } => publisher.is_some(),
+            Role::Home { cast, .. } => cast.is_live(),
             Role::Replica { live, .. } => *live,
         }
     }
@@ -93,7 +88,7 @@ impl Stream {
     pub(super) fn is_unused(&self) -> bool {
         self.subscribers.is_empty()
             && match &self.role {
-                Role::Home { publisher, feeds } => publisher.is_none() && feeds.is_empty(),
+                Role::Home { cast, feeds } => cast.is_unused() && feeds.is_empty(),
                 Role::Replica { .. } => true,
             }
     }
@@ -112,6 +107,7 @@ impl Stream {
         let has_new_default = self.gop.push(frame);
         self.frames += 1;
         self.timestamp = frame.timestamp();
+        self.timeline.note(frame);
         if frame.starts_gop() {
             self.gop_started = self.frames;
         }

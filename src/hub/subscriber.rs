@@ -282,6 +282,12 @@ impl Subscriber {
         self.due = self.due_at_start();
     }
 
+    /// What comes next is another publisher's. Nothing of that is missed, and all of its headers are due.
+    pub(super) fn restart(&mut self) {
+        self.gate.close();
+        self.due = Kinds::ALL;
+    }
+
     /// A publisher is there, or is gone. True when the queue was empty before.
     pub(super) fn notify(&mut self, now: Stamp, notice: Notice, tally: &mut Tally) -> bool {
         self.expire(now, tally);

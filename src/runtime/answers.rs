@@ -4,7 +4,7 @@ use super::connection::{Activity, Connection};
 use super::core::Core;
 use super::inbox::Ask;
 use super::observe::{ConnectionId, ConnectionInfo, Role, StreamInfo, TrackInfo};
-use crate::hub::StreamView;
+use crate::hub::{PublisherView, StreamView};
 use crate::media::{MediaKind, Track, Tracks};
 use crate::session::{CloseReason, Encoder, Instant};
 
@@ -40,6 +40,9 @@ impl Core {
             name_hash: self.shared.names.hash(key.name()),
             core: self.id.0,
             dry_run: stream.is_dry_run(),
+            standby: stream.standby().and_then(|standby| self.id_of(standby)),
+            absent: stream.is_absent(),
+            discontinuities: stream.discontinuities(),
             subscribers: stream.subscribers(),
             gop_bytes: stream.gop_bytes() as u64,
             gop_frames: stream.gop_frames() as u64,
@@ -66,6 +69,10 @@ impl Core {
         }
     }
 
+    fn id_of(&self, publisher: PublisherView<'_>) -> Option<ConnectionId> {
+        self.connection_ref(publisher.connection().into()).map(|connection| connection.id)
+    }
+
     fn connection_infos(&self) -> Vec<ConnectionInfo> {
         self.connections.iter().map(|(_, (_, connection))| self.connection_info(connection)).collect()
     }
@@ -75,9 +82,12 @@ impl Core {
         let stream = Self::stream_of(connection);
         let mut dropped = connection.totals.dropped;
         let mut tracks = None;
+        let mut stands_by = false;
         match &connection.activity {
             Activity::Publishing { publisher, .. } => {
-                tracks = self.hub.publisher(*publisher).map(|view| view.ingest().tracks());
+                let view = self.hub.publisher(*publisher);
+                tracks = view.map(|view| view.ingest().tracks());
+                stands_by = view.is_some_and(|view| view.is_standby());
             }
             Activity::Playing(playing) => {
                 let views = playing.iter().filter_map(|one| self.hub.subscriber(one.subscriber));
@@ -92,6 +102,7 @@ impl Core {
             role: match connection.activity {
                 _ if connection.session.is_made() => connection.role,
                 Activity::None | Activity::Moving { .. } => Role::Pending,
+                Activity::Publishing { .. } if stands_by => Role::Standby,
                 Activity::Publishing { .. } => Role::Publisher,
                 Activity::Playing(_) => Role::Player,
             },

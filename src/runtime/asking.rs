@@ -17,8 +17,8 @@ use crate::session::{Instant, PlayRequest, PublishRequest, Rejection, RequestId,
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) since: Instant,
-    facts: Arc<Facts>,
-    request: Request,
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) request: Request,
 }
 
 /// What a session has asked for.
@@ -26,6 +26,8 @@ pub(crate) struct Asked {
 pub(crate) enum Request {
     Publish(PublishRequest),
     Play(PlayRequest),
+    /// A publish that the outside has allowed, and that waits for the stream's holder ([`super::succession`]).
+    Claim(Box<Admitted>),
 }
 
 /// A publisher that was let in, on its way to its stream's home core.
@@ -41,6 +43,7 @@ impl Request {
         match self {
             Self::Publish(request) => request.request,
             Self::Play(request) => request.request,
+            Self::Claim(admitted) => admitted.request.request,
         }
     }
 
@@ -48,12 +51,13 @@ impl Request {
         match self {
             Self::Publish(request) => &request.address,
             Self::Play(request) => &request.address,
+            Self::Claim(admitted) => &admitted.request.address,
         }
     }
 
     fn action(&self) -> Action {
         match self {
-            Self::Publish(_) => Action::Publish,
+            Self::Publish(_) | Self::Claim(_) => Action::Publish,
             Self::Play(_) => Action::Play,
         }
     }
@@ -84,7 +88,10 @@ impl Core {
     pub(crate) fn on_verdict(&mut self, ticket: Ticket, verdict: Verdict) {
         let now = self.now();
         let Some(connection) = self.connection(ticket.connection) else { return };
-        let asked = connection.asked.take_if(|asked| asked.request.id() == ticket.request);
+        // One that was answered before and waits for something else is not answered again.
+        let asked = connection.asked.take_if(|asked| {
+            asked.request.id() == ticket.request && !matches!(asked.request, Request::Claim(_))
+        });
         let Some(asked) = asked.filter(|_| connection.is_open()) else { return };
         self.decide(ticket.connection, *asked, verdict, now);
         if let Some(connection) = self.connection(ticket.connection) {
@@ -96,7 +103,11 @@ impl Core {
     /// Refuses what has waited too long.
     pub(crate) fn give_up_asking(&mut self, key: ConnectionKey, now: Instant) {
         let Some(connection) = self.connection(key) else { return };
-        let Some(asked) = connection.asked.take_if(|asked| asked.is_overdue(now)) else { return };
+        let is_due = |asked: &mut Box<Asked>| asked.is_overdue(now);
+        let Some(asked) = connection.asked.take_if(is_due) else { return };
+        if let Request::Claim(admitted) = &asked.request {
+            self.hub.withdraw(&admitted.request.address.key, key.into());
+        }
         let description = "the server could not find out in time whether this is allowed: try again".into();
         let denial = Denial { label: "no_answer", description };
         self.decide(key, *asked, Verdict::Deny(denial), now);
@@ -121,6 +132,8 @@ impl Core {
                 }
                 self.bring_home(key, Box::new(Admitted { request, facts, grant }), now);
             }
+            // It comes with a denial only, of one that has waited too long.
+            Request::Claim(admitted) => self.bring_home(key, admitted, now),
             Request::Play(mut request) => {
                 if let Some(stream) = &grant.stream {
                     request.address.key = stream.clone();
@@ -143,7 +156,7 @@ impl Core {
             "denied"
         );
         let rejection = match request {
-            Request::Publish(_) => Rejection::publish_denied(&denial.description),
+            Request::Publish(_) | Request::Claim(_) => Rejection::publish_denied(&denial.description),
             Request::Play(_) => Rejection::play_denied(&denial.description),
         };
         if let Some(session) = connection.session.server_mut() {

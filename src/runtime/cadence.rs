@@ -30,6 +30,11 @@ impl Cadence {
         Duration::from_micros(self.pause_us)
     }
 
+    /// When something came last, if anything has.
+    pub(crate) fn last(&self) -> Option<Instant> {
+        self.last
+    }
+
     /// Time since something came last; zero when nothing has.
     pub(crate) fn since(&self, now: Instant) -> Duration {
         self.last.map_or(Duration::ZERO, |last| now - last)

@@ -392,7 +392,7 @@ impl Connection {
             | CloseReason::Refused
             | CloseReason::Stopped
             | CloseReason::Fault => false,
-            CloseReason::Rejected { .. } => true,
+            CloseReason::Rejected { .. } | CloseReason::Mismatch => true,
             _ if self.role == Role::Pending => true,
             // What a cut in the network looks like is no offence.
             CloseReason::Error(Error::PeerMisbehaved(

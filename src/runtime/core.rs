@@ -664,6 +664,7 @@ impl Core {
                 HubEvent::Ready { connection, .. } => self.on_ready(connection.into()),
                 HubEvent::Hopeless { connection, .. } => self.hopeless.push(connection.into()),
                 HubEvent::StreamGone(key) => self.shared.directory.release(&key, self.id),
+                event => self.on_publisher_event(event),
             }
         }
         if self.hub.has_outgoing() {

@@ -30,6 +30,7 @@ use super::outside::{Facts, Grant, News, Totals};
 use super::peer::{Outgoing, Peer};
 use super::prefixes::Place;
 use super::{entropy, socket};
+use crate::hub::{self, ConnectionRef};
 use crate::media::frame::FRAME_CHUNK_SIZE;
 use crate::rtmp::PeerMisbehaved;
 use crate::rtmp::command::data_name;
@@ -113,14 +114,14 @@ impl Core {
         let Dialed { id, socket, peer, tls, stream, mut client, task, .. } = dialed;
         let shared = Arc::clone(&self.shared);
         self.counts.outgoing += 1;
-        let is_published = self.hub.is_published(&stream);
+        let (is_published, is_held) = (self.hub.is_published(&stream), self.hub.holder(&stream).is_some());
         let refusal = match task {
             _ if self.stopping => Some(OutgoingEnd::Stopping),
             Task::Pull if shared.is_draining() => Some(OutgoingEnd::Stopping),
             _ if self.connections.len() >= shared.settings.core_connections_max => {
                 Some(OutgoingEnd::Overload)
             }
-            Task::Pull if is_published => Some(OutgoingEnd::Taken),
+            Task::Pull if is_held => Some(OutgoingEnd::Taken),
             Task::Forward { .. } if !is_published => Some(OutgoingEnd::StreamGone),
             _ => socket::tune_connected(&socket).err().map(|_| OutgoingEnd::Io),
         };
@@ -289,8 +290,17 @@ impl Core {
             return self.end_made(key, OutgoingEnd::Taken, CloseReason::Replaced);
         }
         let settings = self.app_settings(stream.app());
-        let Ok(publisher) = self.hub.publish(now, &stream, key.into(), &settings) else {
+        // An encoder has come meanwhile. One that was lost, or another pull, may be followed.
+        if self.hub.holder(&stream).is_some() {
             return self.end_made(key, OutgoingEnd::Taken, CloseReason::Replaced);
+        }
+        let claim = ConnectionRef::from(key).into();
+        let (publisher, is_first) = match self.hub.publish(now, &stream, claim, &settings) {
+            Ok(hub::Entry::Begins(publisher)) => (publisher, true),
+            Ok(hub::Entry::Follows(publisher) | hub::Entry::StandsBy(publisher)) => (publisher, false),
+            Ok(hub::Entry::Waits) | Err(_) => {
+                return self.end_made(key, OutgoingEnd::Taken, CloseReason::Replaced);
+            }
         };
         let Some(connection) = self.connection(key) else { return };
         connection.reading.buffer_size = BufferSize::PUBLISHER;
@@ -306,7 +316,9 @@ impl Core {
             let id = outgoing.id;
             self.tell(News::Outgoing { id, event: OutgoingEvent::Began });
         }
-        self.on_stream_began(stream, Arc::new(facts), Arc::new(Grant::default()));
+        if is_first {
+            self.on_stream_began(stream, Arc::new(facts), Arc::new(Grant::default()));
+        }
         self.pump_hub();
     }
 
@@ -435,7 +447,7 @@ fn end_of(reason: CloseReason) -> OutgoingEnd {
         CloseReason::Stopped => OutgoingEnd::HungUp,
         CloseReason::Kicked => OutgoingEnd::Kicked,
         CloseReason::Drained => OutgoingEnd::Stopping,
-        CloseReason::Replaced => OutgoingEnd::Taken,
+        CloseReason::Replaced | CloseReason::Mismatch => OutgoingEnd::Taken,
         CloseReason::Hopeless => OutgoingEnd::Hopeless,
         CloseReason::Overload => OutgoingEnd::Overload,
         CloseReason::Reset | CloseReason::Io => OutgoingEnd::Io,

@@ -157,6 +157,9 @@ impl Core {
     pub(crate) fn begin_stop(&mut self, at_once: bool) {
         self.stopping = true;
         self.begin_drain();
+        let now = self.now();
+        self.hub.end_graces(now);
+        self.pump_hub();
         self.draining.players_end_at = Some(if at_once { self.now() } else { self.now() + LAST_FRAMES_MAX });
         for key in self.keys_where(|_| true) {
             if at_once || !self.is_owed_frames(key) {

@@ -5,7 +5,8 @@
 //!   (inbox, batches for other cores, sweep).
 //! - [`outgoing`] is connections that we make: floor 5 connects, a core takes over and forwards or pulls (`dialed`, `forwarding`, `peer`).
 //! - `draining` is how they end in good order.
-//! - [`outside`] is what the engine asks and tells those above it; `asking` does the asking, `requests` what was allowed.
+//! - [`outside`] is what the engine asks and tells those above it; `asking` does the asking, `requests` what was allowed, and
+//!   `succession` what it takes when one publisher follows another.
 //! - `directory` knows each stream's home core, `inbox` carries messages between cores, `moving` takes publishers home.
 //! - [`proxy`] and `arriving` find out who a connection is and what it speaks before its session begins.
 //! - [`tls`] stands between a socket and its session where RTMPS is spoken.
@@ -54,6 +55,7 @@ pub mod settings;
 mod shared;
 mod signal;
 mod socket;
+mod succession;
 pub mod tls;
 mod turn;
 mod writing;

@@ -77,7 +77,7 @@ pub(crate) fn arrive(core: &CoreRef, moved: Moved) {
     };
     let published = Core::guarded(core, key, |core| {
         let now = core.now();
-        core.publish(key, *admitted, now);
+        core.publish(key, admitted, now);
         // What the session still holds is driven by the reader's first step.
     });
     if published.is_none() {

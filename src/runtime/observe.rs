@@ -19,6 +19,8 @@ pub enum Role {
     Pending,
     /// Publishes a stream.
     Publisher,
+    /// Publishes one that somebody else is on the air for, in case.
+    Standby,
     /// Plays one.
     Player,
     /// A connection that we made, to publish a stream there.
@@ -33,6 +35,7 @@ impl Role {
         match self {
             Self::Pending => "pending",
             Self::Publisher => "publisher",
+            Self::Standby => "standby",
             Self::Player => "player",
             Self::Forward => "forward",
             Self::Pull => "pull",
@@ -136,6 +139,12 @@ pub struct StreamInfo {
     pub dry_run: bool,
     /// The publisher's connection, if there is one now.
     pub publisher: Option<ConnectionId>,
+    /// The connection that stands by for it, if one does.
+    pub standby: Option<ConnectionId>,
+    /// Its publisher was lost and is waited for.
+    pub absent: bool,
+    /// Times that it has gone on with another publisher.
+    pub discontinuities: u64,
     /// Players and forwards on all cores that this core knows of: its own and those of the replicas it feeds.
     pub subscribers: u64,
     /// Codec strings of the tracks.
@@ -251,6 +260,28 @@ core_counters! {
     counter publishes;
     /// Plays accepted.
     counter plays;
+    /// Publishes whose answer was held back until it was clear whether the stream's publisher lives.
+    counter publishes_held;
+    /// Publishers that took over as the newest.
+    counter takeovers_newest;
+    /// Publishers that took over with a higher priority.
+    counter takeovers_priority;
+    /// Publishers that took over from a silent one with the same credentials.
+    counter takeovers_silent;
+    /// Publishers taken in as a standby.
+    counter standbys;
+    /// Standbys called because the publisher was gone or starved.
+    counter failovers;
+    /// Lost publishers that were waited for.
+    counter graces;
+    /// Publishers that came while one was waited for.
+    counter graces_resumed;
+    /// Streams that ended because nobody came in time.
+    counter graces_expired;
+    /// Times that a stream went on with another publisher.
+    counter discontinuities;
+    /// Publishers closed because their media was not what their stream has had.
+    counter mismatches_refused;
     /// Requests to connect again sent to clients that said that they understand.
     counter reconnect_requests;
     /// Bytes received.

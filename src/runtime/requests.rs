@@ -17,10 +17,12 @@ use super::core::Core;
 use super::observe::Role;
 use super::outside::{Facts, Grant, News, Totals};
 use super::socket;
-use crate::hub::{AppSettings, PublishRefused, QueueSettings, Reader};
+use crate::hub::{AppSettings, Claim, End, Entry, PublisherKey, QueueSettings, Reader};
 use crate::media::Form;
 use crate::session::status::code;
-use crate::session::{Encoder, Instant, PlayRequest, PublishRequest, Rejection, StreamKey};
+use crate::session::{
+    CloseReason, Encoder, Instant, PlayRequest, PublishRequest, Rejection, RequestId, StreamKey,
+};
 
 /// A subscriber's user timeout exceeds the hub's stall limit by this much, so that the hub decides.
 const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(20);
@@ -61,11 +63,11 @@ impl Core {
         }
         if admitted.grant.dry_run {
             // It takes no key, so that it has no home either.
-            return self.publish(key, *admitted, now);
+            return self.publish_dry(key, *admitted, now);
         }
         let home = shared.directory.send_home(&admitted.request.address.key, here);
         if home == here {
-            return self.publish(key, *admitted, now);
+            return self.publish(key, admitted, now);
         }
         debug!(parent: &connection.span, to = home.0, "moves to its home core");
         connection.activity = Activity::Moving { home, admitted };
@@ -74,61 +76,91 @@ impl Core {
     }
 
     /// Publishes on this core, the stream's home.
-    pub(crate) fn publish(&mut self, key: ConnectionKey, admitted: Admitted, now: Instant) {
+    pub(crate) fn publish(&mut self, key: ConnectionKey, admitted: Box<Admitted>, now: Instant) {
+        let stream = admitted.request.address.key.clone();
+        let settings = self.app_settings(stream.app());
+        let (identity, priority) = (admitted.grant.identity.clone(), admitted.grant.priority);
+        if let Some((holder, connection)) = self.hub.holder(&stream) {
+            self.listen_for(holder, connection, now);
+        }
+        let claim = Claim { connection: key.into(), identity, priority };
+        match self.hub.publish(now, &stream, claim, &settings) {
+            Ok(Entry::Waits) => self.hold_back(key, admitted, now),
+            Ok(Entry::Begins(publisher)) => self.begin_publishing(key, publisher, *admitted, true, now),
+            Ok(Entry::Follows(publisher) | Entry::StandsBy(publisher)) => {
+                self.begin_publishing(key, publisher, *admitted, false, now);
+            }
+            Err(refused) => {
+                self.count("publish_refused", refused.label());
+                self.reject(key, admitted.request.request, Rejection::name_in_use(&refused.to_string()), now);
+            }
+        }
+        self.pump_hub();
+    }
+
+    /// Takes in what goes nowhere.
+    fn publish_dry(&mut self, key: ConnectionKey, admitted: Admitted, now: Instant) {
+        let stream = &admitted.request.address.key;
+        let settings = self.app_settings(stream.app());
+        let publisher = self.hub.publish_dry(now, stream, key.into(), &settings);
+        self.begin_publishing(key, publisher, admitted, false, now);
+        self.pump_hub();
+    }
+
+    /// Says no to a publish.
+    pub(crate) fn reject(
+        &mut self,
+        key: ConnectionKey,
+        request: RequestId,
+        rejection: Rejection,
+        now: Instant,
+    ) {
+        let connection = self.connection(key);
+        if let Some(session) = connection.and_then(|connection| connection.session.server_mut()) {
+            session.reject(now, request, rejection);
+        }
+    }
+
+    fn begin_publishing(
+        &mut self,
+        key: ConnectionKey,
+        publisher: PublisherKey,
+        admitted: Admitted,
+        is_first: bool,
+        now: Instant,
+    ) {
         let Admitted { request, facts, grant } = admitted;
         let shared = self.shared.clone();
         let home = self.id;
         let stream = request.address.key;
-        let settings = self.app_settings(stream.app());
-        let published = if grant.dry_run {
-            Ok(self.hub.publish_dry(now, &stream, key.into(), &settings))
-        } else {
-            self.hub.publish(now, &stream, key.into(), &settings)
-        };
-        match published {
-            Ok(publisher) => {
-                self.counts.publishes += 1;
-                shared.publishers.fetch_add(1, Ordering::Relaxed);
-                let Some(connection) = self.connection(key) else { return };
-                if connection.role == Role::Player
-                    && let Err(error) = socket::restore_user_timeout(&connection.socket)
-                {
-                    debug!(parent: &connection.span, %error, "publisher's socket options");
-                }
-                connection.role = Role::Publisher;
-                connection.place.set_pending(false);
-                connection.stream = Some(stream.clone());
-                connection.reading.buffer_size = BufferSize::PUBLISHER;
-                info!(
-                    parent: &connection.span,
-                    app = stream.app(),
-                    stream = shared.names.hash(stream.name()),
-                    dry_run = grant.dry_run,
-                    "publishes"
-                );
-                connection.activity = Activity::Publishing { publisher, key: stream.clone() };
-                if let Some(session) = connection.session.server_mut() {
-                    session.accept_publish(now, request.request);
-                }
-                shared.outside.notify.notify(News::PublishBegan {
-                    facts: Arc::clone(&facts),
-                    stream: stream.clone(),
-                    home,
-                    grant: Arc::clone(&grant),
-                });
-                if !grant.dry_run {
-                    self.on_stream_began(stream, facts, grant);
-                }
-            }
-            Err(PublishRefused::AlreadyPublishing) => {
-                self.count("publish_refused", "already_publishing");
-                let Some(connection) = self.connection(key) else { return };
-                if let Some(session) = connection.session.server_mut() {
-                    session.reject(now, request.request, Rejection::already_published());
-                }
-            }
+        self.counts.publishes += 1;
+        shared.publishers.fetch_add(1, Ordering::Relaxed);
+        let Some(connection) = self.connection(key) else { return };
+        if connection.role == Role::Player
+            && let Err(error) = socket::restore_user_timeout(&connection.socket)
+        {
+            debug!(parent: &connection.span, %error, "publisher's socket options");
         }
-        self.pump_hub();
+        connection.role = Role::Publisher;
+        connection.place.set_pending(false);
+        connection.stream = Some(stream.clone());
+        connection.reading.buffer_size = BufferSize::PUBLISHER;
+        info!(
+            parent: &connection.span,
+            app = stream.app(),
+            stream = shared.names.hash(stream.name()),
+            first = is_first,
+            dry_run = grant.dry_run,
+            "publishes"
+        );
+        connection.activity = Activity::Publishing { publisher, key: stream.clone() };
+        if let Some(session) = connection.session.server_mut() {
+            session.accept_publish(now, request.request);
+        }
+        if is_first {
+            self.on_stream_began(stream.clone(), Arc::clone(&facts), Arc::clone(&grant));
+        }
+        self.tell(News::PublishBegan { facts, stream, home, grant });
     }
 
     pub(crate) fn on_play_requested(&mut self, key: ConnectionKey, request: PlayRequest, now: Instant) {
@@ -210,16 +242,13 @@ impl Core {
                 let codecs = self.hub.publisher(publisher).map(|view| codec_list(view.ingest().tracks()));
                 let metadata = self.hub.publisher(publisher).and_then(|view| view.ingest().metadata());
                 let named = metadata.and_then(|metadata| metadata.encoder.clone());
-                let is_dry_run = self.hub.is_dry_run(publisher);
-                self.hub.unpublish(now, publisher);
+                // What says that it ends, and what the far end of a pull says, is an end; a connection that has gone is a loss.
+                let end = if stream_id.is_none() && self.is_lost(key) { End::Lost } else { End::Said };
+                self.hub.unpublish(now, publisher, end);
                 let totals = totals.unwrap_or_default();
                 if !self.add_carried(key, totals) {
                     self.shared.publishers.fetch_sub(1, Ordering::Relaxed);
-                    self.tell(News::PublishEnded { connection: id, stream: stream.clone(), totals });
-                }
-                // The stream of its name, if there is one, is another's.
-                if !is_dry_run {
-                    self.on_stream_ended(stream);
+                    self.tell(News::PublishEnded { connection: id, stream, totals });
                 }
                 if let Some(connection) = self.connection(key) {
                     connection.codecs = codecs.unwrap_or_default();
@@ -273,13 +302,35 @@ impl Core {
         self.pump_hub();
     }
 
+    /// Whether a connection has ended in a way after which its peer may come back: not for a reason of ours, nor when everything ends.
+    fn is_lost(&self, key: ConnectionKey) -> bool {
+        let reason = self.connection_ref(key).and_then(|connection| connection.close_reason);
+        let is_lost = |reason| match reason {
+            CloseReason::Kicked
+            | CloseReason::Drained
+            | CloseReason::Stopped
+            | CloseReason::Refused
+            | CloseReason::Rejected { .. } => false,
+            CloseReason::Eof
+            | CloseReason::Error(_)
+            | CloseReason::Replaced
+            | CloseReason::Mismatch
+            | CloseReason::Hopeless
+            | CloseReason::Overload
+            | CloseReason::Reset
+            | CloseReason::Io
+            | CloseReason::Fault => true,
+        };
+        !self.shared.is_draining() && reason.is_some_and(is_lost)
+    }
+
     /// A stream is there from now on.
     pub(crate) fn on_stream_began(&mut self, stream: StreamKey, facts: Arc<Facts>, grant: Arc<Grant>) {
         self.tell(News::StreamBegan { stream, home: self.id, grant, facts });
     }
 
     /// A stream is there no more: nobody publishes it, and nobody is waited for.
-    fn on_stream_ended(&mut self, stream: StreamKey) {
+    pub(crate) fn on_stream_ended(&mut self, stream: StreamKey) {
         self.end_forwards(&stream);
         self.tell(News::StreamEnded { stream });
     }
@@ -292,6 +343,7 @@ impl Core {
     pub(crate) fn detach(&mut self, key: ConnectionKey) {
         let now = self.now();
         self.end_handshake(key);
+        self.withdraw(key);
         self.stop(key, None, now);
     }
 

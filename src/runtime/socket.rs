@@ -69,6 +69,14 @@ pub(crate) fn largest_receive_mark(socket: &OwnedFd) -> io::Result<u32> {
     Ok(mark)
 }
 
+/// Whether something has come that nobody has read yet. A socket that cannot say has nothing.
+pub(crate) fn has_unread(socket: &OwnedFd) -> bool {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open while it is borrowed; the kernel writes an int, which lives across the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    result == 0 && bytes > 0
+}
+
 /// Has what comes acknowledged when it is read, small as it may be. The kernel stops to do so when we send something, since it then
 /// hopes for an answer that carries the acknowledgement; after that it is to be told again.
 pub(crate) fn acknowledge_at_read(socket: &OwnedFd) -> io::Result<()> {
@@ -131,6 +139,21 @@ mod tests {
         };
         assert_eq!(result, 0, "{}", io::Error::last_os_error());
         value != 0
+    }
+
+    /// What has come and was not read is seen, and read, is seen no more.
+    #[test]
+    fn what_has_come_is_seen_unread() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut ours = listener.accept().unwrap().0;
+        let socket = OwnedFd::from(ours.try_clone().unwrap());
+        assert!(!has_unread(&socket));
+        peer.write_all(b"message").unwrap();
+        ours.peek(&mut [0; 1]).unwrap();
+        assert!(has_unread(&socket));
+        ours.read_exact(&mut [0; 7]).unwrap();
+        assert!(!has_unread(&socket));
     }
 
     /// Something that we send soon after something came makes the kernel hold acknowledgements back; being told again ends that.

@@ -154,6 +154,7 @@ fn enforce_deadlines(core: &CoreRef, now: Instant) {
 
 impl Core {
     fn sweep_hub(&mut self, now: Instant) {
+        self.listen_for_awaited(now);
         self.hub.handle_sweep(now);
         self.pump_hub();
         // A core that was congested towards others is looked at again even if nothing new is sent there.
@@ -172,6 +173,7 @@ impl Core {
         self.counts.pulls = self.made.pulls() as u64;
         self.counts.gop_bytes = hub.gop_bytes as u64;
         self.counts.frames_dropped = self.hub.counters().dropped.total();
+        self.publish_succession();
         self.counts.tls_handshakes_in_progress = self.handshakes.in_progress() as u64;
         self.counts.tls_handshakes_waiting = self.handshakes.waiting() as u64;
         self.counts.operations_in_flight = op::in_flight();

@@ -24,6 +24,8 @@ pub enum CloseReason {
     Drained,
     /// Another publisher took the stream over.
     Replaced,
+    /// A publisher whose media is not what its stream has had.
+    Mismatch,
     /// A player that reads too slowly for the stream.
     Hopeless,
     /// The server is short of memory or connections.
@@ -48,6 +50,7 @@ impl CloseReason {
             Self::Kicked => "kicked",
             Self::Drained => "drained",
             Self::Replaced => "replaced",
+            Self::Mismatch => "media_mismatch",
             Self::Hopeless => "hopeless",
             Self::Overload => "overload",
             Self::Reset => "reset",
@@ -68,6 +71,9 @@ impl core::fmt::Display for CloseReason {
             Self::Kicked => f.write_str("closed by the operator"),
             Self::Drained => f.write_str("the server is going down"),
             Self::Replaced => f.write_str("another encoder took this stream over"),
+            Self::Mismatch => {
+                f.write_str("this stream has had other codecs or tracks: use the same ones, or another name")
+            }
             Self::Hopeless => f.write_str("the player reads too slowly"),
             Self::Overload => f.write_str("the server is overloaded"),
             Self::Reset => f.write_str("the peer reset the connection"),

@@ -122,9 +122,14 @@ pub struct Rejection {
 impl Rejection {
     /// Somebody else publishes this key.
     pub fn already_published() -> Self {
-        let description =
-            "this stream is being published by another encoder: stop that one or use another name";
-        Self { code: code::PUBLISH_BAD_NAME, description: description.into(), close: true }
+        Self::name_in_use(
+            "this stream is being published by another encoder: stop that one or use another name",
+        )
+    }
+
+    /// Somebody else publishes this key, and is not to be taken over from; `why` is for the peer to read.
+    pub fn name_in_use(why: &str) -> Self {
+        Self { code: code::PUBLISH_BAD_NAME, description: why.into(), close: true }
     }
 
     /// The publisher may not; `why` is for the peer to read.

@@ -95,6 +95,7 @@ pub(super) fn farewell(reason: &CloseReason, activity: Activity) -> Option<(&'st
         CloseReason::Drained => code::CONNECT_APP_SHUTDOWN,
         CloseReason::Overload => code::CONNECT_REJECTED,
         CloseReason::Replaced => code::PUBLISH_BAD_NAME,
+        CloseReason::Mismatch => code::PUBLISH_DENIED,
         CloseReason::Error(error) => error_code(error, activity),
     };
     Some((code, reason.to_string()))

@@ -85,6 +85,11 @@ impl World {
                     assert!(!one.paused && stalled, "hopeless after {rested:?}");
                     self.cores[core].hopeless.push(link);
                 }
+                HubEvent::Over(_) => {}
+                event @ (HubEvent::Replaced { .. }
+                | HubEvent::Mismatched { .. }
+                | HubEvent::AskAgain { .. }
+                | HubEvent::TurnedAway { .. }) => unreachable!("nobody takes over: {event:?}"),
                 HubEvent::StreamGone(key) => {
                     self.tally.streams_gone += 1;
                     assert!(!self.cores[core].hub.streams().any(|stream| *stream.key() == key));

@@ -1,6 +1,6 @@
 //! What sessions ask for, and how they end. The model of `runtime/requests.rs`, and of the closing part of `runtime/core.rs`.
 
-use inrush::hub::{ConnectionRef, Reader};
+use inrush::hub::{Claim, ConnectionRef, End, Identity, Reader};
 use inrush::media::Form;
 use inrush::rtmp::{Error, PeerMisbehaved};
 use inrush::session::{CloseReason, PlayRequest, PublishRequest, Rejection, StreamKey, status::code};
@@ -59,7 +59,10 @@ impl World {
             .links
             .iter()
             .position(|other| other.served.as_ref().is_some_and(|served| served.publishes(&key)));
-        let published = self.cores[core].hub.publish(now, &key, ConnectionRef(link as u64), &self.settings);
+        // Strangers all: none is another's ghost.
+        let identity = Some(Identity(link.to_string().into()));
+        let claim = Claim { identity, ..ConnectionRef(link as u64).into() };
+        let published = self.cores[core].hub.publish(now, &key, claim, &self.settings);
         assert_eq!(published.is_err(), held_by.is_some(), "publish of {key:?}: {published:?}");
         if let Some(holder) = held_by {
             let holder = self.links[holder].served.as_ref().expect("found there");
@@ -67,7 +70,8 @@ impl World {
         }
         let Some(served) = &mut self.links[link].served else { return };
         match published {
-            Ok(publisher) => {
+            Ok(entry) => {
+                let publisher = entry.publisher().expect("a stranger does not wait");
                 self.tally.publishes += 1;
                 served.activity = Activity::Publishing { publisher, key };
                 served.session.accept_publish(now, request.request);
@@ -145,9 +149,9 @@ impl World {
             Activity::Publishing { publisher, .. } => {
                 self.tally.unpublishes += 1;
                 self.publisher_left_at = now;
-                self.cores[core].hub.unpublish(now, publisher);
+                self.cores[core].hub.unpublish(now, publisher, End::Said);
                 // A key that has gone does nothing.
-                self.cores[core].hub.unpublish(now, publisher);
+                self.cores[core].hub.unpublish(now, publisher, End::Said);
             }
             Activity::Playing(all) => {
                 let ends = |one: &Playing| stream_id.is_none_or(|id| id == one.stream_id);

@@ -128,6 +128,7 @@ impl World {
             },
             ingest: IngestSettings { timestamps: policy, ..IngestSettings::default() },
             queue: QUEUE,
+            ..AppSettings::default()
         };
         let seconds = Duration::from_secs;
         let mut session_settings = ServerSettings {

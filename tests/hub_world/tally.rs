@@ -31,6 +31,9 @@ tally! {
     joins_at_home, joins_of_replicas, joins_of_waiting_streams, bursts, leaves, readers_stalled, pauses, unpauses, receive_audio,
     receive_video, frames_read, headers_read, notices_read, picture_gaps, sound_gaps, overflows, dropped_audio, dropped_video,
     dropped_data, hopeless, hopeless_kept, feed_pauses, feed_frames_withheld, resyncs, stale_messages, streams_gone, homes_changed,
+    lost, claims_held, claims_decided, claims_turned_away, claims_withdrawn, replaced, mismatched, refused_by_tenure,
+    refused_by_flapping, refused_by_priority, takeovers_newest, takeovers_priority, takeovers_silent, standbys, failovers, graces,
+    graces_resumed, graces_expired, discontinuities, switches_seen, broadcasts_over, publishers_silent,
 }
 
 impl Tally {
@@ -45,6 +48,16 @@ impl Tally {
         self.feed_frames_withheld += counters.feed_frames_withheld;
         self.resyncs += counters.resyncs;
         self.stale_messages += counters.mesh_messages_stale;
+        self.claims_held += counters.publishes_held;
+        self.takeovers_newest += counters.takeovers_newest;
+        self.takeovers_priority += counters.takeovers_priority;
+        self.takeovers_silent += counters.takeovers_silent;
+        self.standbys += counters.standbys;
+        self.failovers += counters.failovers;
+        self.graces += counters.graces;
+        self.graces_resumed += counters.graces_resumed;
+        self.graces_expired += counters.graces_expired;
+        self.discontinuities += counters.discontinuities;
     }
 
     pub(crate) fn add_sights(&mut self, sights: &Sights) {
@@ -53,6 +66,7 @@ impl Tally {
         self.notices_read += sights.notices;
         self.picture_gaps += sights.picture_gaps;
         self.sound_gaps += sights.sound_gaps;
+        self.switches_seen += sights.switches;
     }
 
     pub(crate) fn assert_all_occurred(&self) {

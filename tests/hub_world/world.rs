@@ -4,15 +4,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use inrush::hub::{
-    AppSettings, ConnectionRef, CoreId, Hub, HubEvent, HubSettings, MeshMessage, PublisherKey, QueueSettings,
-    Queued, SubscriberKey, TakeBudget,
+    AppSettings, ConnectionRef, CoreId, Hub, HubEvent, HubSettings, MeshMessage, QueueSettings, Queued,
+    SubscriberKey, TakeBudget,
 };
 use inrush::media::{Form, GopSettings, MediaKind, VIDEO_SILENT_MAX};
 use inrush::session::{Instant, StreamKey};
 
+use super::publishers::{self, Claimant, Publisher};
 use super::tally::Tally;
 use crate::simulation::directory::Directory;
-use crate::simulation::encoder::Encoder;
 use crate::simulation::rng::Rng;
 use crate::simulation::witness::{Sights, Witness};
 
@@ -29,47 +29,43 @@ const HEADERS_BYTES_MAX: usize = 3 * 200;
 const EVERYTHING: TakeBudget = TakeBudget { bytes: usize::MAX, slices: usize::MAX };
 
 pub(crate) struct World {
-    rng: Rng,
-    now: Instant,
-    cores: Vec<Core>,
-    directory: Directory,
-    keys: Vec<StreamKey>,
-    settings: AppSettings,
-    publishers: Vec<Publisher>,
-    readers: Vec<Reader>,
-    connections: u64,
-    lives: u32,
-    tally: Tally,
+    pub(super) rng: Rng,
+    pub(super) now: Instant,
+    pub(super) cores: Vec<Core>,
+    pub(super) directory: Directory,
+    pub(super) keys: Vec<StreamKey>,
+    pub(super) settings: AppSettings,
+    /// No encoder's clock jumps.
+    pub(super) steady: bool,
+    pub(super) publishers: Vec<Publisher>,
+    pub(super) claimants: Vec<Claimant>,
+    pub(super) readers: Vec<Reader>,
+    pub(super) connections: u64,
+    pub(super) lives: u32,
+    pub(super) tally: Tally,
     sights: Sights,
 }
 
-struct Core {
-    hub: Hub,
+pub(super) struct Core {
+    pub(super) hub: Hub,
     /// What is on its way here, by the core it comes from.
-    inbox: Vec<VecDeque<Letter>>,
+    pub(super) inbox: Vec<VecDeque<Letter>>,
     /// Which cores' inboxes are said to be congested.
     congested: Vec<bool>,
 }
 
-enum Letter {
+pub(super) enum Letter {
     Mesh(Vec<MeshMessage>),
     /// A publisher that another core has accepted.
     Arrive(StreamKey),
 }
 
-struct Publisher {
-    core: usize,
-    key: PublisherKey,
-    stream: StreamKey,
-    encoder: Encoder,
-}
-
-struct Reader {
+pub(super) struct Reader {
     core: usize,
     key: SubscriberKey,
-    stream: StreamKey,
+    pub(super) stream: StreamKey,
     connection: ConnectionRef,
-    witness: Witness,
+    pub(super) witness: Witness,
     /// Its driver waits for `Ready`.
     idle: bool,
     stalled: bool,
@@ -104,8 +100,15 @@ impl World {
             cores: (0..count).map(core).collect(),
             directory: Directory::default(),
             keys: (0..1 + rng.index(3)).map(|n| StreamKey::new("live", &format!("s{n}"))).collect(),
-            settings: AppSettings { gop, queue: QUEUE, ..AppSettings::default() },
+            settings: AppSettings {
+                gop,
+                queue: QUEUE,
+                continuity: publishers::continuity(&mut rng),
+                ..AppSettings::default()
+            },
+            steady: rng.percent(50),
             publishers: Vec::new(),
+            claimants: Vec::new(),
             readers: Vec::new(),
             connections: 0,
             lives: 0,
@@ -119,7 +122,7 @@ impl World {
         self.tally.steps += 1;
         match self.rng.index(100) {
             0..2 => self.ask_to_publish(),
-            2..3 => self.unpublish_one(),
+            2..3 => self.unpublish_or_fall_silent(),
             3..6 => self.subscribe(),
             6..7 => self.unsubscribe_one(),
             7..10 => self.stall_or_wake(),
@@ -148,8 +151,15 @@ impl World {
                 self.deliver_some();
             }
             self.turn();
+            self.withdraw_all();
+        }
+        for core in &mut self.cores {
+            core.hub.end_graces(self.now);
         }
         self.deliver_all();
+        let switches = self.readers.iter().map(|reader| reader.witness.switches()).max().unwrap_or(0);
+        let discontinuities: u64 = self.cores.iter().map(|core| core.hub.counters().discontinuities).sum();
+        assert!(switches <= discontinuities, "{switches} switches seen of {discontinuities}");
         for core in &self.cores {
             assert!(core.hub.is_empty(), "left behind: {:?}", core.hub.counts());
             assert_eq!(core.hub.retained_bytes(), 0);
@@ -160,73 +170,12 @@ impl World {
         self.tally
     }
 
-    fn random_index(&mut self, len: usize) -> Option<usize> {
+    pub(super) fn random_index(&mut self, len: usize) -> Option<usize> {
         (len > 0).then(|| self.rng.index(len))
     }
 
-    fn random_core(&mut self) -> usize {
+    pub(super) fn random_core(&mut self) -> usize {
         self.rng.index(self.cores.len())
-    }
-
-    // Publishers.
-
-    fn ask_to_publish(&mut self) {
-        let (core, Some(key)) = (self.random_core(), self.rng.choose(&self.keys).cloned()) else { return };
-        let entry = self.directory.entry(&key, core);
-        if entry.home == core {
-            entry.holders |= 1 << core;
-            self.publish(core, key);
-        } else {
-            entry.arriving += 1;
-            self.tally.publishers_moved += 1;
-            let home = entry.home;
-            self.cores[home].inbox[core].push_back(Letter::Arrive(key));
-        }
-    }
-
-    fn publish(&mut self, core: usize, stream: StreamKey) {
-        self.connections += 1;
-        let connection = ConnectionRef(self.connections);
-        let Ok(key) = self.cores[core].hub.publish(self.now, &stream, connection, &self.settings) else {
-            let refused_by = self.publishers.iter().any(|publisher| publisher.stream == stream);
-            assert!(refused_by, "refused without reason");
-            return;
-        };
-        assert!(
-            !self.publishers.iter().any(|publisher| publisher.stream == stream),
-            "two publishers of {stream:?}"
-        );
-        self.lives += 1;
-        let encoder = Encoder::new(self.lives, &mut self.rng);
-        self.tally.publishes += 1;
-        self.tally.streams_without_video += u64::from(!encoder.has_video);
-        self.tally.streams_without_audio += u64::from(!encoder.has_audio);
-        self.publishers.push(Publisher { core, key, stream, encoder });
-    }
-
-    fn unpublish_one(&mut self) {
-        if let Some(index) = self.random_index(self.publishers.len()) {
-            self.unpublish(index);
-        }
-    }
-
-    fn unpublish(&mut self, index: usize) {
-        let publisher = self.publishers.swap_remove(index);
-        let hub = &mut self.cores[publisher.core].hub;
-        hub.unpublish(self.now, publisher.key);
-        self.tally.unpublishes += 1;
-        // A key that has gone does nothing.
-        hub.unpublish(self.now, publisher.key);
-    }
-
-    fn send_some(&mut self) {
-        let Some(index) = self.random_index(self.publishers.len()) else { return };
-        let publisher = &mut self.publishers[index];
-        for _ in 0..1 + self.rng.index(8) {
-            for message in publisher.encoder.next(&mut self.rng) {
-                self.cores[publisher.core].hub.ingest(self.now, publisher.key, message);
-            }
-        }
     }
 
     // Readers.
@@ -259,7 +208,7 @@ impl World {
             key,
             stream,
             connection,
-            witness: Witness::default(),
+            witness: Witness::of_followers(self.steady),
             idle: !hub.has_queued(key),
             stalled: false,
             paused: false,
@@ -352,6 +301,9 @@ impl World {
         reader.alive_at = self.now;
         let totals = hub.subscriber(reader.key).expect("it is there").totals();
         let resyncs = if reader.at_home { 0 } else { hub.counters().resyncs - reader.resyncs_before };
+        // A publisher that has stood by for a while in between, unseen by this reader, has a gap as well.
+        let home_changes: u64 = self.cores.iter().map(|core| core.hub.counters().discontinuities).sum();
+        let resyncs = resyncs + if self.settings.continuity.standby { home_changes } else { 0 };
         for queued in &taken {
             reader.witness.see(queued, &totals.dropped, resyncs, &mut self.sights);
         }
@@ -366,7 +318,7 @@ impl World {
         self.sweep();
     }
 
-    fn sweep(&mut self) {
+    pub(super) fn sweep(&mut self) {
         for core in &mut self.cores {
             core.hub.handle_sweep(self.now);
             for (_, reader) in core.hub.subscribers() {
@@ -408,12 +360,12 @@ impl World {
                 assert_eq!(entry.home, to, "the home does not change while a publisher is on its way");
                 entry.arriving -= 1;
                 entry.holders |= 1 << to;
-                self.publish(to, key);
+                self.come(to, key);
             }
         }
     }
 
-    fn deliver_all(&mut self) {
+    pub(super) fn deliver_all(&mut self) {
         let count = self.cores.len();
         let mut delivered = true;
         while delivered {
@@ -429,7 +381,7 @@ impl World {
     }
 
     /// The end of a turn: events are acted on, what goes to other cores is sent.
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         for at in 0..self.cores.len() {
             while let Some(event) = self.cores[at].hub.poll_event() {
                 self.act(at, event);
@@ -471,6 +423,17 @@ impl World {
                     self.tally.hopeless_kept += 1;
                 }
             }
+            HubEvent::Over(stream) => self.on_over(at, &stream),
+            HubEvent::Replaced { connection } => {
+                self.tally.replaced += 1;
+                self.close_publisher(connection);
+            }
+            HubEvent::Mismatched { connection } => {
+                self.tally.mismatched += 1;
+                self.close_publisher(connection);
+            }
+            HubEvent::AskAgain { connection } => self.ask_again(connection),
+            HubEvent::TurnedAway { connection } => self.turn_away(connection),
             HubEvent::StreamGone(key) => {
                 self.tally.streams_gone += 1;
                 assert!(!self.cores[at].hub.streams().any(|stream| *stream.key() == key));
@@ -507,13 +470,17 @@ impl World {
             assert!(view.queued() <= QUEUE.frames_max + GOP_FRAMES_MAX + 8, "{} queued", view.queued());
             assert!(!reader.paused || view.queued() <= QUEUE.frames_max);
         }
+        let of_hubs: usize = self.cores.iter().map(|core| core.hub.counts().publishers).sum();
+        assert_eq!(of_hubs, self.publishers.len(), "publishers that nobody is");
         for core in &self.cores {
             let counts = core.hub.counts();
             assert_eq!(core.hub.entries(), counts.streams + counts.publishers + counts.subscribers);
             for stream in core.hub.streams() {
                 assert!(stream.gop_frames() <= GOP_FRAMES_MAX);
-                assert!(!stream.is_home() || stream.publisher().is_some() == stream.is_live());
+                let is_somebody = stream.publisher().is_some() || stream.is_absent();
+                assert!(!stream.is_home() || is_somebody == stream.is_live());
             }
+            assert!(core.hub.awaited().count() <= self.claimants.len());
         }
     }
 
@@ -537,10 +504,12 @@ impl World {
             reader.alive_at = self.now;
         }
         self.turn();
+        self.withdraw_all();
+        self.settle_publishers();
         self.read_all();
     }
 
-    fn read_all(&mut self) {
+    pub(super) fn read_all(&mut self) {
         for index in 0..self.readers.len() {
             self.read(index, EVERYTHING);
         }
@@ -549,15 +518,17 @@ impl World {
     /// No more pictures for so long that nobody waits for them: sound reaches all readers on whatever core.
     fn switch_cameras_off(&mut self) {
         self.now = self.now + VIDEO_SILENT_MAX + Duration::from_millis(1);
-        for publisher in self.publishers.iter_mut().filter(|publisher| publisher.encoder.has_audio) {
-            let message = publisher.encoder.audio(&mut self.rng);
-            self.cores[publisher.core].hub.ingest(self.now, publisher.key, message);
+        for index in 0..self.publishers.len() {
+            if self.publishers[index].encoder.has_audio && self.is_on_air(index) {
+                let message = self.publishers[index].encoder.audio(&mut self.rng);
+                self.ingest(index, message);
+            }
         }
         self.deliver_all();
         self.read_all();
         for reader in &self.readers {
-            let publisher = self.publishers.iter().find(|publisher| publisher.stream == reader.stream);
-            if let Some(Publisher { encoder, .. }) = publisher.filter(|publisher| publisher.encoder.has_audio)
+            if let Some(Publisher { encoder, .. }) =
+                self.on_air(&reader.stream).filter(|publisher| publisher.encoder.has_audio)
             {
                 let last = reader.witness.last().expect("sound");
                 assert_eq!(
@@ -573,9 +544,9 @@ impl World {
     /// Each publisher starts a GOP, and each of its readers on whatever core gets to the end of it; readers of streams without a
     /// publisher have heard of the end.
     fn serve_everybody(&mut self) {
-        for publisher in &mut self.publishers {
-            for message in publisher.encoder.start(&mut self.rng) {
-                self.cores[publisher.core].hub.ingest(self.now, publisher.key, message);
+        for index in 0..self.publishers.len() {
+            if self.is_on_air(index) {
+                self.start(index);
             }
         }
         self.deliver_all();
@@ -585,7 +556,7 @@ impl World {
         }
         self.deliver_all();
         for reader in &self.readers {
-            match self.publishers.iter().find(|publisher| publisher.stream == reader.stream) {
+            match self.on_air(&reader.stream) {
                 Some(publisher) => {
                     let last = reader.witness.last().expect("a frame");
                     let newest = (publisher.encoder.life, publisher.encoder.newest());
@@ -609,7 +580,7 @@ impl World {
     }
 }
 
-fn id(core: usize) -> CoreId {
+pub(super) fn id(core: usize) -> CoreId {
     CoreId(u16::try_from(core).expect("few cores"))
 }
 

@@ -22,6 +22,11 @@ impl Directory {
         self.0.entry(key.clone()).or_insert(Entry { home, ..Entry::default() })
     }
 
+    /// Where a key lives, if it does.
+    pub fn home(&self, key: &StreamKey) -> Option<usize> {
+        self.0.get(key).map(|entry| entry.home)
+    }
+
     pub fn get_mut(&mut self, key: &StreamKey) -> Option<&mut Entry> {
         self.0.get_mut(key)
     }

@@ -90,6 +90,8 @@ pub struct Encoder {
     pub life: u32,
     pub has_video: bool,
     pub has_audio: bool,
+    /// Its clock never jumps.
+    pub steady: bool,
     gop_pictures: usize,
     bytes_max: usize,
     timestamp: u32,
@@ -108,6 +110,7 @@ impl Encoder {
             life,
             has_video: kinds != 0,
             has_audio: kinds != 1,
+            steady: false,
             gop_pictures: rng.pick(&[1, 5, 12, 40, 200]),
             bytes_max: rng.pick(&[60, 400, 3_000]),
             timestamp: rng.pick(&[0, 5_000, 0x00ff_ff00, u32::MAX - 500]),
@@ -136,7 +139,7 @@ impl Encoder {
             8..12 => vec![self.data()],
             12..14 => {
                 let jump = rng.pick(&[20_000, 1u32.wrapping_neg() - 700, 0x8000_0000]);
-                self.timestamp = self.timestamp.wrapping_add(jump);
+                self.timestamp = self.timestamp.wrapping_add(if self.steady { 0 } else { jump });
                 Vec::new()
             }
             14..50 if self.has_audio => vec![self.audio(rng)],

@@ -1,7 +1,9 @@
 //! What one reader has seen, and whether it may see what comes next.
 
+use std::collections::BTreeMap;
+
 use inrush::hub::{DropCounts, Queued};
-use inrush::media::MediaKind;
+use inrush::media::{Frame, MediaKind};
 use inrush::session::Notice;
 
 use super::encoder::{Label, Seen, index};
@@ -14,13 +16,24 @@ pub struct Sights {
     pub notices: u64,
     pub picture_gaps: u64,
     pub sound_gaps: u64,
+    pub switches: u64,
 }
 
 /// One reader's memory.
 #[derive(Debug, Default)]
 pub struct Witness {
-    /// Publishers' lives, in the order in which they came. None comes again.
+    /// Publishers' lives, in the order in which they came. None comes again, unless one follows another without a word.
     lives: Vec<u32>,
+    /// One publisher may follow another without a word: with its headers first, from a key frame on.
+    follow: bool,
+    /// How often one has.
+    switches: u64,
+    /// No publisher's clock jumps, so no time ever steps back within a broadcast.
+    steady: bool,
+    /// The newest time of each kind since the last notice.
+    times: [Option<u32>; 3],
+    /// The newest frame of each life that is no header.
+    last_of_life: BTreeMap<u32, Label>,
     /// A notice came since the last life's first frame.
     told: bool,
     /// The newest frame that is no header.
@@ -45,6 +58,16 @@ impl Witness {
         kinds.iter().for_each(|kind| self.own_gaps[index(*kind)] = true);
     }
 
+    /// Of a stream whose publishers may follow each other; `steady` when their clocks never jump.
+    pub fn of_followers(steady: bool) -> Self {
+        Self { follow: true, steady, ..Self::default() }
+    }
+
+    /// How often one publisher has followed another without a word.
+    pub fn switches(&self) -> u64 {
+        self.switches
+    }
+
     /// The newest frame seen that is no header.
     pub fn last(&self) -> Option<Label> {
         self.last
@@ -66,6 +89,7 @@ impl Witness {
     pub fn see(&mut self, queued: &Queued, dropped: &DropCounts, resyncs: u64, sights: &mut Sights) {
         match queued {
             Queued::Frame(frame) => {
+                self.see_time(frame);
                 self.see_frame(
                     &Seen::of(frame.kind(), &frame.payload().to_bytes()),
                     dropped,
@@ -77,9 +101,21 @@ impl Witness {
         }
     }
 
+    /// Within a broadcast time goes on, whoever publishes.
+    fn see_time(&mut self, frame: &Frame) {
+        if !self.steady || !frame.role().is_coded() {
+            return;
+        }
+        let newest = &mut self.times[index(frame.kind())];
+        let step = newest.map_or(0, |newest| frame.timestamp().wrapping_sub(newest) as i32);
+        assert!(step >= 0, "time steps back by {step} ms: {frame:?} after {self:?}");
+        *newest = Some(frame.timestamp());
+    }
+
     pub fn see_notice(&mut self, notice: Notice, sights: &mut Sights) {
         sights.notices += 1;
         self.told = true;
+        self.times = [None; 3];
         if notice == Notice::UnpublishNotify {
             self.ended = self.last.map(|last| last.life);
         }
@@ -89,11 +125,17 @@ impl Witness {
         let kind = index(seen.kind);
         let label = seen.label;
         if self.lives.last() != Some(&label.life) {
-            assert!(!self.lives.contains(&label.life), "a publisher comes again: {seen:?} after {self:?}");
             // Its own beginning or the end of the one before it, whichever is the newest; or both.
             let is_told = self.lives.is_empty() || self.told;
-            assert!(is_told, "a publisher that nobody told of: {seen:?} after {self:?}");
+            assert!(is_told || self.follow, "a publisher that nobody told of: {seen:?} after {self:?}");
+            let comes_again = self.lives.contains(&label.life);
+            assert!(!comes_again || !is_told, "a publisher comes again: {seen:?} after {self:?}");
+            if !is_told {
+                self.switches += 1;
+                sights.switches += 1;
+            }
             self.told = false;
+            self.last_of_kind = [None; 3];
             self.lives.push(label.life);
         }
         if seen.is_header {
@@ -106,7 +148,7 @@ impl Witness {
             return;
         }
         sights.frames += 1;
-        let is_next = self.last.is_none_or(|last| last.life != label.life || last < label);
+        let is_next = self.last_of_life.get(&label.life).is_none_or(|last| *last < label);
         assert!(is_next, "frame twice or out of order: {seen:?} after {self:?}");
         assert_ne!(self.ended, Some(label.life), "frame after its publisher's end: {seen:?}");
         if label.header > 0 && seen.kind != MediaKind::Data {
@@ -118,6 +160,7 @@ impl Witness {
         }
         self.check_gap(seen, dropped, resyncs, sights);
         self.last = Some(label);
+        self.last_of_life.insert(label.life, label);
         self.last_of_kind[kind] = Some(label);
         self.own_gaps[kind] = false;
     }

@@ -126,7 +126,7 @@ fn notices_are_never_lost() {
     for _ in 0..50 {
         let publisher = rig.publish();
         rig.send(publisher, "k a");
-        rig.home().unpublish(now, publisher);
+        rig.home().unpublish(now, publisher, End::Said);
     }
     let words = rig.take(CORE, reader);
     assert!(words.ends_with('-') && words.len() < 20, "{words}");
@@ -137,7 +137,7 @@ fn notices_are_never_lost() {
         "+ a103 a104 a105",
         "what it stood before has gone, the notice has not"
     );
-    rig.home().unpublish(now, publisher);
+    rig.home().unpublish(now, publisher, End::Said);
     let publisher = rig.publish();
     rig.send(publisher, "a a a a a");
     assert_eq!(rig.take(CORE, reader), "+ a108 a109 a110", "the end has been overtaken by the start");

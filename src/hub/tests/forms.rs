@@ -115,7 +115,7 @@ fn the_next_publisher_begins_anew() {
     let mut rig = Rig::new();
     let (now, publisher, reader) = (rig.now, rig.publish(), rig.subscribe(CORE));
     rig.send(publisher, "H1 q p");
-    rig.home().unpublish(now, publisher);
+    rig.home().unpublish(now, publisher, End::Said);
     let publisher = rig.publish();
     rig.send(publisher, "V1 H2 k q i");
     assert_eq!(rig.take(CORE, reader), "+ H1' q1' p2' - + V1 k3 i5".strip_prefix("+ ").unwrap());

@@ -7,15 +7,16 @@ use super::*;
 fn a_second_publisher_is_refused() {
     let mut rig = Rig::new();
     let publisher = rig.publish();
-    assert_eq!(rig.try_publish(), Err(PublishRefused::AlreadyPublishing));
+    let other = Claim { identity: Some(Identity("other".into())), ..ConnectionRef(3).into() };
+    assert_eq!(rig.claim(other.clone()), Err(PublishRefused::AlreadyPublishing));
     let reader = rig.subscribe(CORE);
     rig.send(publisher, "k");
     assert_eq!(rig.take(CORE, reader), "k1");
     let counts = rig.home().counts();
     assert_eq!((counts.streams, counts.streams_home, counts.publishers, counts.subscribers), (1, 1, 1, 1));
     assert_eq!(rig.home().counters().publishes_refused, 1);
-    rig.home().unpublish(Instant::default(), publisher);
-    assert!(rig.try_publish().is_ok(), "free again");
+    rig.home().unpublish(Instant::default(), publisher, End::Said);
+    assert!(matches!(rig.claim(other), Ok(Entry::Begins(_))), "free again");
 }
 
 /// A dry run is counted as any publish and reaches nobody; it neither meets nor hinders the publisher of its name, and leaves nothing behind.
@@ -25,7 +26,7 @@ fn a_dry_run_reaches_nobody_and_is_in_nobodys_way() {
     let (now, alone) = (rig.now, rig.publish_dry());
     rig.send(alone, "V1 k i");
     assert_eq!(rig.home().entries(), 2, "a publisher, and a stream that nobody finds");
-    rig.home().unpublish(now, alone);
+    rig.home().unpublish(now, alone, End::Lost);
     assert!(rig.home().is_empty());
     assert_eq!(rig.events(CORE), [], "no key has gone, since there was none");
 
@@ -38,17 +39,16 @@ fn a_dry_run_reaches_nobody_and_is_in_nobodys_way() {
     rig.send(second, "V1 k i");
     rig.send(real, "k");
     assert_eq!(rig.take(CORE, reader), "+ k5");
-    assert_eq!((rig.home().is_dry_run(first), rig.home().is_dry_run(real)), (true, false));
     let view = rig.home().publisher(first).unwrap();
     assert_eq!((view.messages(), view.ingest().counters().frames), (3, 3));
     let shown: Vec<_> = rig.home().streams().map(|stream| stream.is_dry_run()).collect();
     assert_eq!(shown.iter().filter(|dry| **dry).count(), 2, "{shown:?}");
     assert!(rig.home().streams().all(|stream| !stream.is_dry_run() || stream.gop_frames() == 0));
-    rig.home().unpublish(now, second);
-    rig.home().unpublish(now, first);
+    rig.home().unpublish(now, second, End::Said);
+    rig.home().unpublish(now, first, End::Said);
     rig.send(real, "k");
     assert_eq!(rig.take(CORE, reader), "k6");
-    rig.home().unpublish(now, real);
+    rig.home().unpublish(now, real, End::Said);
     rig.home().unsubscribe(reader);
     assert!(rig.home().is_empty());
 }
@@ -60,14 +60,14 @@ fn readers_stay_for_the_next_publisher() {
     let reader = rig.subscribe(CORE);
     let (now, first) = (rig.now, rig.publish());
     rig.send(first, "M1 V1 A1 k a i");
-    rig.home().unpublish(now, first);
+    rig.home().unpublish(now, first, End::Said);
     assert_eq!(rig.home().retained_bytes(), 0, "the cache is the publisher's");
     assert_eq!(rig.take(CORE, reader), "+ M1 V1 A1 k1 a2 i3 -");
 
     let second = rig.publish();
     rig.send(second, "i a V2 k i");
     assert_eq!(rig.take(CORE, reader), "+ a5 V2 k6 i7", "no picture before its key frame");
-    rig.home().unpublish(now, second);
+    rig.home().unpublish(now, second, End::Said);
     assert_eq!(rig.take(CORE, reader), "-");
 }
 
@@ -78,7 +78,7 @@ fn a_reader_of_a_waiting_stream_gets_nothing_old() {
     let _stays = rig.subscribe(CORE);
     let (now, publisher) = (rig.now, rig.publish());
     rig.send(publisher, "V1 k i");
-    rig.home().unpublish(now, publisher);
+    rig.home().unpublish(now, publisher, End::Said);
     let late = rig.subscribe(CORE);
     assert!(!rig.home().has_queued(late));
     let publisher = rig.publish();
@@ -95,17 +95,18 @@ fn a_stream_goes_with_the_last_who_needs_it() {
         rig.send(publisher, "k a");
         let totals = if reader_first {
             let totals = rig.home().unsubscribe(reader);
-            rig.home().unpublish(now, publisher);
+            rig.home().unpublish(now, publisher, End::Said);
             totals
         } else {
-            rig.home().unpublish(now, publisher);
+            rig.home().unpublish(now, publisher, End::Said);
             assert!(!rig.home().is_empty());
             rig.home().unsubscribe(reader)
         };
         assert_eq!(totals, Some(SubscriberTotals::default()));
         assert!(rig.home().is_empty());
         assert_eq!(rig.home().entries(), 0);
-        assert_eq!(rig.events(CORE), [HubEvent::StreamGone(key())], "and no Ready of a reader that has gone");
+        let events = [HubEvent::Over(key()), HubEvent::StreamGone(key())];
+        assert_eq!(rig.events(CORE), events, "and no Ready of a reader that has gone");
     }
 }
 
@@ -114,11 +115,11 @@ fn a_stream_goes_with_the_last_who_needs_it() {
 fn a_stream_that_comes_back_is_not_gone() {
     let mut rig = Rig::new();
     let (now, publisher) = (rig.now, rig.publish());
-    rig.home().unpublish(now, publisher);
+    rig.home().unpublish(now, publisher, End::Said);
     let publisher = rig.publish();
-    assert_eq!(rig.events(CORE), []);
-    rig.home().unpublish(now, publisher);
-    assert_eq!(rig.events(CORE), [HubEvent::StreamGone(key())]);
+    assert_eq!(rig.events(CORE), [HubEvent::Over(key())]);
+    rig.home().unpublish(now, publisher, End::Said);
+    assert_eq!(rig.events(CORE), [HubEvent::Over(key()), HubEvent::StreamGone(key())]);
 }
 
 /// Commands that name what has gone do nothing to what has taken its place.
@@ -127,12 +128,12 @@ fn stale_keys_do_nothing() {
     let mut rig = Rig::new();
     let (now, stale) = (rig.now, rig.publish());
     let stale_reader = rig.subscribe(CORE);
-    rig.home().unpublish(now, stale);
+    rig.home().unpublish(now, stale, End::Said);
     assert!(rig.home().unsubscribe(stale_reader).is_some());
     let (publisher, reader) = (rig.publish(), rig.subscribe(CORE));
 
     rig.send(stale, "k");
-    rig.home().unpublish(now, stale);
+    rig.home().unpublish(now, stale, End::Said);
     assert_eq!(rig.home().unsubscribe(stale_reader), None);
     rig.home().set_paused(now, stale_reader, true);
     rig.home().set_receive_audio(stale_reader, false);
@@ -163,8 +164,9 @@ fn ready_tells_of_the_first_entry_only() {
     assert_eq!(rig.events(CORE), ready);
     assert_eq!(rig.take(CORE, reader), "i5");
     let now = rig.now;
-    rig.home().unpublish(now, publisher);
-    assert_eq!(rig.events(CORE), ready, "a notice is something to take");
+    rig.home().unpublish(now, publisher, End::Said);
+    let [ready] = ready;
+    assert_eq!(rig.events(CORE), [ready, HubEvent::Over(key())], "a notice is something to take");
 }
 
 /// Taking stays within the budget, in bytes and in slices.

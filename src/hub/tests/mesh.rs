@@ -27,7 +27,7 @@ fn a_replica_follows_the_publishers() {
     assert_eq!(rig.home().counts().streams_home, 1, "a home that waits for its publisher");
     let (now, publisher) = (rig.now, rig.publish());
     rig.send(publisher, "V1 k i");
-    rig.home().unpublish(now, publisher);
+    rig.home().unpublish(now, publisher, End::Said);
     rig.carry();
     assert_eq!(rig.take(ELSEWHERE, reader), "+ V1 k1 i2 -");
     assert_eq!(rig.hub(ELSEWHERE).retained_bytes(), 0);
@@ -71,8 +71,8 @@ fn the_last_reader_ends_the_feed() {
         "two frames for the replica that had gone"
     );
     assert_eq!(rig.take(ELSEWHERE, again), "k1 i2", "once, not twice");
-    rig.home().unpublish(now, publisher);
-    assert_eq!(rig.events(CORE), [], "the other core's reader may stay");
+    rig.home().unpublish(now, publisher, End::Said);
+    assert_eq!(rig.events(CORE), [HubEvent::Over(key())], "the other core's reader may stay");
     rig.carry();
     rig.hub(ELSEWHERE).unsubscribe(again);
     rig.carry();
@@ -197,7 +197,7 @@ fn a_feed_that_starts_congested_starts_at_a_key_frame() {
     rig.send(publisher, "i");
     rig.carry();
     assert_eq!(rig.take(ELSEWHERE, there), "");
-    rig.home().unpublish(now, publisher);
+    rig.home().unpublish(now, publisher, End::Said);
     rig.carry();
     assert_eq!(rig.take(ELSEWHERE, there), "", "the end of what it never saw");
     let publisher = rig.publish();
@@ -206,7 +206,7 @@ fn a_feed_that_starts_congested_starts_at_a_key_frame() {
     assert_eq!(rig.take(ELSEWHERE, there), "+");
     rig.home().set_congested(ELSEWHERE, false);
     rig.send(publisher, "a k i");
-    rig.home().unpublish(now, publisher);
+    rig.home().unpublish(now, publisher, End::Said);
     rig.carry();
     assert_eq!(rig.take(ELSEWHERE, there), "V2 k7 i8 -");
 }
@@ -217,7 +217,8 @@ fn a_changed_home_does_not_mix_streams() {
     let mut rig = Rig::new();
     let (now, settings) = (rig.now, rig.settings.clone());
     let there = rig.subscribe(ELSEWHERE);
-    let publisher = rig.hub(ELSEWHERE).publish(now, &key(), ConnectionRef(1), &settings).unwrap();
+    let publisher = rig.hub(ELSEWHERE).publish(now, &key(), ConnectionRef(1).into(), &settings).unwrap();
+    let publisher = publisher.publisher().unwrap();
     let local = rig.hub(ELSEWHERE).subscribe(
         now,
         &key(),

@@ -9,6 +9,7 @@
 //!
 //! Readers are such ones unless a test says otherwise.
 
+mod continuity;
 mod drop_policy;
 mod forms;
 mod late_join;
@@ -26,6 +27,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::*;
 use crate::rtmp::Payload;
 use crate::rtmp::message::type_id;
+use crate::session::{MediaMessage, Notice};
 
 /// 640x360 H.264 Baseline, without its PPS.
 const AVC_CONFIGURATION: [u8; 19] = [
@@ -190,7 +192,7 @@ impl Rig {
     }
 
     fn publish(&mut self) -> PublisherKey {
-        self.try_publish().unwrap()
+        self.claim(ConnectionRef(1).into()).unwrap().publisher().unwrap()
     }
 
     fn publish_dry(&mut self) -> PublisherKey {
@@ -198,9 +200,9 @@ impl Rig {
         self.home().publish_dry(now, &key(), ConnectionRef(3), &settings)
     }
 
-    fn try_publish(&mut self) -> Result<PublisherKey, PublishRefused> {
+    fn claim(&mut self, claim: Claim) -> Result<Entry, PublishRefused> {
         let (now, settings) = (self.now, self.settings.clone());
-        self.home().publish(now, &key(), ConnectionRef(1), &settings)
+        self.home().publish(now, &key(), claim, &settings)
     }
 
     fn subscribe(&mut self, core: CoreId) -> SubscriberKey {

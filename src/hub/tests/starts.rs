@@ -86,7 +86,7 @@ fn a_new_publisher_is_begun_with_at_its_key_frame() {
     rig.send(publisher, "M1 V1 A1 k a i");
     let reader = rig.subscribe_from(CORE, Start::NextKeyFrame);
     let now = rig.now;
-    rig.home().unpublish(now, publisher);
+    rig.home().unpublish(now, publisher, End::Said);
     let publisher = rig.publish();
     rig.send(publisher, "M2 A2 V2 a k a");
     assert_eq!(rig.take(CORE, reader), "- + M2 V2 A2 k5 a6");

@@ -44,7 +44,7 @@ fn a_paused_player_still_gets_notices() {
     rig.take(CORE, reader);
     rig.home().set_paused(now, reader, true);
     rig.home().set_paused(now, reader, true);
-    rig.home().unpublish(now, publisher);
+    rig.home().unpublish(now, publisher, End::Said);
     let publisher = rig.publish();
     rig.send(publisher, "V2 A2 i");
     assert_eq!(rig.take(CORE, reader), "- +");

@@ -1,0 +1,116 @@
+//! Publishers that follow one another, as far as it takes sockets: newcomers that wait, and when a holder was heard of last.
+//!
+//! The hub rules ([`crate::hub::Claim`]). A newcomer that has to wait is a connection with a question open, like one that the outside has
+//! not answered yet ([`super::asking`]): its session parses nothing and its reader rests.
+//!
+//! When something of a holder came last is what its receives say, and what lies in its socket: a core that polls, or that has stood still,
+//! has not read yet what has come. So nobody is taken for a ghost whose bytes are here.
+//! # Bounds
+//! The hub lets one newcomer wait a stream, for its app's `yield_silent_ms` at most; a look into a socket is one system call, for each
+//! newcomer as it comes and for each that waits ten times a second.
+
+use tracing::{debug, info};
+
+use super::asking::{Admitted, Asked, Request};
+use super::connection::ConnectionKey;
+use super::core::Core;
+use super::socket;
+use crate::hub::{ConnectionRef, HubEvent, PublisherKey};
+use crate::session::{CloseReason, Instant, Rejection};
+
+impl Core {
+    /// Tells the hub when something of a holder came last.
+    pub(crate) fn listen_for(&mut self, holder: PublisherKey, connection: ConnectionRef, now: Instant) {
+        let Some(connection) = self.connection(connection.into()) else { return };
+        let heard_at = match socket::has_unread(&connection.socket) {
+            true => now,
+            false => connection.reading.cadence.last().unwrap_or(connection.accepted_at),
+        };
+        self.hub.heard(heard_at, holder);
+    }
+
+    /// Likewise, of all holders that a newcomer waits for. The sweep calls it before the hub's.
+    pub(crate) fn listen_for_awaited(&mut self, now: Instant) {
+        let awaited: Vec<_> = self.hub.awaited().collect();
+        for (holder, connection) in awaited {
+            self.listen_for(holder, connection, now);
+        }
+    }
+
+    /// A newcomer waits until the hub knows whether the holder of its stream lives.
+    pub(crate) fn hold_back(&mut self, key: ConnectionKey, admitted: Box<Admitted>, now: Instant) {
+        let Some(connection) = self.connection(key) else { return };
+        debug!(parent: &connection.span, "waits: the stream has a publisher that may be gone");
+        let facts = admitted.facts.clone();
+        connection.asked = Some(Box::new(Asked { since: now, facts, request: Request::Claim(admitted) }));
+    }
+
+    /// Deals with what the hub says of publishers.
+    pub(crate) fn on_publisher_event(&mut self, event: HubEvent) {
+        match event {
+            HubEvent::Replaced { connection } => self.close(connection.into(), CloseReason::Replaced),
+            HubEvent::Mismatched { connection } => self.close(connection.into(), CloseReason::Mismatch),
+            HubEvent::AskAgain { connection } => self.claim_again(connection.into()),
+            HubEvent::TurnedAway { connection } => self.turn_away(connection.into()),
+            HubEvent::Over(stream) => self.on_stream_ended(stream),
+            HubEvent::Ready { .. } | HubEvent::Hopeless { .. } | HubEvent::StreamGone(_) => {}
+        }
+    }
+
+    fn claim_again(&mut self, key: ConnectionKey) {
+        let now = self.now();
+        let Some(admitted) = self.take_claim(key) else { return };
+        self.publish(key, admitted, now);
+        self.resume(key);
+    }
+
+    fn turn_away(&mut self, key: ConnectionKey) {
+        let now = self.now();
+        let Some(admitted) = self.take_claim(key) else { return };
+        self.count("publish_refused", "turned_away");
+        if let Some(connection) = self.connection(key) {
+            info!(parent: &connection.span, "refused: a newer connection waits for the same stream");
+        }
+        self.reject(key, admitted.request.request, Rejection::already_published(), now);
+        self.resume(key);
+    }
+
+    /// A connection ends: if it waits, it does so no longer.
+    pub(crate) fn withdraw(&mut self, key: ConnectionKey) {
+        if let Some(admitted) = self.take_claim(key) {
+            self.hub.withdraw(&admitted.request.address.key, key.into());
+        }
+    }
+
+    fn take_claim(&mut self, key: ConnectionKey) -> Option<Box<Admitted>> {
+        let connection = self.connection(key)?;
+        let asked = connection.asked.take_if(|asked| matches!(asked.request, Request::Claim(_)))?;
+        match asked.request {
+            Request::Claim(admitted) => Some(admitted),
+            Request::Publish(_) | Request::Play(_) => None,
+        }
+    }
+
+    /// The hub's counts of publishers that follow one another, for others to see.
+    pub(crate) fn publish_succession(&mut self) {
+        let (hub, counts) = (self.hub.counters(), &mut self.counts);
+        counts.publishes_held = hub.publishes_held;
+        counts.takeovers_newest = hub.takeovers_newest;
+        counts.takeovers_priority = hub.takeovers_priority;
+        counts.takeovers_silent = hub.takeovers_silent;
+        counts.standbys = hub.standbys;
+        counts.failovers = hub.failovers;
+        counts.graces = hub.graces;
+        counts.graces_resumed = hub.graces_resumed;
+        counts.graces_expired = hub.graces_expired;
+        counts.discontinuities = hub.discontinuities;
+        counts.mismatches_refused = hub.mismatches_refused;
+    }
+
+    /// The reader drives the session on, which has its answer.
+    fn resume(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connection(key) {
+            connection.resume_reading.raise();
+        }
+    }
+}
