@@ -20,7 +20,7 @@ use support::wire::{ChunkWriter, Message};
 use support::{PATIENCE, wait_until};
 
 /// Longest time from the cut until a dead publisher is gone, as in `link_cut.rs`.
-const GONE_WITHIN: Duration = Duration::from_secs(12);
+const GONE_WITHIN: Duration = Duration::from_secs(10);
 /// So long a player of these servers may read nothing; its user timeout is longer.
 const PLAYERS_STALL: &str = "[ingest]\nlatency_budget_ms = 0\n[[app]]\nname = \"*\"\nstall_ms_max = 60000\n";
 /// Connections that are tried before chance cannot be the reason any more: 2^-40.
@@ -75,7 +75,7 @@ fn turned(server: &Server, accepted: Accepted, connect: impl Fn() -> Client) -> 
 }
 
 #[track_caller]
-fn is_gone_within_12_seconds_of_a_cut(accepted: Accepted) {
+fn is_gone_within_10_seconds_of_a_cut(accepted: Accepted) {
     let link = Link::new();
     let server = Inrush::new().cores(2).placement("core:0").config(PLAYERS_STALL);
     let server = server.namespace(&link.server).rtmp(format!("{}:0", Link::SERVER)).start();
@@ -95,14 +95,14 @@ fn is_gone_within_12_seconds_of_a_cut(accepted: Accepted) {
 
 /// A publisher that has played is known to be dead as soon as any other.
 #[test]
-fn a_cut_publisher_that_has_played_is_gone_within_12_seconds() {
-    is_gone_within_12_seconds_of_a_cut(Accepted::Home);
+fn a_cut_publisher_that_has_played_is_gone_within_10_seconds() {
+    is_gone_within_10_seconds_of_a_cut(Accepted::Home);
 }
 
 /// The same after a move to the core of its stream.
 #[test]
-fn a_cut_publisher_that_has_played_elsewhere_is_gone_within_12_seconds() {
-    is_gone_within_12_seconds_of_a_cut(Accepted::Elsewhere);
+fn a_cut_publisher_that_has_played_elsewhere_is_gone_within_10_seconds() {
+    is_gone_within_10_seconds_of_a_cut(Accepted::Elsewhere);
 }
 
 #[track_caller]

@@ -9,15 +9,16 @@ use socket2::{SockRef, Socket, TcpKeepalive};
 use crate::session::CloseReason;
 
 /// A peer that sends nothing and answers nothing is probed after this long.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(4);
 /// And again after this long.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// What is sent and not acknowledged for so long ends a connection. On a publisher's socket, which only receives, it does nothing
-/// by itself; with keepalive it bounds the probing: 5 s idle and three probes, gone after 11 s.
-const USER_TIMEOUT: Duration = Duration::from_secs(10);
+/// by itself; with keepalive it bounds the probing: 4 s idle and four probes, gone after 8 s. Its encoder may be back sooner: then it does
+/// not wait for that ([`crate::hub::Claim`]).
+const USER_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// For a listener, of which every accepted connection has it, without a call of its own: answers and frames leave at once, and a dead
-/// publisher is noticed within 12 s.
+/// publisher is noticed within 10 s.
 pub(crate) fn tune_listener(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);

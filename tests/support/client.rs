@@ -222,6 +222,12 @@ impl Client {
         self.send(&Message::media(self.stream_id, tag));
     }
 
+    /// Sends one, or says why that cannot be.
+    pub fn try_send_tag(&mut self, tag: &Tag) -> std::io::Result<()> {
+        let bytes = self.writer.write(&Message::media(self.stream_id, tag));
+        self.transport.write_all(&bytes)
+    }
+
     /// Sends raw bytes.
     #[track_caller]
     pub fn send_bytes(&mut self, bytes: &[u8]) {

@@ -22,6 +22,7 @@ pub mod ffmpeg;
 pub mod fleet;
 pub mod flv;
 pub mod herd;
+pub mod live;
 pub mod media;
 pub mod namespaces;
 pub mod neighbour;

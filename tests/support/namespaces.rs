@@ -113,6 +113,22 @@ impl Link {
         Self { server, client }
     }
 
+    /// Another host, with a cable of its own to the server: where a client is after its network has changed.
+    #[track_caller]
+    pub fn another_client(&self) -> Namespace {
+        let client = Namespace::new();
+        let (server_name, client_name) = (&self.server.0.name, &client.0.name);
+        let ends =
+            ["link", "add", "second", "netns", server_name, "type", "veth", "peer", "name", "cable", "netns"];
+        ip(&[&ends[..], &[client_name]].concat());
+        self.server.ip(&["addr", "add", "10.0.1.1/24", "dev", "second"]);
+        client.ip(&["addr", "add", "10.0.1.2/24", "dev", "cable"]);
+        self.server.ip(&["link", "set", "second", "up"]);
+        client.ip(&["link", "set", "cable", "up"]);
+        client.ip(&["route", "add", "default", "via", "10.0.1.1"]);
+        client
+    }
+
     /// Cuts it: neither end is told by the other any more.
     #[track_caller]
     pub fn cut(&self) {
