@@ -8,8 +8,10 @@ use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpStream};
 use std::time::Instant;
 
 use support::client::{Client, connect_from};
+use support::live::Live;
 use support::neighbour::undisturbed;
 use support::server::{Inrush, Server};
+use support::synthetic::Pattern;
 use support::wire::{ChunkWriter, Message, c0_c1};
 use support::{PATIENCE, wait_until};
 
@@ -155,6 +157,8 @@ fn who_fails_again_and_again_is_refused() {
     const KIND: &str = "address_failures_per_second_max";
     let server = server(&[(KIND, 1)]);
     let publisher = Client::open_from(source(1, 1), server.rtmp()).connect("live").publish("taken");
+    // It has to be heard of: one that is silent for two seconds yields.
+    let publisher = Live::start(publisher, &[], &Pattern::with_bits_per_second(400_000), 0);
     let kinds =
         [Failure::Garbage, Failure::LeavesAtOnce, Failure::LeavesAfterConnect, Failure::PublishIsRefused];
     for (how, host) in kinds.into_iter().zip(10..) {
@@ -177,7 +181,7 @@ fn who_fails_again_and_again_is_refused() {
     for _ in 0..30 {
         Client::open_from(source(1, 2), server.rtmp()).connect("live").publish("works").unpublish();
     }
-    publisher.unpublish();
+    publisher.pause().0.unpublish();
 }
 
 /// Whoever is trusted comes as often as he likes, and fails as he likes: by default this machine.

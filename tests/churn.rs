@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use support::client::{Client, Event};
 use support::crowd::Crowd;
+use support::live::Live;
 use support::media::H264_AAC;
 use support::random::Random;
 use support::rest::{at_rest, rest_that_lasts};
@@ -276,9 +277,10 @@ fn conversation(stage: Stage, name: &str) -> (Vec<u8>, Vec<u8>) {
 #[test]
 fn refused_publishers_see_their_status() {
     let server = Inrush::new().cores(2).start();
-    let mut holder = Client::open(server.rtmp()).connect("live").publish("held");
+    let holder = Client::open(server.rtmp()).connect("live").publish("held");
     let pattern = Pattern::with_bits_per_second(4_000_000);
-    holder.send_synthetic(&pattern, 0..2);
+    // It has to be heard of: one that is silent for two seconds yields.
+    let holder = Live::start(holder, &[], &pattern, 0);
     for _ in 0..10 {
         std::thread::scope(|scope| {
             for _ in 0..20 {
@@ -286,7 +288,8 @@ fn refused_publishers_see_their_status() {
             }
         });
     }
-    holder.send_synthetic(&pattern, 2..10);
+    let (holder, ended) = holder.pause();
+    assert!(!ended.closed && ended.status.is_none(), "{ended:?}");
     holder.unpublish();
 }
 

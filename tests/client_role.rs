@@ -21,7 +21,7 @@ use support::flv::{Kind, Tag};
 use support::media::{LARGE_KEY_FRAMES, THIN};
 use support::packets::{Packet, gapless_sequence};
 use support::server::{Inrush, Server};
-use support::{PATIENCE, rtmpdump};
+use support::{PATIENCE, rtmpdump, wait_until};
 
 /// Drives a client session over a blocking socket.
 struct Driver {
@@ -227,16 +227,19 @@ fn refusals_are_told() {
         let url = server.url("live", "taken");
         let mut holder = Driver::start(&url, Role::Publish, HandshakeKind::Simple).ready();
         let mut refused = Driver::start(&url, Role::Publish, HandshakeKind::Simple);
-        let reason = loop {
-            match refused.next_event(PATIENCE).expect("an answer") {
-                ClientEvent::Closed { reason } => break reason,
+        let payload = Payload::from(Bytes::from(THIN.media().tags[0].body.clone()));
+        let reason = wait_until("an answer", PATIENCE, || {
+            // A holder that is not heard of may be a ghost, and yields.
+            holder.session.send_media(holder.now(), MediaKind::Data, 0, &payload).expect("it is publishing");
+            holder.drain();
+            match refused.next_event(Duration::from_millis(20))? {
+                ClientEvent::Closed { reason } => Some(reason),
                 ClientEvent::Ready => panic!("two publishers of one stream"),
-                _ => {}
+                _ => None,
             }
-        };
+        });
         let ClientCloseReason::Refused(status) = reason else { panic!("closed: {reason:?}") };
         assert_eq!(status.code, "NetStream.Publish.BadName");
-        let payload = Payload::from(Bytes::from(THIN.media().tags[0].body.clone()));
         holder.session.send_media(holder.now(), MediaKind::Data, 0, &payload).expect("it is publishing");
         holder.drain();
     }

@@ -5,8 +5,10 @@ mod support;
 
 use support::client::Client;
 use support::ffmpeg::{self, Generation};
+use support::live::Live;
 use support::media::{THIN, VIDEO_ONLY};
 use support::server::{Inrush, Server};
+use support::synthetic::Pattern;
 use support::wire::Message;
 use support::{PATIENCE, script, wait_until};
 
@@ -46,12 +48,16 @@ fn live_through_everything(server: &Server) -> Vec<String> {
     // An orderly life, with a token and a player; a second publisher is refused meanwhile.
     let player = Client::open(server.rtmp()).connect("live").play(&name("orderly")).record_in_background();
     server.wait_for_players("live", &name("orderly"), 1);
-    let mut publisher = Client::open(server.rtmp())
+    let publisher = Client::open(server.rtmp())
         .connect("live")
         .publish(&format!("{}?token={SECRET}&user={SECRET}", name("orderly")));
+    // Publishers have to be heard of: one that is silent for two seconds yields.
+    let pattern = Pattern::with_bits_per_second(400_000);
+    let publisher = Live::start(publisher, &[], &pattern, 0);
     let mut hashes = vec![hash_of("orderly")];
     let refused = Client::open(server.rtmp()).connect("live").request_publish(&name("orderly"));
     assert_eq!(refused.code, "NetStream.Publish.BadName");
+    let (mut publisher, _) = publisher.pause();
     publisher.send_paced(&tags[..40], 8.0);
     publisher.unpublish();
     player.finish();
@@ -71,7 +77,9 @@ fn live_through_everything(server: &Server) -> Vec<String> {
     // One publishes, one is refused since the first is there, one leaves without having asked for anything.
     let mut odd = connected();
     odd.request_publish("");
+    let odd = Live::start(odd, &[], &pattern, 0);
     assert_eq!(connected().request_publish("").code, "NetStream.Publish.BadName");
+    drop(odd.pause());
     drop(connected());
 
     // Misbehaviour of a publisher, and one closed by the operator.

@@ -654,7 +654,7 @@ pub(super) static APP_KEYS: [Key<App>; 17] = [
     ),
     number!(
         "yield_silent_ms",
-        500..=60_000,
+        500..=20_000,
         "A publisher that has sent nothing for so long yields to one with the same credentials, and to its standby",
         settings.continuity.yield_silent_ms
     ),

@@ -97,7 +97,7 @@ impl Default for RuntimeSettings {
 /// # Defaults
 /// Sized for carrier NAT, the densest place that honest encoders come from. Carriers give each subscriber a block of ports; with blocks as
 /// small as 64, one address of 64,512 ports serves 1,008 subscribers. At a mass event one in twenty of them sends: **50 encoders** an
-/// address. Their connections are doubled for up to 12 s after a cut, until the old ones are found dead: 100.
+/// address. Their connections are doubled for up to 10 s after a cut, until the old ones are found dead: 100.
 ///
 /// | | an address | a network | why |
 /// |---|---:|---:|---|

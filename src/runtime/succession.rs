@@ -6,7 +6,8 @@
 //! When something of a holder came last is what its receives say, and what lies in its socket: a core that polls, or that has stood still,
 //! has not read yet what has come. So nobody is taken for a ghost whose bytes are here.
 //! # Bounds
-//! The hub lets one newcomer wait a stream, for its app's `yield_silent_ms` at most; a look into a socket is one system call, for each
+//! The hub lets one newcomer wait a stream, for its app's `yield_silent_ms` at most, which is less than
+//! [`super::outside::ANSWER_TIME_MAX`]; a look into a socket is one system call, for each
 //! newcomer as it comes and for each that waits ten times a second.
 
 use tracing::{debug, info};
@@ -60,7 +61,11 @@ impl Core {
     fn claim_again(&mut self, key: ConnectionKey) {
         let now = self.now();
         let Some(admitted) = self.take_claim(key) else { return };
-        self.publish(key, admitted, now);
+        if self.shared.is_draining() {
+            // It is refused below.
+            self.hub.withdraw(&admitted.request.address.key, key.into());
+        }
+        self.bring_home(key, admitted, now);
         self.resume(key);
     }
 

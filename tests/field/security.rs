@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::Path;
 
 use crate::stage::{
-    assert_seen, control, data, frames, headers, in_api, key, publisher, second, send_all, server,
+    assert_seen, control, data, frames, headers, in_api, key, publisher, second, send_all, server, talk,
     user_control, wait_for_oddities, watch,
 };
 use crate::support::amf::{self, Amf};
@@ -524,6 +524,7 @@ fn no_log_shows_a_name_or_a_token() {
     let server = Inrush::new().cores(2).args(&["--log", "debug"]).start();
     let mut good = publisher(&server, &format!("{SECRET}-good?token={SECRET}"));
     send_all(&mut good, &second(0));
+    let good = talk(good);
     let refused = Client::open(server.rtmp()).connect("live").request_publish(&format!("{SECRET}-good"));
     assert_eq!(refused.code, "NetStream.Publish.BadName");
     let mut odd = Client::open(server.rtmp());
@@ -537,7 +538,7 @@ fn no_log_shows_a_name_or_a_token() {
     odd.send(&user_control(99, SECRET.as_bytes()));
     odd.send(&Message::set_chunk_size(0));
     assert!(odd.wait_for_close(PATIENCE));
-    good.unpublish();
+    good.stop().unpublish();
     let stopped = server.stop();
     for line in (stopped.stdout + &stopped.stderr).lines() {
         assert!(!line.contains(SECRET), "{line}");

@@ -1,5 +1,10 @@
 //! What the tests of the list have in common: a stream whose player sees all of it, and frames made by hand.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
 use crate::support::amf::{self, Amf};
 use crate::support::client::{Client, Recording};
 use crate::support::flv::{Kind, Tag};
@@ -31,6 +36,36 @@ pub fn join(server: &Server, name: &str, others: usize) -> Recording {
 #[track_caller]
 pub fn publisher(server: &Server, name: &str) -> Client {
     Client::open(server.rtmp()).connect("live").publish(name)
+}
+
+/// A publisher that is heard of: it says something each few milliseconds, none of which is sound or picture. One that is silent for two
+/// seconds would yield its name to another.
+pub struct Talking {
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<Client>,
+}
+
+/// Has a publisher talk on a thread of its own.
+pub fn talk(mut publisher: Client) -> Talking {
+    let over = Arc::new(AtomicBool::new(false));
+    let ends = Arc::clone(&over);
+    let thread = std::thread::spawn(move || {
+        while !ends.load(Ordering::Relaxed) {
+            publisher.send_tag(&data(&["onTalk".into()]));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        publisher
+    });
+    Talking { over, thread }
+}
+
+impl Talking {
+    /// It talks no more.
+    #[track_caller]
+    pub fn stop(self) -> Client {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
 }
 
 /// Fails the test unless the player got exactly these messages of sound and picture, in this order, with these timestamps.
