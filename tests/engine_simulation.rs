@@ -11,7 +11,8 @@
 //! not I/O: its requests and answers (`requests.rs`), reader and moves between cores (`reading.rs`), writer (`writing.rs`), turn and sweep
 //! (`core.rs`), drain (`draining.rs`). A change there is to be made here as well. Not modelled: polled
 //! publishers, TLS and PROXY headers, the deadline of a write, the control HTTP but for its kick, and of a drain the requests to connect
-//! again and the wait for key frames.
+//! again and the wait for key frames. Publishers do not follow one another here: all are strangers, and all ends are said. The rest of
+//! that is in `hub_simulation.rs`.
 //!
 //! # What happens
 //! Links cut what is sent at any byte and delay it; they are cut, fall silent or freeze, so that an encoder connects again beside its own

@@ -11,10 +11,13 @@
 //! ```
 //! After commands and messages drain [`Hub::poll_event`] and, for each other core, [`Hub::take_outgoing`]; at the end of a turn will do.
 //! # Invariant
-//! A reader sees frames in the order of the publisher's messages, none twice; every gap in a video track ends at a key frame. A key is
-//! known here exactly while something of it is: a publisher, a reader, a fed core; a dry run's never is. Commands with a key that has gone do nothing.
+//! A reader sees frames in the order of the publisher's messages, none twice; every gap in a video track ends at a key frame. Publishers
+//! follow one another within a broadcast (`cast.rs`, `claim.rs`, `succession.rs`): then headers come first, and time does not step back. A
+//! key is known here exactly while something of it is: a publisher, one that waits or is waited for, a reader, a fed core; a dry run's never
+//! is. Commands with a key that has gone do nothing.
 //! # Bounds
-//! Per stream the GOP cache ([`GopSettings`]), per subscriber its queue ([`QueueSettings`]). Streams,
+//! Per stream the GOP cache ([`GopSettings`]), one publisher on the air, one about to be, one that stands by and one that waits; those not on
+//! the air cost their headers. Per subscriber its queue ([`QueueSettings`]). Streams,
 //! subscribers and events are bounded by the connections that make them.
 //! # Errors
 //! [`PublishRefused`] is for the publisher to hear. Nothing else can fail.

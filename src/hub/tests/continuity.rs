@@ -471,8 +471,8 @@ fn sound_goes_on_when_the_camera_is_off() {
     rig.wait_ms(4_999);
     rig.send(second, "a");
     rig.wait_ms(1);
-    rig.send(second, "a k");
-    assert_eq!(rig.take(CORE, here), "V1 A1 k1 a2 V2 A2 a5 k6");
+    rig.send(second, "a i k");
+    assert_eq!(rig.take(CORE, here), "V1 A1 k1 a2 V2 A2 a5 k7", "and pictures from a key frame on");
     rig.ends_empty(&[second], &[(CORE, here)]);
 }
 
