@@ -9,6 +9,7 @@ mod target;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -27,7 +28,7 @@ use support::server::{Inrush, Server};
 use support::synthetic::{self, Pattern};
 use support::tls::Tls;
 use support::wire::Message;
-use support::{PATIENCE, script, unique, wait_until};
+use support::{PATIENCE, SetOnDrop, script, unique, wait_until};
 use target::{Listener, Target};
 
 /// A stream that is published to this engine.
@@ -688,10 +689,25 @@ fn a_pull_takes_no_stream_from_anybody() {
     engine.wait_for_stream_end(&pulled);
 
     // The other way round: the encoder is refused.
-    encoder.send_tag(&Pattern::with_bits_per_second(500_000).tag(0));
+    let pattern = Pattern::with_bits_per_second(500_000);
+    encoder.send_tag(&pattern.tag(0));
     assert_eq!(engine.wait_for_stream(&pulled), CoreId(0));
-    let status = Client::open(engine.rtmp()).connect("live").request_publish("pulled");
-    assert_eq!(status.code, "NetStream.Publish.BadName");
+    let has_answer = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // What says nothing for two seconds would be taken for a ghost.
+        scope.spawn(|| {
+            for number in 1.. {
+                if has_answer.load(Ordering::Relaxed) {
+                    break;
+                }
+                encoder.send_tag(&pattern.tag(number));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let _answered = SetOnDrop(&has_answer);
+        let status = Client::open(engine.rtmp()).connect("live").request_publish("pulled");
+        assert_eq!(status.code, "NetStream.Publish.BadName");
+    });
 
     // Of two that pull the same, one has it first.
     let second = engine.dial(Dial::pull(&pulled, CoreId(0), &source.url("live", "there")));
