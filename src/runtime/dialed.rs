@@ -209,6 +209,10 @@ impl Core {
                 let bytes = status.code.len() + status.description.len();
                 debug!(parent: &connection.span, bytes, "the far end has told its status");
             }
+            ClientEvent::Ended if matches!(outgoing.task, Task::Forward { .. }) => {
+                // Sessions that publish say no such thing. One that did would forward nothing more: floor 5 is to connect again.
+                self.end_made(key, OutgoingEnd::Eof, CloseReason::Eof);
+            }
             ClientEvent::Ended => {
                 let had_begun = std::mem::take(&mut outgoing.has_begun);
                 self.stop(key, None, now);

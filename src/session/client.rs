@@ -507,7 +507,8 @@ impl ClientSession {
     }
 
     fn on_end_of_stream(&mut self) {
-        if self.is_ready() && !self.ended {
+        // A publisher's stream is its own to end, whatever the far end says of it.
+        if self.settings.role == Role::Play && self.is_ready() && !self.ended {
             self.ended = true;
             self.events.push_back(ClientEvent::Ended);
         }

@@ -291,6 +291,19 @@ fn a_played_stream_ends_and_comes_back() {
     assert_eq!(told, ["media", "ended", "ready", "media", "ended"]);
 }
 
+/// Whatever a server says of the end of a stream that we publish, and however often it says that it begins.
+#[test]
+fn a_publisher_ends_its_stream_itself() {
+    let mut script = Script::ready(Role::Publish);
+    let before = script.client.names();
+    script.control(Control::User(UserControl::StreamEof(1)));
+    script.status("status", "NetStream.Play.Stop");
+    script.status("status", "NetStream.Play.UnpublishNotify");
+    script.status("status", "NetStream.Publish.Start");
+    assert_eq!(script.client.names().split_off(before.len()), ["status"; 3]);
+    assert!(script.client.session.is_ready());
+}
+
 #[test]
 fn servers_are_answered_where_they_must_be() {
     let mut script = Script::ready(Role::Play);
