@@ -19,7 +19,7 @@ use super::plan::Ids;
 use super::puller::{Errand, Outcome, Puller, Source};
 use super::target::Target;
 use super::template::{Filling, NoUrl};
-use super::{Engine, trust};
+use super::Engine;
 use crate::hub::CoreId;
 use crate::runtime::NameHasher;
 use crate::runtime::outside::{Facts, Grant};
@@ -41,6 +41,7 @@ pub(super) enum Item {
 /// A target of the file with whom it trusts.
 pub(super) struct Prepared {
     pub(super) target: Arc<Target>,
+    /// `None`: the web's roots, where TLS is spoken.
     pub(super) trust: Option<Arc<ClientConfig>>,
 }
 
@@ -72,8 +73,6 @@ pub(super) struct Conductor<E> {
     numbers: HashMap<tokio::task::Id, u32>,
     next_number: u32,
     random: fastrand::Rng,
-    /// Whom targets that a back end names trust: made with the first of them.
-    web: Option<Arc<ClientConfig>>,
 }
 
 impl<E: Engine> Conductor<E> {
@@ -94,7 +93,6 @@ impl<E: Engine> Conductor<E> {
             numbers: HashMap::new(),
             next_number: 0,
             random: fastrand::Rng::new(),
-            web: None,
         }
     }
 
@@ -227,7 +225,7 @@ impl<E: Engine> Conductor<E> {
     }
 
     /// The targets of a stream: of each group those that belong together, in the order of their ranks.
-    fn goals(&mut self, stream: &StreamKey, grant: &Grant, facts: &Facts) -> Vec<Vec<Goal>> {
+    fn goals(&self, stream: &StreamKey, grant: &Grant, facts: &Facts) -> Vec<Vec<Goal>> {
         let named = self.named(grant);
         let of_file = self.targets.iter().filter(|prepared| prepared.target.takes(stream.app()));
         let of_file = of_file.map(|prepared| (prepared, NamedBy::File));
@@ -258,7 +256,7 @@ impl<E: Engine> Conductor<E> {
     }
 
     /// What a back end has named. A bad one is ignored: the stream is live, and others of its targets may be right.
-    fn named(&mut self, grant: &Grant) -> Vec<Prepared> {
+    fn named(&self, grant: &Grant) -> Vec<Prepared> {
         if grant.forwards.len() > NAMED_MAX {
             add(&self.means.forwards.targets_refused, (grant.forwards.len() - NAMED_MAX) as u64);
             warn!(named = grant.forwards.len(), max = NAMED_MAX, "a back end names too many targets");
@@ -267,9 +265,8 @@ impl<E: Engine> Conductor<E> {
         for url in grant.forwards.iter().take(NAMED_MAX) {
             match Target::named(url) {
                 Ok(target) => {
-                    let is_tls = target.url.as_ref().is_some_and(|url| url.is_tls());
-                    let trust = if is_tls { self.web() } else { None };
-                    named.push(Prepared { target: Arc::new(target), trust });
+                    // The web's roots, as for every URL that comes without others.
+                    named.push(Prepared { target: Arc::new(target), trust: None });
                 }
                 Err(error) => {
                     add(&self.means.forwards.targets_refused, 1);
@@ -278,14 +275,6 @@ impl<E: Engine> Conductor<E> {
             }
         }
         named
-    }
-
-    fn web(&mut self) -> Option<Arc<ClientConfig>> {
-        if self.web.is_none() {
-            // Without a file there is nothing that could be wrong.
-            self.web = trust::client_config(None, true).ok();
-        }
-        self.web.clone()
     }
 }
 

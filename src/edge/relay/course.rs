@@ -6,7 +6,7 @@
 //! [`FAREWELL_MAX`], to count what they sent.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustls::ClientConfig;
@@ -23,7 +23,7 @@ use super::observe::{Board, ForwardInfo, NamedBy, add, masked};
 use super::plan::{Action, Note};
 use super::resolver::Resolver;
 use super::target::Target;
-use super::{Clock, Engine};
+use super::{Clock, Engine, trust};
 use crate::hub::CoreId;
 use crate::runtime::outside::Totals;
 use crate::runtime::{Dialed, OutgoingEvent, OutgoingId, Start, Task};
@@ -35,6 +35,7 @@ pub const FAREWELL_MAX: Duration = Duration::from_secs(15);
 /// One target of a group, ready to be dialed.
 pub(super) struct Goal {
     pub(super) target: Arc<Target>,
+    /// `None`: the web's roots, where TLS is spoken. A redirect may lead to it from a target that speaks none.
     pub(super) trust: Option<Arc<ClientConfig>>,
     pub(super) named_by: NamedBy,
     /// The target's URL for this stream.
@@ -76,6 +77,16 @@ pub(super) struct Means<E> {
     pub(super) clock: Clock,
     pub(super) forwards: Arc<Board>,
     pub(super) pulls: Arc<Board>,
+    /// The web's roots, once somebody has needed them.
+    pub(super) web: OnceLock<Option<Arc<ClientConfig>>>,
+}
+
+impl<E> Means<E> {
+    /// Whom those trust who say nothing of it.
+    fn web(&self) -> Option<Arc<ClientConfig>> {
+        // Without a file there is nothing that could be wrong.
+        self.web.get_or_init(|| trust::client_config(None, true).ok()).clone()
+    }
 }
 
 /// Runs until the stream is over, and its connections are.
@@ -197,7 +208,8 @@ impl<E: Engine> Course<E> {
         let Some(goal) = self.purpose.goals.get(member) else { return };
         add(&self.board().tries, 1);
         let url = url.unwrap_or_else(|| goal.url.clone());
-        let (means, trust, step_max) = (Arc::clone(&self.means), goal.trust.clone(), goal.target.step_max);
+        let trust = if url.tls { goal.trust.clone().or_else(|| self.means.web()) } else { None };
+        let (means, step_max) = (Arc::clone(&self.means), goal.target.step_max);
         let (to, steps) = (url.clone(), self.step_sender.clone());
         let task = self.dials.spawn(async move {
             let on_step = |step| {

@@ -137,6 +137,7 @@ impl Relay {
             clock: Clock::new(),
             forwards: Arc::clone(&self.forwards),
             pulls: Arc::clone(&self.pulls),
+            web: std::sync::OnceLock::new(),
         };
         let (targets, sources) = (Arc::clone(&self.targets), Arc::clone(&self.sources));
         Conductor::new(Arc::new(means), targets, sources, self.names.clone()).run(work.items)

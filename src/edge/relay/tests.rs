@@ -403,5 +403,20 @@ fn tls_is_spoken_with_whom_the_target_trusts() {
             }
         }
     }
+    // A redirect leads from a target without TLS to it: the web's roots do not know this one, and the stream stays where it is.
+    let (_plain, plain) = self::listener();
+    let stage = Stage::new(vec![target(&format!("rtmp://{plain}/a/b"))]);
+    stage.begin("sent on", Grant::default());
+    let dialed = stage.taken();
+    stage.event(dialed.id, OutgoingEvent::Ready);
+    stage.event(dialed.id, OutgoingEvent::Began);
+    let there = crate::session::ClientUrl::parse(&url("localhost")).unwrap();
+    stage.event(dialed.id, OutgoingEvent::Reconnect { url: there });
+    stage.wait("certificates are asked for", |stage| {
+        let lost = stage.relay.board().counts().lost;
+        assert!(!lost.contains_key("tls"), "{lost:?}");
+        lost.contains_key("tls_certificate").then_some(())
+    });
+    stage.forward("it is live", |info| info.state == LifeState::On(Step::Live));
     std::fs::remove_dir_all(&directory).unwrap();
 }
