@@ -74,6 +74,8 @@ pub(super) enum Heard {
 pub(super) struct Means<E> {
     pub(super) engine: E,
     pub(super) resolver: Resolver,
+    /// For names that targets chose.
+    pub(super) redirect_resolver: Resolver,
     pub(super) clock: Clock,
     pub(super) forwards: Arc<Board>,
     pub(super) pulls: Arc<Board>,
@@ -207,6 +209,7 @@ impl<E: Engine> Course<E> {
         // The group has as many members as there are goals.
         let Some(goal) = self.purpose.goals.get(member) else { return };
         add(&self.board().tries, 1);
+        let is_redirect = url.is_some();
         let url = url.unwrap_or_else(|| goal.url.clone());
         let trust = if url.tls { goal.trust.clone().or_else(|| self.means.web()) } else { None };
         let (means, step_max) = (Arc::clone(&self.means), goal.target.step_max);
@@ -217,7 +220,8 @@ impl<E: Engine> Course<E> {
                 let _ = steps.send((id, step));
             };
             let now = || means.clock.now();
-            let outcome = dial::dial(&means.resolver, &to, trust.as_ref(), step_max, now, on_step).await;
+            let resolver = if is_redirect { &means.redirect_resolver } else { &means.resolver };
+            let outcome = dial::dial(resolver, &to, trust.as_ref(), step_max, now, on_step).await;
             (id, outcome)
         });
         self.tries.insert(id, Try { member, url, from, task });

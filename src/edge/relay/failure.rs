@@ -16,6 +16,8 @@ pub enum Failure {
     NoUrl,
     /// Nobody knows the name.
     Name,
+    /// So many names are being looked up that this one is not.
+    NamesTooMany,
     /// The name server did not answer in time.
     NameTimeout,
     /// Nobody took the connection; what the last address said.
@@ -38,6 +40,7 @@ impl Failure {
         match self {
             Self::NoUrl => "no_url",
             Self::Name => "name",
+            Self::NamesTooMany => "names_too_many",
             Self::NameTimeout => "name_timeout",
             Self::Connect(_) => "connect",
             Self::ConnectTimeout => "connect_timeout",
@@ -55,6 +58,7 @@ impl fmt::Display for Failure {
         match self {
             Self::NoUrl => f.write_str("the template and this stream make no URL"),
             Self::Name => f.write_str("the name is unknown"),
+            Self::NamesTooMany => f.write_str("too many names are being looked up"),
             Self::NameTimeout => f.write_str("the name server does not answer"),
             Self::Connect(kind) => write!(f, "cannot connect: {kind}"),
             Self::ConnectTimeout => f.write_str("no address answers"),

@@ -134,6 +134,7 @@ impl Relay {
         let means = Means {
             engine,
             resolver: Resolver::default(),
+            redirect_resolver: Resolver::for_redirects(),
             clock: Clock::new(),
             forwards: Arc::clone(&self.forwards),
             pulls: Arc::clone(&self.pulls),
