@@ -146,9 +146,10 @@ pub struct Filling<'a> {
     pub extra: &'a str,
 }
 
-/// No URL came of a template: it was longer than [`URL_BYTES_MAX`], or the port was none with this shard.
+/// No URL came of a template: it was longer than [`URL_BYTES_MAX`], the port was none with this shard, or what is empty would have been a
+/// segment of its path, so that the next one took its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("no URL of at most {URL_BYTES_MAX} bytes comes of the target's template and this stream")]
+#[error("no URL of at most {URL_BYTES_MAX} bytes and without an empty segment comes of the target's template and this stream")]
 pub struct NoUrl;
 
 impl Template {
@@ -211,13 +212,42 @@ impl Template {
     /// The URL for a stream.
     ///
     /// # Errors
-    /// When it is longer than [`URL_BYTES_MAX`], or a shard made a port of it that is none.
+    /// When it is longer than [`URL_BYTES_MAX`], a shard made a port of it that is none, or a segment of its path is empty for this stream.
     pub fn fill(&self, filling: &Filling<'_>) -> Result<ClientUrl, NoUrl> {
         let text = self.text_of(filling);
-        if text.len() > URL_BYTES_MAX {
+        if text.len() > URL_BYTES_MAX || self.has_hole(filling) {
             return Err(NoUrl);
         }
-        ClientUrl::parse(&text).map_err(|_| NoUrl)
+        let url = ClientUrl::parse(&text).map_err(|_| NoUrl)?;
+        if url.name.is_empty() || url.name.starts_with('?') {
+            return Err(NoUrl);
+        }
+        Ok(url)
+    }
+
+    /// Whether a segment of the path that placeholders were to fill stays empty: servers would take the next one for it.
+    fn has_hole(&self, filling: &Filling<'_>) -> bool {
+        let (mut is_open, mut bytes) = (false, 0);
+        for piece in &self.path {
+            match piece {
+                Piece::Text(text) => {
+                    for (index, part) in text.split('/').enumerate() {
+                        if index > 0 {
+                            if is_open && bytes == 0 {
+                                return true;
+                            }
+                            (is_open, bytes) = (false, 0);
+                        }
+                        bytes += part.len();
+                    }
+                }
+                Piece::Open(placeholder) => {
+                    is_open = true;
+                    bytes += filling.in_path(*placeholder).len();
+                }
+            }
+        }
+        is_open && bytes == 0
     }
 
     fn text_of(&self, filling: &Filling<'_>) -> String {
@@ -388,6 +418,33 @@ mod tests {
         ] {
             assert_eq!(fill(template, app, name, params), url);
         }
+    }
+
+    /// Else the name would become the app of the target, or a part of it.
+    #[test]
+    fn what_is_empty_is_no_segment() {
+        for (template, app, host, is_url) in [
+            ("rtmp://h/{app}/{name}", "", "v", false),
+            ("rtmp://h/{app}/{name}?{params}", "", "v", false),
+            ("rtmp://h/{app}/in/{name}", "", "v", false),
+            ("rtmp://h/in/{app}/{name}", "", "v", false),
+            ("rtmp://h/in/{host}/{name}", "", "", false),
+            ("rtmp://h/{app}{host}/{name}", "", "", false),
+            ("rtmp://h/in/{name}/{app}", "", "v", false),
+            ("rtmp://h/{app}{host}/{name}", "", "v", true),
+            ("rtmp://h/x{app}/{name}", "", "v", true),
+            ("rtmp://h/in/{name}?app={app}", "", "v", true),
+            ("rtmp://h/{app}/{name}", "live", "", true),
+        ] {
+            let stream = StreamKey::new(app, "a");
+            let filling = Filling { stream: &stream, params: "k=1", host, shards: 1, extra: "e=1" };
+            let url = Template::parse(template).unwrap().fill(&filling);
+            assert_eq!(url.is_ok(), is_url, "{template} {app:?} {host:?}");
+        }
+        // A stream without a name is none.
+        let stream = StreamKey::new("live", "");
+        let filling = Filling { stream: &stream, params: "k=1", host: "", shards: 1, extra: "" };
+        assert_eq!(Template::parse("rtmp://h/in/{name}?{params}").unwrap().fill(&filling), Err(NoUrl));
     }
 
     #[test]
