@@ -210,6 +210,8 @@ pub enum News {
     StreamEnded {
         /// What.
         stream: StreamKey,
+        /// The core that it lived on. It may begin on another one before this is heard of.
+        home: CoreId,
     },
     /// Something happened to a connection that we make.
     Outgoing {

@@ -331,8 +331,9 @@ impl Core {
 
     /// A stream is there no more: nobody publishes it, and nobody is waited for.
     pub(crate) fn on_stream_ended(&mut self, stream: StreamKey) {
+        // First: who hears of forwards that end is not to make them anew, nor to hear of this after the stream's next beginning elsewhere.
+        self.tell(News::StreamEnded { stream: stream.clone(), home: self.id });
         self.end_forwards(&stream);
-        self.tell(News::StreamEnded { stream });
     }
 
     pub(crate) fn tell(&self, news: News) {

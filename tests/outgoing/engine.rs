@@ -182,7 +182,7 @@ impl Engine {
     #[track_caller]
     pub fn wait_for_stream_end(&mut self, wanted: &StreamKey) {
         self.wait_for("the stream ends", |news| match news {
-            News::StreamEnded { stream } => (stream == wanted).then_some(()),
+            News::StreamEnded { stream, .. } => (stream == wanted).then_some(()),
             _ => None,
         });
     }

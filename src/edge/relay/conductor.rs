@@ -32,7 +32,7 @@ pub const NAMED_MAX: usize = 16;
 /// What the relay hears of.
 pub(super) enum Item {
     Began { stream: StreamKey, home: CoreId, grant: Arc<Grant>, facts: Arc<Facts> },
-    Ended { stream: StreamKey },
+    Ended { stream: StreamKey, home: CoreId },
     Outgoing { id: OutgoingId, event: OutgoingEvent },
     Played { stream: StreamKey, home: CoreId, facts: Arc<Facts> },
     PlayedNoMore { stream: StreamKey },
@@ -61,16 +61,23 @@ impl Prepared {
     }
 }
 
+/// A stream that is here.
+struct Living {
+    home: CoreId,
+    /// The groups that forward it.
+    groups: Vec<u32>,
+}
+
 /// Hands out what there is to be done.
 pub(super) struct Conductor<E> {
     pub(super) means: Arc<Means<E>>,
     pub(super) targets: Arc<[Prepared]>,
     pub(super) names: NameHasher,
     puller: Puller,
-    streams: HashMap<StreamKey, Vec<u32>>,
+    streams: HashMap<StreamKey, Living>,
     groups: HashMap<u32, mpsc::UnboundedSender<Heard>>,
     tasks: JoinSet<()>,
-    numbers: HashMap<tokio::task::Id, u32>,
+    numbers: HashMap<tokio::task::Id, (u32, StreamKey)>,
     next_number: u32,
     random: fastrand::Rng,
 }
@@ -120,7 +127,11 @@ impl<E: Engine> Conductor<E> {
                 self.begin(&stream, home, &grant, &facts, is_pulled);
                 self.run_errands(outcome);
             }
-            Item::Ended { stream } => {
+            Item::Ended { stream, home } => {
+                // It lives elsewhere by now: two cores' news come in either order.
+                if self.streams.get(&stream).is_some_and(|living| living.home != home) {
+                    return;
+                }
                 self.end(&stream);
                 let outcome = self.puller.on_stream_end(&stream);
                 self.run_errands(outcome);
@@ -148,23 +159,22 @@ impl<E: Engine> Conductor<E> {
     fn begin(&mut self, stream: &StreamKey, home: CoreId, grant: &Grant, facts: &Facts, is_pulled: bool) {
         // One that has not ended as far as we know lives elsewhere now.
         self.end(stream);
-        if grant.dry_run {
-            return;
-        }
-        for mut goals in self.goals(stream, grant, facts) {
+        let mut groups = Vec::new();
+        let all = if grant.dry_run { Vec::new() } else { self.goals(stream, grant, facts) };
+        for mut goals in all {
             if is_pulled {
                 let sources = self.puller.sources(stream);
                 goals.retain(|goal| !sources.iter().any(|source| is_same_server(source, &goal.url)));
             }
             if !goals.is_empty() {
-                let number = self.spawn(Way::Forward, stream, home, goals);
-                self.streams.entry(stream.clone()).or_default().push(number);
+                groups.push(self.spawn(Way::Forward, stream, home, goals));
             }
         }
+        self.streams.insert(stream.clone(), Living { home, groups });
     }
 
     fn end(&mut self, stream: &StreamKey) {
-        for number in self.streams.remove(stream).unwrap_or_default() {
+        for number in self.streams.remove(stream).map(|living| living.groups).unwrap_or_default() {
             self.end_group(number);
         }
     }
@@ -191,7 +201,7 @@ impl<E: Engine> Conductor<E> {
         let purpose = Purpose { number, way, stream: stream.clone(), name_hash, home, goals };
         let (sender, receiver) = mpsc::unbounded_channel();
         let run = course::run(Arc::clone(&self.means), purpose, self.random.u64(..), receiver);
-        self.numbers.insert(self.tasks.spawn(run).id(), number);
+        self.numbers.insert(self.tasks.spawn(run).id(), (number, stream.clone()));
         self.groups.insert(number, sender);
         number
     }
@@ -213,15 +223,14 @@ impl<E: Engine> Conductor<E> {
                 failed.id()
             }
         };
-        let Some(number) = self.numbers.remove(&id) else { return };
+        let Some((number, stream)) = self.numbers.remove(&id) else { return };
         self.groups.remove(&number);
         self.means.forwards.forget(number);
         self.means.pulls.forget(number);
         self.puller.on_gone(number);
-        self.streams.retain(|_, numbers| {
-            numbers.retain(|one| *one != number);
-            !numbers.is_empty()
-        });
+        if let Some(living) = self.streams.get_mut(&stream) {
+            living.groups.retain(|one| *one != number);
+        }
     }
 
     /// The targets of a stream: of each group those that belong together, in the order of their ranks.

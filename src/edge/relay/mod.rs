@@ -149,7 +149,7 @@ impl Notify for Relay {
     fn notify(&self, news: News) {
         let item = match news {
             News::StreamBegan { stream, home, grant, facts } => Item::Began { stream, home, grant, facts },
-            News::StreamEnded { stream } => Item::Ended { stream },
+            News::StreamEnded { stream, home } => Item::Ended { stream, home },
             News::Outgoing { id, event } => Item::Outgoing { id, event },
             // Without upstreams nobody needs to know.
             News::PlayBegan { .. } | News::PlayEnded { .. } if self.sources.is_empty() => return,

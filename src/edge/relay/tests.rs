@@ -95,7 +95,11 @@ impl Stage {
     }
 
     fn end(&self, name: &str) {
-        self.relay.notify(News::StreamEnded { stream: StreamKey::new("live", name) });
+        self.end_on(1, name);
+    }
+
+    fn end_on(&self, core: u16, name: &str) {
+        self.relay.notify(News::StreamEnded { stream: StreamKey::new("live", name), home: CoreId(core) });
     }
 
     fn event(&self, id: OutgoingId, event: OutgoingEvent) {
@@ -193,6 +197,24 @@ fn a_stream_that_begins_is_connected_and_one_that_ends_is_hung_up() {
     let counts = stage.relay.board().counts();
     assert_eq!((counts.tries, counts.began, counts.bytes, counts.dropped), (2, 1, 1000, 3));
     assert_eq!(counts.lost.into_iter().collect::<Vec<_>>(), [("eof", 1)]);
+}
+
+/// News of two cores may come in either order: the end on a core where the stream does not live any more ends nothing.
+#[test]
+fn an_end_where_the_stream_is_no_more_is_not_its_end() {
+    let (_listener, address) = listener();
+    let stage = Stage::new(vec![target(&format!("rtmp://{address}/a/b"))]);
+    stage.begin("a", Grant::default());
+    let dialed = stage.taken();
+    stage.end_on(0, "a");
+    // All that is told is heard in its order.
+    stage.begin("b", Grant::default());
+    stage.taken();
+    assert!(stage.cores.hung_up.lock().unwrap().is_empty());
+    stage.event(dialed.id, OutgoingEvent::Ready);
+    stage.forward("it goes on", |info| info.name == "a" && info.state == LifeState::On(Step::Ready));
+    stage.end("a");
+    stage.hung_up(dialed.id);
 }
 
 fn upstream(address: SocketAddr, linger: Duration) -> Upstream {
