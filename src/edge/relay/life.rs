@@ -311,6 +311,10 @@ impl Life {
     }
 
     fn on_redirect(&mut self, cx: &mut Context<'_>, id: OutgoingId, url: &ClientUrl) {
+        if self.successor.is_some_and(|link| link.id == id) {
+            // Where it sent us sends us on before media has begun there: the stream is well served where it is.
+            return cx.note(Note::RedirectRefused { member: self.member, why: "successor" });
+        }
         let Some(link) = self.link().filter(|link| link.id == id) else { return };
         // It asks once more while we are at it.
         if self.successor.is_some() {
