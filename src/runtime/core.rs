@@ -300,23 +300,33 @@ impl Core {
             None => ("", String::new()),
         };
         let totals = &connection.totals;
-        info!(
-            parent: &connection.span,
-            app,
-            stream,
-            role = connection.role.label(),
-            seconds = (seconds * 1000.0).round() / 1000.0,
-            bytes_in = totals.bytes_in,
-            bytes_out = totals.bytes_out,
-            messages_in = totals.messages_in,
-            messages_out = totals.messages_out,
-            dropped = totals.dropped,
-            codecs = connection.codecs,
-            encoder = self.encoder_of(connection).label(),
-            tls = connection.tls().and_then(|tls| tls.info()).map(|info| info.version),
-            reason = reason.label(),
-            "session ended"
-        );
+        macro_rules! say {
+            ($level:ident) => {
+                $level!(
+                    parent: &connection.span,
+                    app,
+                    stream,
+                    role = connection.role.label(),
+                    seconds = (seconds * 1000.0).round() / 1000.0,
+                    bytes_in = totals.bytes_in,
+                    bytes_out = totals.bytes_out,
+                    messages_in = totals.messages_in,
+                    messages_out = totals.messages_out,
+                    dropped = totals.dropped,
+                    codecs = connection.codecs,
+                    encoder = self.encoder_of(connection).label(),
+                    tls = connection.tls().and_then(|tls| tls.info()).map(|info| info.version),
+                    reason = reason.label(),
+                    "session ended"
+                );
+            };
+        }
+        // Those that we make end again and again while their far end is away, and whoever makes them says so.
+        if connection.session.is_made() {
+            say!(debug);
+        } else {
+            say!(info);
+        }
     }
 
     /// Counts an event of a labelled family.
@@ -590,7 +600,12 @@ impl Core {
         };
         connection.close_reason = Some(reason);
         if let CloseReason::Error(error) = reason {
-            warn!(parent: &connection.span, error = %error, kind = error.label(), "closes the connection");
+            // Whoever makes connections says what became of them, and how often in a row.
+            if connection.session.is_made() {
+                debug!(parent: &connection.span, error = %error, kind = error.label(), "closes the connection");
+            } else {
+                warn!(parent: &connection.span, error = %error, kind = error.label(), "closes the connection");
+            }
             if let Some(connection) = self.connection_ref(key)
                 && !connection.session.is_made()
             {
