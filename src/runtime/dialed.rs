@@ -102,7 +102,12 @@ impl Made {
 /// Takes over a connection that was made elsewhere, and starts its tasks.
 pub(crate) fn take_over(core: &CoreRef, mut dialed: Dialed) {
     let mut received = std::mem::take(&mut dialed.received);
-    let Some(connection) = Core::caught(core, None, |core| core.prepare(dialed)).flatten() else { return };
+    let id = dialed.id;
+    let Some(prepared) = Core::caught(core, None, |core| core.prepare(dialed)) else {
+        // Its socket went with the step; whoever gave it waits to hear so.
+        return core.borrow_mut().tell_closed(id, OutgoingEnd::Fault, Totals::default());
+    };
+    let Some(connection) = prepared else { return };
     let key = Core::insert(core, connection);
     // The reader begins with what is left of it.
     Core::guarded(core, key, |core| core.begin_made(key, &mut received));
