@@ -1,7 +1,7 @@
 //! Who is told what: streams that begin, or that players wait for, get their groups, and news of connections goes to the group that made them.
 //!
 //! # Bounds
-//! [`NAMED_MAX`] targets that a back end names for one publisher. News wait in a queue that nothing but this task empties, which waits for
+//! [`NAMED_MAX`] targets that a back end names for one publisher, [`RECENT_MAX`] streams whose last beginning is remembered. News wait in a queue that nothing but this task empties, which waits for
 //! nothing else; they come no faster than connections publish, are made and end.
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,10 +24,14 @@ use crate::hub::CoreId;
 use crate::runtime::NameHasher;
 use crate::runtime::outside::{Facts, Grant};
 use crate::runtime::{OutgoingEvent, OutgoingId};
-use crate::session::{ClientUrl, StreamKey};
+use crate::session::{ClientUrl, Instant, StreamKey};
 
 /// Targets that a back end may name for one publisher; further ones are ignored and counted.
 pub const NAMED_MAX: usize = 16;
+
+/// Streams whose last beginning is remembered, so that one that begins again and again is not a dial each time. Beyond as many at a time, what
+/// is remembered is forgotten: it costs dials that come sooner than they should.
+pub const RECENT_MAX: usize = 4096;
 
 /// What the relay hears of.
 pub(super) enum Item {
@@ -75,6 +79,8 @@ pub(super) struct Conductor<E> {
     pub(super) names: NameHasher,
     puller: Puller,
     streams: HashMap<StreamKey, Living>,
+    /// When each began last, of those that did lately.
+    recent: HashMap<StreamKey, Instant>,
     groups: HashMap<u32, mpsc::UnboundedSender<Heard>>,
     tasks: JoinSet<()>,
     numbers: HashMap<tokio::task::Id, (u32, StreamKey)>,
@@ -95,6 +101,7 @@ impl<E: Engine> Conductor<E> {
             targets,
             names,
             streams: HashMap::new(),
+            recent: HashMap::new(),
             groups: HashMap::new(),
             tasks: JoinSet::new(),
             numbers: HashMap::new(),
@@ -159,6 +166,7 @@ impl<E: Engine> Conductor<E> {
     fn begin(&mut self, stream: &StreamKey, home: CoreId, grant: &Grant, facts: &Facts, is_pulled: bool) {
         // One that has not ended as far as we know lives elsewhere now.
         self.end(stream);
+        let before = self.remember(stream);
         let mut groups = Vec::new();
         let all = if grant.dry_run { Vec::new() } else { self.goals(stream, grant, facts) };
         for mut goals in all {
@@ -167,10 +175,26 @@ impl<E: Engine> Conductor<E> {
                 goals.retain(|goal| !sources.iter().any(|source| is_same_server(source, &goal.url)));
             }
             if !goals.is_empty() {
-                groups.push(self.spawn(Way::Forward, stream, home, goals));
+                let pause = goals.first().map(|goal| goal.target.backoff_min).unwrap_or_default();
+                let begin_at = before.map_or(Instant::default(), |before| before + pause);
+                groups.push(self.spawn(Way::Forward, stream, home, goals, begin_at));
             }
         }
         self.streams.insert(stream.clone(), Living { home, groups });
+    }
+
+    /// When the stream began before, if that was lately; it begins now.
+    fn remember(&mut self, stream: &StreamKey) -> Option<Instant> {
+        let now = self.means.clock.now();
+        if self.recent.len() >= RECENT_MAX && !self.recent.contains_key(stream) {
+            let longest = self.targets.iter().map(|prepared| prepared.target.backoff_min).max();
+            let longest = longest.unwrap_or_default().max(Target::default().backoff_min);
+            self.recent.retain(|_, began| now - *began < longest);
+            if self.recent.len() >= RECENT_MAX {
+                self.recent.clear();
+            }
+        }
+        self.recent.insert(stream.clone(), now)
     }
 
     fn end(&mut self, stream: &StreamKey) {
@@ -184,7 +208,7 @@ impl<E: Engine> Conductor<E> {
         for errand in outcome.errands {
             match errand {
                 Errand::Begin { stream, home, goals } => {
-                    let number = self.spawn(Way::Pull, &stream, home, goals);
+                    let number = self.spawn(Way::Pull, &stream, home, goals, Instant::default());
                     self.puller.on_begun(&stream, number);
                 }
                 Errand::End { number } => self.end_group(number),
@@ -193,12 +217,19 @@ impl<E: Engine> Conductor<E> {
     }
 
     /// A group begins; its number.
-    fn spawn(&mut self, way: Way, stream: &StreamKey, home: CoreId, goals: Vec<Goal>) -> u32 {
+    fn spawn(
+        &mut self,
+        way: Way,
+        stream: &StreamKey,
+        home: CoreId,
+        goals: Vec<Goal>,
+        begin_at: Instant,
+    ) -> u32 {
         let number = self.next_number;
         // After four thousand million streams, and those of then are over.
         self.next_number = self.next_number.wrapping_add(1);
         let name_hash = self.names.hash(stream.name());
-        let purpose = Purpose { number, way, stream: stream.clone(), name_hash, home, goals };
+        let purpose = Purpose { number, way, stream: stream.clone(), name_hash, home, goals, begin_at };
         let (sender, receiver) = mpsc::unbounded_channel();
         let run = course::run(Arc::clone(&self.means), purpose, self.random.u64(..), receiver);
         self.numbers.insert(self.tasks.spawn(run).id(), (number, stream.clone()));

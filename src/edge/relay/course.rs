@@ -60,6 +60,8 @@ pub(super) struct Purpose {
     pub(super) home: CoreId,
     /// In the order of their ranks.
     pub(super) goals: Vec<Goal>,
+    /// Before this nothing is dialed.
+    pub(super) begin_at: Instant,
 }
 
 /// What a group's task is told.
@@ -96,8 +98,16 @@ pub(super) async fn run<E: Engine>(
     means: Arc<Means<E>>,
     purpose: Purpose,
     seed: u64,
-    heard: mpsc::UnboundedReceiver<Heard>,
+    mut heard: mpsc::UnboundedReceiver<Heard>,
 ) {
+    if purpose.begin_at > means.clock.now() {
+        let begin_at = means.clock.at(purpose.begin_at);
+        tokio::select! {
+            // It has no connections that it could hear of: the stream is over, or nobody is left to tell.
+            _ = heard.recv() => return,
+            () = tokio::time::sleep_until(begin_at) => {}
+        }
+    }
     let targets: Vec<&Target> = purpose.goals.iter().map(|goal| &*goal.target).collect();
     let group = Group::new(means.clock.now(), purpose.number, seed, &targets);
     let (step_sender, steps) = mpsc::unbounded_channel();

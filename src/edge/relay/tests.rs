@@ -217,6 +217,31 @@ fn an_end_where_the_stream_is_no_more_is_not_its_end() {
     stage.hung_up(dialed.id);
 }
 
+/// A publisher that comes and goes makes no more dials than the target's pauses allow.
+#[test]
+fn a_stream_that_begins_again_and_again_is_no_storm_of_dials() {
+    let (_listener, address) = listener();
+    let backoff_min = Duration::from_millis(1500);
+    let stage =
+        Stage::new(vec![Target { backoff_min, ..target(&format!("rtmp://{address}/a/{{name}}")) }]);
+    stage.begin("a", Grant::default());
+    let first = stage.taken();
+    let start = StdInstant::now();
+    for _ in 0..50 {
+        stage.end("a");
+        stage.begin("a", Grant::default());
+    }
+    stage.event(first.id, OutgoingEvent::Closed { end: OutgoingEnd::StreamGone, totals: Totals::default() });
+    stage.wait("it is dialed again", |stage| (stage.relay.board().counts().tries == 2).then_some(()));
+    // A pause after the beginning before the last one, which was no earlier than this.
+    assert!(start.elapsed() >= backoff_min);
+    assert_eq!(stage.taken().client.url.name, "a");
+    // Another one does not wait.
+    stage.begin("b", Grant::default());
+    assert_eq!(stage.taken().client.url.name, "b");
+    assert_eq!(stage.relay.board().counts().tries, 3);
+}
+
 fn upstream(address: SocketAddr, linger: Duration) -> Upstream {
     let mut upstream = Upstream::at(&format!("rtmp://{address}/{{app}}/{{name}}?{{params}}")).unwrap();
     upstream.source.backoff_min = Duration::from_millis(100);
