@@ -361,7 +361,7 @@ fn wrong_authorisation_is_refused_with_its_line() {
         (
             "callback_timeout_ms = 30000",
             "3: auth.callback_timeout_ms: 30000 is out of range".into(),
-            "10 to 20000",
+            "10 to 14000",
         ),
         ("callback_failures_max = 0", "3: auth.callback_failures_max: 0 is out of range".into(), "1 to 1000"),
         ("callback_ipv4_bits = 33", "3: auth.callback_ipv4_bits: 33 is out of range".into(), "0 to 32"),

@@ -245,9 +245,10 @@ pub(in crate::config) static AUTH_KEYS: [Key<AuthTable>; 32] = [
     },
     Key {
         name: "callback_timeout_ms",
-        about: "How long an answer may take, the wait for a call included",
+        about: "How long an answer may take; a question that waits for a call may wait as long before it",
         kind: Kind::Integer {
-            allowed: 10..=20_000,
+            // Twice this is the longest that a question takes; it must be less than what the engine waits (`ANSWER_TIME_MAX`).
+            allowed: 10..=14_000,
             read: |table| table.broker.timeout.as_millis() as u64,
             write: |table, value| table.broker.timeout = Duration::from_millis(value),
         },

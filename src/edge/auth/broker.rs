@@ -10,8 +10,9 @@
 //! 4. The back end has failed too often ([`super::breaker`]), the line is full, the time is over, or the call fails: an older answer to the same
 //!    question, if it is known, and else what the table says ([`Fail`]).
 //! # Invariant
-//! Every waiter gets exactly one answer, at the latest when the deadline of the question it joined has passed and its call, if there is one, has
-//! come back.
+//! Every waiter gets exactly one answer, at the latest when the time in line of the question it joined has passed and its call, if there is one, has
+//! come back. A call has the whole timeout for itself, however long its question was in line: what the back end is blamed for is its own time, so
+//! that a burst on a healthy one cannot open the breaker.
 //! # Bounds
 //! Waiters: [`BrokerSettings::waiting_max`]. Calls: [`BrokerSettings::calls_max`]. Answers: [`super::cache`].
 
@@ -90,7 +91,7 @@ impl Failure {
 /// How a back end is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokerSettings {
-    /// From the question to its answer, the time in line included.
+    /// How long a question may be in line, and how long a call may take: an answer comes after twice this at the latest.
     pub timeout: Duration,
     /// Calls under way at a time.
     pub calls_max: usize,
@@ -187,7 +188,8 @@ pub struct Counters {
 #[derive(Debug)]
 struct Flight<W> {
     waiters: Vec<W>,
-    deadline: Instant,
+    /// When its time in line is over.
+    line_deadline: Instant,
     /// `None` while it waits in line.
     permit: Option<Permit>,
 }
@@ -238,13 +240,13 @@ impl<Q, W> Broker<Q, W> {
             self.counters.joined += 1;
             return;
         }
-        let deadline = now + self.settings.timeout;
-        let mut flight = Flight { waiters: Vec::new(), deadline, permit: None };
+        let line_deadline = now + self.settings.timeout;
+        let mut flight = Flight { waiters: Vec::new(), line_deadline, permit: None };
         if self.calls < self.settings.calls_max {
             match self.breaker.permit(now) {
                 Some(permit) => {
                     flight.permit = Some(permit);
-                    self.call(subject, question, deadline);
+                    self.call(now, subject, question);
                 }
                 None => {
                     self.counters.refused += 1;
@@ -293,7 +295,7 @@ impl<Q, W> Broker<Q, W> {
     /// When to call [`Broker::handle_timeout`]: the deadline of the first in line.
     pub fn next_timeout(&self) -> Option<Instant> {
         let (subject, _) = self.line.front()?;
-        Some(self.flights.get(subject)?.deadline)
+        Some(self.flights.get(subject)?.line_deadline)
     }
 
     /// Time has passed.
@@ -332,7 +334,8 @@ impl<Q, W> Broker<Q, W> {
         self.flights.is_empty()
     }
 
-    fn call(&mut self, subject: Subject, question: Q, deadline: Instant) {
+    fn call(&mut self, now: Instant, subject: Subject, question: Q) {
+        let deadline = now + self.settings.timeout;
         self.calls += 1;
         self.counters.calls += 1;
         self.outputs.push_back(Output::Call { subject, question, deadline });
@@ -347,8 +350,7 @@ impl<Q, W> Broker<Q, W> {
                 Some(permit) => {
                     let Some(flight) = self.flights.get_mut(&subject) else { continue };
                     flight.permit = Some(permit);
-                    let deadline = flight.deadline;
-                    self.call(subject, question, deadline);
+                    self.call(now, subject, question);
                 }
                 None => {
                     self.counters.refused += 1;

@@ -185,6 +185,25 @@ fn a_slow_back_end_has_a_short_line() {
     assert_eq!(rig.reply(1, Ok(yes())), "1+, call 6");
 }
 
+/// A call that waited in line has as long as any other: the wait is not the back end's, and must not look like its failure.
+#[test]
+fn a_call_has_its_whole_time_however_long_it_was_in_line() {
+    let mut rig = Rig::new(SETTINGS);
+    for number in 1..=3 {
+        rig.ask(number);
+    }
+    rig.pass_ms(1_999);
+    rig.broker.handle_reply(rig.now, subject(1), Ok(yes()));
+    let deadline = std::iter::from_fn(|| rig.broker.poll_output()).find_map(|output| match output {
+        Output::Call { question: 3, deadline, .. } => Some(deadline),
+        _ => None,
+    });
+    assert_eq!(deadline, Some(rig.now + SETTINGS.timeout));
+    assert_eq!(rig.pass_ms(1_000), "", "its time in line does not count any more");
+    assert_eq!(rig.reply(3, Ok(yes())), "3+");
+    assert_eq!(rig.broker.state(), State::Closed { failures: 0 });
+}
+
 /// With the last permitted failure the whole line is told, rather than one by one.
 #[test]
 fn who_waits_in_line_is_told_when_the_breaker_opens() {
