@@ -332,7 +332,8 @@ fn call(
     async move { Ok(client.post(&url, "application/json", headers, body, callback::REPLY_BYTES_MAX).await?) }
 }
 
-/// Names a question by all that its answer may depend on: what is asked for, with which parameters, of which host, and from which network.
+/// Names a question by all that its answer may depend on, which is all that a back end is given: what is asked for, with which parameters, of which
+/// host, by which encoder, and from which network. The port and the connection's name are left out: they mean nothing beyond one connection.
 fn subject(question: &Question, back_end: &BackEnd) -> Subject {
     let facts = &question.facts;
     let peer = facts.peer.ip().to_canonical();
@@ -351,6 +352,8 @@ fn subject(question: &Question, back_end: &BackEnd) -> Subject {
         &absent_or(&facts.host),
         &absent_or(&facts.server_name),
         if facts.tls { "tls" } else { "" },
+        &facts.tc_url,
+        &facts.flash_ver,
     ];
     let mut hash = Sha256::new();
     for part in parts {
@@ -389,13 +392,14 @@ mod tests {
         };
         let name = |question: &Question| subject(question, &exact);
         assert_eq!(name(&first), name(&with(&|facts| facts.peer.set_port(1))));
-        assert_eq!(name(&first), name(&with(&|facts| facts.flash_ver = "x".into())));
         for other in [
             question("live", "test2", "a=1"),
             question("live", "tes", "ta=1"),
             question("livet", "est", "a=1"),
             question("live", "test", ""),
             Question { action: Action::Play, ..question("live", "test", "a=1") },
+            with(&|facts| facts.flash_ver = "x".into()),
+            with(&|facts| facts.tc_url.push_str("?secret=1")),
             with(&|facts| facts.host = None),
             with(&|facts| facts.host = Some(String::new())),
             with(&|facts| facts.server_name = None),
