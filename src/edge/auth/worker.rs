@@ -185,10 +185,16 @@ impl<'r> Worker<'r> {
         let token = param(&question.facts.params, TOKEN_PARAM).unwrap_or_default();
         let (action, stream) = (question.action, &question.stream);
         let presented = Presented { token: &token, action, stream, now_unix: now_unix() };
-        let verdict = match keys.judge(now, &presented, &tokens.expected, waited) {
+        let has_room = desk.parked.len() < PARKED_MAX;
+        let judged = match keys.judge(now, &presented, &tokens.expected, waited) {
+            // Who finds no room to wait in is judged by the keys that are known: it must not be a way around them.
+            Judged::AfterFetch if !has_room => keys.judge(now, &presented, &tokens.expected, true),
+            judged => judged,
+        };
+        let verdict = match judged {
             Judged::Now(Ruling::Allow(grant)) => Verdict::Allow(grant),
             Judged::Now(Ruling::Deny(denial)) => Verdict::Deny(denial),
-            Judged::AfterFetch if desk.parked.len() < PARKED_MAX => {
+            Judged::AfterFetch if has_room => {
                 drop(token);
                 return desk.parked.push(question);
             }
