@@ -275,13 +275,13 @@ pub(in crate::config) static AUTH_KEYS: [Key<AuthTable>; 32] = [
     seconds!(
         "callback_stale_seconds",
         0..=7 * DAY_SECONDS,
-        "For how long after that an answer serves while the back end fails",
+        "For how long after that a yes serves while the back end fails",
         broker.cache.stale_time
     ),
     number!(
         "callback_answers_max",
         0..=1_000_000,
-        "Answers that are kept; the oldest goes",
+        "Answers that are kept, of yes and of no each; the oldest goes",
         broker.cache.entries_max
     ),
     number!(

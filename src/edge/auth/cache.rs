@@ -1,7 +1,9 @@
-//! Answers of a back end that are kept: for a while as good as asking, and for longer as the best that is known while it fails.
+//! Answers of a back end that are kept: for a while as good as asking, and a yes for longer, as the best that is known while it fails.
 //!
+//! A yes and a no are kept apart, each on a shelf of its own: a stranger who asks for what is denied, with ever other parameters, pushes out
+//! nobody who was let in. A no has no time after its own, since what it would say then the table says as well or better.
 //! # Bounds
-//! [`CacheSettings::entries_max`] entries; the oldest goes first. Questions are kept as their hash.
+//! [`CacheSettings::entries_max`] entries of each kind; the oldest goes first. Questions are kept as their hash.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -19,9 +21,9 @@ pub struct CacheSettings {
     pub allow_time: Duration,
     /// For how long a no is.
     pub deny_time: Duration,
-    /// For how long an answer, older than that, serves while the back end fails.
+    /// For how long a yes, older than that, serves while the back end fails.
     pub stale_time: Duration,
-    /// Most answers.
+    /// Most answers of each kind.
     pub entries_max: usize,
 }
 
@@ -38,44 +40,72 @@ struct Entry {
 #[derive(Debug)]
 pub struct Cache {
     settings: CacheSettings,
+    yes: Shelf,
+    no: Shelf,
+}
+
+impl Cache {
+    /// An empty one.
+    pub fn new(settings: CacheSettings) -> Self {
+        let shelf = || Shelf::new(settings.entries_max);
+        Self { settings, yes: shelf(), no: shelf() }
+    }
+
+    /// Answers that are kept.
+    pub fn kept(&self) -> usize {
+        self.yes.entries.len() + self.no.entries.len()
+    }
+
+    /// An answer that is as good as asking.
+    pub fn fresh(&self, now: Instant, subject: &Subject) -> Option<Verdict> {
+        let entry = self.yes.entries.get(subject).or_else(|| self.no.entries.get(subject));
+        entry.filter(|entry| now < entry.fresh_until).map(|entry| entry.verdict.clone())
+    }
+
+    /// The best that is known, for when nobody can be asked.
+    pub fn stale(&self, now: Instant, subject: &Subject) -> Option<Verdict> {
+        let entry = self.yes.entries.get(subject).or_else(|| self.no.entries.get(subject));
+        entry.filter(|entry| now < entry.stale_until).map(|entry| entry.verdict.clone())
+    }
+
+    /// Keeps an answer, in place of the one before it.
+    pub fn keep(&mut self, now: Instant, subject: Subject, verdict: &Verdict) {
+        let (shelf, other, fresh_time, stale_time) = match verdict {
+            Verdict::Allow(_) => {
+                (&mut self.yes, &mut self.no, self.settings.allow_time, self.settings.stale_time)
+            }
+            Verdict::Deny(_) => (&mut self.no, &mut self.yes, self.settings.deny_time, Duration::ZERO),
+        };
+        other.entries.remove(&subject);
+        let fresh_until = now + fresh_time;
+        shelf.keep(now, subject, verdict, fresh_until, fresh_until + stale_time);
+    }
+}
+
+/// The answers of one kind.
+#[derive(Debug)]
+struct Shelf {
+    entries_max: usize,
     entries: HashMap<Subject, Entry>,
     /// Oldest first. Places of replaced entries stay until they are met, or until they are as many as there may be entries.
     order: VecDeque<(u64, Subject)>,
     next_number: u64,
 }
 
-impl Cache {
-    /// An empty one.
-    pub fn new(settings: CacheSettings) -> Self {
-        Self { settings, entries: HashMap::new(), order: VecDeque::new(), next_number: 0 }
+impl Shelf {
+    fn new(entries_max: usize) -> Self {
+        Self { entries_max, entries: HashMap::new(), order: VecDeque::new(), next_number: 0 }
     }
 
-    /// Answers that are kept.
-    pub fn kept(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// An answer that is as good as asking.
-    pub fn fresh(&self, now: Instant, subject: &Subject) -> Option<Verdict> {
-        let entry = self.entries.get(subject).filter(|entry| now < entry.fresh_until)?;
-        Some(entry.verdict.clone())
-    }
-
-    /// The best that is known, for when nobody can be asked.
-    pub fn stale(&self, now: Instant, subject: &Subject) -> Option<Verdict> {
-        let entry = self.entries.get(subject).filter(|entry| now < entry.stale_until)?;
-        Some(entry.verdict.clone())
-    }
-
-    /// Keeps an answer.
-    pub fn keep(&mut self, now: Instant, subject: Subject, verdict: &Verdict) {
-        let fresh_time = match verdict {
-            Verdict::Allow(_) => self.settings.allow_time,
-            Verdict::Deny(_) => self.settings.deny_time,
-        };
-        let fresh_until = now + fresh_time;
-        let stale_until = fresh_until + self.settings.stale_time;
-        if stale_until <= now || self.settings.entries_max == 0 {
+    fn keep(
+        &mut self,
+        now: Instant,
+        subject: Subject,
+        verdict: &Verdict,
+        fresh_until: Instant,
+        stale_until: Instant,
+    ) {
+        if stale_until <= now || self.entries_max == 0 {
             self.entries.remove(&subject);
             return;
         }
@@ -91,10 +121,10 @@ impl Cache {
         while let Some((number, subject)) = self.order.front() {
             let is_place_of = |entry: &Entry| entry.number == *number;
             let entry = self.entries.get(subject).filter(|entry| is_place_of(entry));
-            let is_over = self.entries.len() > self.settings.entries_max;
+            let is_over = self.entries.len() > self.entries_max;
             match entry {
                 Some(entry) if !is_over && now < entry.stale_until => {
-                    if self.order.len() <= 2 * self.settings.entries_max {
+                    if self.order.len() <= 2 * self.entries_max {
                         return;
                     }
                     // An old entry at the front keeps replaced ones behind it from being met.
@@ -146,8 +176,7 @@ mod tests {
             (109, 1, false, true),
             (110, 1, false, false),
             (1, 2, true, true),
-            (2, 2, false, true),
-            (102, 2, false, false),
+            (2, 2, false, false),
             (0, 3, false, false),
         ] {
             let found = (cache.fresh(at(now), &subject(number)), cache.stale(at(now), &subject(number)));
@@ -166,6 +195,22 @@ mod tests {
         assert_eq!(kept, [1, 3, 4]);
     }
 
+    /// Who asks for what is denied, again and again with other parameters, costs nobody the yes that holds while the back end fails.
+    #[test]
+    fn a_flood_of_no_pushes_out_no_yes_and_the_newest_answer_counts() {
+        let mut cache = cache(8);
+        let (yes, no) =
+            (Verdict::Allow(Grant::default()), Verdict::Deny(Denial { label: "x", description: String::new() }));
+        cache.keep(at(0), subject(1), &yes);
+        for number in 2..=255 {
+            cache.keep(at(0), subject(number), &no);
+        }
+        assert_eq!((cache.kept(), cache.stale(at(50), &subject(1)).is_some()), (9, true));
+        cache.keep(at(1), subject(1), &no);
+        assert!(matches!(cache.fresh(at(1), &subject(1)), Some(Verdict::Deny(_))));
+        assert!(cache.stale(at(4), &subject(1)).is_none(), "the yes of before is gone");
+    }
+
     #[test]
     fn it_stays_small_whatever_is_kept() {
         let mut cache = cache(8);
@@ -176,7 +221,7 @@ mod tests {
                 cache.keep(at(0), subject(0), &yes);
             }
             cache.keep(at(0), subject(1 + (round % 7) as u8), &yes);
-            assert!(cache.kept() <= 8 && cache.order.len() <= 17, "{} {}", cache.kept(), cache.order.len());
+            assert!(cache.kept() <= 8 && cache.yes.order.len() <= 17, "{} {}", cache.kept(), cache.yes.order.len());
         }
         assert!(cache.fresh(at(1), &subject(0)).is_some(), "nothing pushed it out");
         cache.keep(at(1_000), subject(9), &yes);

@@ -141,7 +141,7 @@ fn a_dead_back_end_is_left_alone() {
     assert_eq!(counters.failures, [3, 0, 1, 0, 0]);
 }
 
-/// While the back end fails, who was known before gets the answer of then, a yes as well as a no.
+/// While the back end fails, who was known before gets the yes of then. A no of then is nothing that the table would not say.
 #[test]
 fn an_older_answer_is_better_than_none() {
     let mut rig = Rig::new(SETTINGS);
@@ -153,7 +153,7 @@ fn an_older_answer_is_better_than_none() {
     assert_eq!(rig.ask(1), "call 1", "it may have become another");
     assert_eq!(rig.reply(1, Err(Failure::Timeout)), "3+ stale");
     rig.ask(2);
-    assert_eq!(rig.reply(2, Err(Failure::Timeout)), "4- stale");
+    assert_eq!(rig.reply(2, Err(Failure::Timeout)), "4- policy");
     rig.ask(3);
     rig.reply(3, Err(Failure::Timeout));
     assert_eq!(rig.ask(1), "6+ stale", "the breaker is open");
