@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName, USER_AGENT};
 use hyper::{Method, Request, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -115,47 +116,62 @@ impl Client {
         Ok(Self { inner })
     }
 
-    /// Posts a body of this type; gives the status and the body of the answer.
+    /// Posts a body of this type.
     ///
     /// # Errors
-    /// When there is no whole answer, or its body is longer than `bytes_max`.
+    /// When there is no answer.
     pub async fn post(
         &self,
         url: &Uri,
         content_type: &'static str,
         headers: Vec<(HeaderName, String)>,
         body: Vec<u8>,
-        bytes_max: usize,
-    ) -> Result<(u16, Bytes), Failure> {
+    ) -> Result<Answer, Failure> {
         let mut request = Request::builder().method(Method::POST).uri(url).header(CONTENT_TYPE, content_type);
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        self.send(request, Full::from(body), bytes_max).await
+        self.send(request, Full::from(body)).await
     }
 
     /// Gets a body.
     ///
     /// # Errors
     /// Likewise.
-    pub async fn get(&self, url: &Uri, bytes_max: usize) -> Result<(u16, Bytes), Failure> {
-        self.send(Request::builder().uri(url), Full::default(), bytes_max).await
+    pub async fn get(&self, url: &Uri) -> Result<Answer, Failure> {
+        self.send(Request::builder().uri(url), Full::default()).await
     }
 
     async fn send(
         &self,
         request: hyper::http::request::Builder,
         body: Full<Bytes>,
-        bytes_max: usize,
-    ) -> Result<(u16, Bytes), Failure> {
+    ) -> Result<Answer, Failure> {
         let request = request.header(USER_AGENT, concat!("inrush/", env!("CARGO_PKG_VERSION"))).body(body);
         let request = request.map_err(|_| Failure::Unreachable)?;
         let response = self.inner.request(request).await.map_err(|_| Failure::Unreachable)?;
-        let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), bytes_max).collect().await.map_err(|error| {
+        Ok(Answer { status: response.status().as_u16(), body: response.into_body() })
+    }
+}
+
+/// An answer whose head is there. Its body is read apart, since a status counts whatever becomes of the body.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    body: Incoming,
+}
+
+impl Answer {
+    /// The body.
+    ///
+    /// # Errors
+    /// When it does not come whole, or is longer than `bytes_max`.
+    pub async fn body(self, bytes_max: usize) -> Result<Bytes, Failure> {
+        let body = Limited::new(self.body, bytes_max).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() { Failure::TooLong } else { Failure::Unreachable }
         })?;
-        Ok((status, body.to_bytes()))
+        Ok(body.to_bytes())
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::timeout_at;
 use tracing::warn;
 
 use super::broker::{Broker, Failure, Output};
@@ -23,6 +24,7 @@ use super::key_set::{FETCH_TIME_MAX, Judged, KeySet, Presented, SET_BYTES_MAX};
 use super::rules::{BackEnd, Rules, Table, now_unix};
 use super::ruling::Ruling;
 use super::settings::Source;
+use crate::edge::http;
 use crate::runtime::Handle;
 use crate::runtime::outside::{Question, Verdict};
 use crate::session::Instant;
@@ -219,11 +221,9 @@ impl<'r> Worker<'r> {
                 }
                 Output::Call { subject, question, deadline } => {
                     let Some(back_end) = &rules.tables[table].back_end else { continue };
-                    let call = call(back_end, &question);
-                    let time = deadline - now;
+                    let call = call(back_end, &question, self.began + (deadline - Instant::default()));
                     let task = self.tasks.spawn(async move {
-                        let reply = tokio::time::timeout(time, call).await.unwrap_or(Err(Failure::Timeout));
-                        Done::Reply(reply.and_then(|(status, body)| {
+                        Done::Reply(call.await.and_then(|(status, body)| {
                             callback::verdict(question.stream.app(), status, &body)
                         }))
                     });
@@ -240,7 +240,10 @@ impl<'r> Worker<'r> {
             return;
         };
         let task = self.tasks.spawn(async move {
-            let fetch = client.get(&url, SET_BYTES_MAX);
+            let fetch = async {
+                let answer = client.get(&url).await?;
+                Ok::<_, http::Failure>((answer.status, answer.body(SET_BYTES_MAX).await?))
+            };
             Done::Keys(match tokio::time::timeout(FETCH_TIME_MAX, fetch).await {
                 Ok(Ok((200, json))) => key_set(&json),
                 Ok(Ok((status, _))) => Err(format!("status {status}")),
@@ -327,15 +330,28 @@ impl<'r> Worker<'r> {
     }
 }
 
-/// Asks a back end.
+/// Asks a back end. A no is one by its status, also when its body is too long or does not come.
 fn call(
     back_end: &BackEnd,
     question: &Question,
+    deadline: tokio::time::Instant,
 ) -> impl Future<Output = Result<(u16, bytes::Bytes), Failure>> + Send + use<> {
     let body = callback::body(question);
     let headers = callback::headers(back_end.secret.as_ref(), &body);
     let (client, url) = (back_end.client.clone(), back_end.url.clone());
-    async move { Ok(client.post(&url, "application/json", headers, body, callback::REPLY_BYTES_MAX).await?) }
+    async move {
+        let post = client.post(&url, "application/json", headers, body);
+        let answer = timeout_at(deadline, post).await.map_err(|_| Failure::Timeout)??;
+        let status = answer.status;
+        let body = match timeout_at(deadline, answer.body(callback::REPLY_BYTES_MAX)).await {
+            Ok(body) => body.map_err(Failure::from),
+            Err(_) => Err(Failure::Timeout),
+        };
+        match body {
+            Err(_) if (400..=499).contains(&status) => Ok((status, bytes::Bytes::new())),
+            body => Ok((status, body?)),
+        }
+    }
 }
 
 /// Names a question by all that its answer may depend on, which is all that a back end is given: what is asked for, with which parameters, of which
@@ -371,6 +387,8 @@ fn subject(question: &Question, back_end: &BackEnd) -> Subject {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+
     use super::*;
     use crate::edge::auth::tests::question;
     use crate::edge::http::{Client, url};
@@ -418,5 +436,44 @@ mod tests {
         assert_eq!(subject(&first, &wide), subject(&neighbour, &wide));
         let mapped = with(&|facts| facts.peer.set_ip("::ffff:192.0.2.7".parse().unwrap()));
         assert_eq!(name(&first), name(&mapped));
+    }
+    /// What `call` makes of a back end that answers with this head and then goes on for this many bytes.
+    fn called(head: &str, body_bytes: usize) -> Result<(u16, usize), Failure> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let back_end = BackEnd {
+            client: Client::new(None).unwrap(),
+            url: url(&format!("http://{}/", listener.local_addr().unwrap())).unwrap(),
+            secret: None,
+            ipv4_bits: 32,
+            ipv6_bits: 64,
+        };
+        let said = format!("HTTP/1.1 {head}\r\nconnection: close\r\n\r\n{}", "x".repeat(body_bytes));
+        let server = std::thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"}") {
+                let mut bytes = [0; 4096];
+                let count = peer.read(&mut bytes).unwrap();
+                asked.extend_from_slice(&bytes[..count]);
+            }
+            // The other side may hang up before it has heard everything.
+            let _ = peer.write_all(said.as_bytes());
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let reply = runtime.block_on(async {
+            let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+            call(&back_end, &question("live", "test", ""), deadline).await
+        });
+        drop((runtime, back_end));
+        server.join().unwrap();
+        reply.map(|(status, body)| (status, body.len()))
+    }
+
+    #[test]
+    fn a_no_with_a_body_beyond_the_bound_is_a_no() {
+        let beyond = callback::REPLY_BYTES_MAX + 1;
+        assert_eq!(called("403 Forbidden", beyond), Ok((403, 0)));
+        assert_eq!(called("403 Forbidden", 10), Ok((403, 10)));
+        assert_eq!(called("200 OK", beyond), Err(Failure::TooLong));
     }
 }

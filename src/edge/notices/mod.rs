@@ -42,6 +42,9 @@ pub const NEWS_MAX: usize = 4096;
 /// How long a batch may take to be taken.
 pub const POST_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// How long the body of an answer is waited for once its status is known.
+const BODY_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// How long the end of the process waits for what is still to be told.
 pub const FAREWELL_MAX: Duration = Duration::from_secs(2);
 
@@ -240,12 +243,16 @@ async fn tell(
 
 async fn post(recipient: &Recipient, body: Vec<u8>) -> Outcome {
     let headers = super::auth::callback::headers(recipient.secret.as_ref(), &body);
-    let post = recipient.client.post(&recipient.url, "application/json", headers, body, REPLY_BYTES_MAX);
-    match tokio::time::timeout(POST_TIME_MAX, post).await {
-        Ok(Ok((200..=299, _))) => Outcome::Taken,
+    let post = recipient.client.post(&recipient.url, "application/json", headers, body);
+    let Ok(Ok(answer)) = tokio::time::timeout(POST_TIME_MAX, post).await else { return Outcome::Failed };
+    let status = answer.status;
+    // Only the status counts. The body is read so that the connection can be used again, as far as it comes soon.
+    let _ = tokio::time::timeout(BODY_TIME_MAX, answer.body(REPLY_BYTES_MAX)).await;
+    match status {
+        200..=299 => Outcome::Taken,
         // It is busy, and says so.
-        Ok(Ok((408 | 429, _))) => Outcome::Failed,
-        Ok(Ok((400..=499, _))) => Outcome::Refused,
-        Ok(Ok(_) | Err(_)) | Err(_) => Outcome::Failed,
+        408 | 429 => Outcome::Failed,
+        400..=499 => Outcome::Refused,
+        _ => Outcome::Failed,
     }
 }
