@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::control;
-use crate::edge::auth::rules::Rules;
+use crate::edge::auth::rules::{self, Rules};
 use crate::edge::auth::{AuthSettings, Place, Problem};
 use crate::edge::notices::{NoticeSettings, Recipient};
 use crate::edge::relay;
@@ -102,7 +102,13 @@ impl Loaded {
             .unknown_variables
             .iter()
             .map(|name| format!("{name}: no such variable, ignored; see inrush --help"));
-        let warnings = unknown.chain(targets::unverified(&config, &origins)).collect();
+        let unequal = rules::unequal_hosts(&config.auth.tables).into_iter().map(|app| {
+            format!(
+                "[[auth]] app {app:?}: publish or play differ by host; a client says the host as it likes and streams are \
+                 the app's, so that it is as open as its weakest host"
+            )
+        });
+        let warnings = unknown.chain(targets::unverified(&config, &origins)).chain(unequal).collect();
         Ok(Self { config, file: sources.file.clone(), warnings, origins })
     }
 }

@@ -102,7 +102,7 @@ pub(in crate::config) static AUTH_KEYS: [Key<AuthTable>; 32] = [
     },
     Key {
         name: "host",
-        about: "Only for those who asked for this host, by the tcUrl or in TLS (SNI); empty: any",
+        about: "Only for those who asked for this host in TLS (SNI) or, without SNI, by the tcUrl; empty: any. No border between streams: an app is as open as its weakest host",
         kind: Kind::Text {
             allowed: "a host's name or address without port, or nothing",
             read: |table| table.host.clone(),

@@ -3,6 +3,10 @@
 //! # Which table
 //! Of the tables whose app and host cover the question, one that names the host comes before one that does not, then one that names the app before
 //! `*`. A question that none covers is denied, as the file says nothing of it; without any table everybody may do everything.
+//!
+//! The host is the name asked for in TLS (SNI), where there is one; else that of the tcUrl, which a client writes as it likes. And streams are
+//! the app's, whatever host they were asked for by. So a host chooses between credentials and is no border between streams: an app is as open as
+//! its weakest host, which [`unequal_hosts`] warns of.
 //! # In which order
 //! First the lists of networks. Then the action's sources in their order: each says yes, no, or that it has found no credential of its kind. When
 //! none decides the answer is no.
@@ -153,10 +157,28 @@ pub fn table_for<'a>(
     best.map(|(index, _)| index)
 }
 
-/// Whether somebody has asked for this host, in TLS or by the tcUrl.
+/// Whether somebody has asked for this host: in TLS, or, where no name was asked for there, by the tcUrl.
 fn asked_for(facts: &Facts, host: &str) -> bool {
-    let is_it = |asked: &Option<String>| asked.as_ref().is_some_and(|asked| asked.eq_ignore_ascii_case(host));
-    is_it(&facts.server_name) || is_it(&facts.host)
+    let asked = facts.server_name.as_ref().or(facts.host.as_ref());
+    asked.is_some_and(|asked| asked.eq_ignore_ascii_case(host))
+}
+
+/// Apps whose tables differ in their sources by the host, so that the stricter ones do not hold; see the module.
+pub fn unequal_hosts(tables: &[AuthTable]) -> Vec<&str> {
+    let of_host = |app: &str, host: &str| {
+        let names = tables.iter().map(|table| (&*table.app, &*table.host));
+        table_for(names, app, |its| its == host).and_then(|index| tables.get(index))
+    };
+    let mut apps: Vec<&str> = tables.iter().map(|table| &*table.app).collect();
+    apps.sort_unstable();
+    apps.dedup();
+    apps.retain(|app| {
+        let hosts = tables.iter().map(|table| &*table.host).chain([""]);
+        let mut sources = hosts.filter_map(|host| of_host(app, host)).map(|table| (&table.publish, &table.play));
+        let first = sources.next();
+        sources.any(|other| Some(other) != first)
+    });
+    apps
 }
 
 impl Table {

@@ -74,7 +74,7 @@ pub struct AuthSettings {
 pub struct AuthTable {
     /// The app, or `*`.
     pub app: String,
-    /// The host that was asked for, by the tcUrl or in TLS (SNI), lower case; empty: any.
+    /// The host that was asked for, in TLS (SNI) or, without SNI, by the tcUrl; lower case; empty: any.
     pub host: String,
     /// Sources of a publish, in order.
     pub publish: Vec<Source>,

@@ -61,7 +61,7 @@ fn the_table_that_fits_best_is_asked() {
         deny("*", ""),
         deny("live", ""),
         deny("*", "sni.example"),
-        deny("live", "LIVE.example.org"),
+        deny("live", "SNI.example"),
         deny("radio", "other.example"),
     ]);
     let rules = Rules::new(&settings).unwrap();
@@ -120,4 +120,41 @@ fn a_denied_network_is_not_asked_for_credentials() {
     assert_eq!(said(&rules, &question("live", "test", "key=sesame")), "address_denied");
     let play = Question { action: Action::Play, ..question("live", "test", "") };
     assert_eq!(said(&rules, &play), "+");
+}
+
+/// The name asked for in TLS is what the certificate was shown for; beside it the tcUrl counts for nothing.
+#[test]
+fn the_host_of_tls_decides_where_there_is_one() {
+    let rules = Rules::new(&with_keys(vec![
+        table("live", "", &[Source::Static]),
+        table("live", "live.example.org", &[Source::Open]),
+        table("live", "sni.example", &[]),
+    ]))
+    .unwrap();
+    let both = question("live", "test", "");
+    assert_eq!(said(&rules, &both), "no_credential");
+    let with = |server_name: Option<&str>| {
+        let facts =
+            Facts { server_name: server_name.map(str::to_owned), params: "key=wrong".into(), ..(*both.facts).clone() };
+        Question { facts: Arc::new(facts), ..question("live", "test", "") }
+    };
+    assert_eq!(said(&rules, &with(Some("other.example"))), "key_wrong", "the table without a host");
+    assert_eq!(said(&rules, &with(None)), "+", "the tcUrl's");
+}
+
+#[test]
+fn hosts_that_differ_in_their_sources_are_told_of() {
+    use Source::{Open, Static};
+    let unequal = |tables: &[AuthTable]| super::rules::unequal_hosts(tables).join(",");
+    for (tables, expected) in [
+        (vec![table("live", "", &[Static])], ""),
+        (vec![table("live", "", &[Static]), table("*", "", &[Open])], ""),
+        (vec![table("live", "", &[Static]), table("live", "a", &[Static])], ""),
+        (vec![table("live", "", &[Static]), table("live", "a", &[Open])], "live"),
+        (vec![table("live", "a", &[Static]), table("live", "b", &[Open])], "live"),
+        (vec![table("live", "", &[Static]), table("*", "a", &[Open])], "live"),
+        (vec![table("live", "a", &[Static]), table("*", "", &[Open])], "live"),
+    ] {
+        assert_eq!(unequal(&tables), expected, "{tables:?}");
+    }
 }
