@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use inrush::config::{Command, Invocation, Loaded, NoInvocation, SignArguments};
+use inrush::edge::auth::access::canonical;
 use inrush::edge::auth::signed::{self, Terms};
 use inrush::edge::auth::{rules, static_keys};
 use inrush::replay;
@@ -172,7 +173,7 @@ fn sign(loaded: &Loaded, arguments: &SignArguments) -> Exit {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let terms = Terms {
         expires_unix: now.saturating_add(*expires_in),
-        network: *address,
+        network: address.map(canonical),
         role: *role,
         priority: *priority,
     };

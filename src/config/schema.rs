@@ -101,7 +101,10 @@ macro_rules! networks {
                 allowed: NETWORK,
                 read: |target| target.$($field).+.iter().map(IpNet::to_string).collect(),
                 write: |target, texts| {
-                    let parse = |text: &String| text.parse().map_err(|_| format!("{text:?} is no network"));
+                    let parse = |text: &String| {
+                        let network = text.parse().map_err(|_| format!("{text:?} is no network"))?;
+                        Ok::<_, String>(crate::edge::auth::access::canonical(network))
+                    };
                     target.$($field).+ = texts.iter().map(parse).collect::<Result<_, _>>()?;
                     Ok(())
                 },

@@ -2,7 +2,23 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
+
+/// Bits of an IPv6 address before the IPv4 address that it may have in it (RFC 4291 §2.5.5.2).
+const MAPPED_BITS: u8 = 96;
+
+/// A network of IPv4 addresses that is written as IPv6 (`::ffff:192.0.2.0/120`) as the IPv4 network that it means; others as they are. Addresses are
+/// compared as IPv4 wherever they can be, so that it would have nobody in it.
+pub fn canonical(network: IpNet) -> IpNet {
+    if let IpNet::V6(v6) = network
+        && let Some(bits) = v6.prefix_len().checked_sub(MAPPED_BITS)
+        && let Some(address) = v6.addr().to_ipv4_mapped()
+        && let Ok(v4) = Ipv4Net::new(address, bits)
+    {
+        return IpNet::V4(v4);
+    }
+    network
+}
 
 /// The networks of one action.
 ///
@@ -28,6 +44,21 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_of_ipv4_is_one_however_it_is_written() {
+        for (written, meant) in [
+            ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+            ("::ffff:192.0.2.1/128", "192.0.2.1/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+            ("::1/128", "::1/128"),
+            ("192.0.2.0/24", "192.0.2.0/24"),
+            ("2001:db8::/32", "2001:db8::/32"),
+        ] {
+            assert_eq!(canonical(written.parse().unwrap()).to_string(), meant, "{written}");
+        }
+    }
 
     #[test]
     fn deny_wins_over_allow_and_no_list_is_everybody() {

@@ -29,6 +29,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use ipnet::IpNet;
 use sha2::Sha256;
 
+use super::access::canonical;
 use super::ruling::{Role, Ruling};
 use crate::edge::secret::Secret;
 use crate::runtime::outside::{Action, Grant, Identity};
@@ -112,7 +113,7 @@ pub fn judge(
     if !terms.role.covers(action) {
         return Ruling::deny("signature_role", "this address is not signed for this");
     }
-    if terms.network.is_some_and(|network| !network.contains(&peer.to_canonical())) {
+    if terms.network.is_some_and(|network| !canonical(network).contains(&peer.to_canonical())) {
         return Ruling::deny("signature_address", "this address is signed for another network");
     }
     // Fresh signatures by one secret for one stream are of one owner.
@@ -265,5 +266,8 @@ mod tests {
         ] {
             assert_eq!(told(NOW, Action::Publish, &stream(), peer, &bound), expected);
         }
+        let network = Some("::ffff:192.0.2.0/120".parse().unwrap());
+        let mapped = sign(&stream(), &Terms { network, ..terms_for(Role::Publish) }, &first);
+        assert_eq!(told(NOW, Action::Publish, &stream(), "192.0.2.7", &mapped), "+0");
     }
 }
