@@ -107,7 +107,7 @@ impl Core {
                 Activity::Playing(_) => Role::Player,
             },
             app: stream.map_or_else(
-                || info.map(|info| info.app.clone()).unwrap_or_default(),
+                || info.map(|info| first_segment(&info.app).to_owned()).unwrap_or_default(),
                 |key| key.app().into(),
             ),
             name: stream.map(|key| key.name().into()).unwrap_or_default(),
@@ -129,6 +129,12 @@ impl Core {
             tls: connection.tls().and_then(|tls| tls.info().cloned()),
         }
     }
+}
+
+/// The first part of an app as `connect` has it. What follows may be a stream's name that is a key, or a query with a token, and until the peer has
+/// asked for a stream nobody can tell.
+fn first_segment(app: &str) -> &str {
+    app.trim_start_matches('/').split(['/', '?']).next().unwrap_or_default()
 }
 
 impl Core {
@@ -174,4 +180,24 @@ fn resolution(tracks: &Tracks) -> Option<(u32, u32)> {
 fn audio_format(tracks: &Tracks) -> Option<(u32, u8)> {
     let track = tracks.default_audio()?;
     Some((track.sample_rate?, track.channels?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_segment;
+
+    #[test]
+    fn what_may_be_a_key_in_connect_is_not_shown() {
+        for (app, shown) in [
+            ("live", "live"),
+            ("live/secret", "live"),
+            ("/live/secret", "live"),
+            ("live?token=secret", "live"),
+            ("live/secret?token=secret", "live"),
+            ("?token=secret", ""),
+            ("", ""),
+        ] {
+            assert_eq!(first_segment(app), shown, "{app}");
+        }
+    }
 }

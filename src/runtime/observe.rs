@@ -67,7 +67,7 @@ pub struct ConnectionInfo {
     pub core: u16,
     /// What it is there for.
     pub role: Role,
-    /// App of the stream or of `connect`; empty before.
+    /// App of the stream; before publish or play the first path segment of `connect`'s, since what follows may hold a key; empty before.
     pub app: String,
     /// Name of the stream; empty before publish or play.
     pub name: String,
