@@ -45,6 +45,12 @@ pub const TOKEN_PARAM: &str = "jwt";
 /// Keys of one set; further ones are left out.
 pub const KEYS_MAX: usize = 64;
 
+/// What a key or certificate in PEM begins with.
+const PEM_BEGIN: &[u8] = b"-----BEGIN";
+
+/// What the label of every private key in PEM has in it.
+const PRIVATE: &[u8] = b"PRIVATE KEY-----";
+
 /// Keys that one token without `kid` is tried with: what a stranger may make us compute.
 const TRIES_MAX: usize = 4;
 
@@ -108,7 +114,20 @@ impl std::fmt::Debug for VerifyingKey {
 
 impl VerifyingKey {
     /// A shared secret, for HS256.
-    pub fn secret(secret: &Secret) -> Self {
+    ///
+    /// # Errors
+    /// When it is a key or certificate in PEM: a public one is no secret, and who knows it could make tokens.
+    pub fn shared(secret: &Secret) -> Result<Self, String> {
+        if secret.bytes().trim_ascii_start().starts_with(PEM_BEGIN) {
+            return Err(
+                "is PEM, and HS256 takes a secret; for a public key jwt_algorithm is RS256 or ES256".into()
+            );
+        }
+        Ok(Self::secret(secret))
+    }
+
+    /// The same of a secret that is known to be none in PEM.
+    pub(super) fn secret(secret: &Secret) -> Self {
         Self { id: None, algorithm: Algorithm::Hs256, key: DecodingKey::from_secret(secret.bytes()) }
     }
 
@@ -117,6 +136,11 @@ impl VerifyingKey {
     /// # Errors
     /// Says what is wrong.
     pub fn public(algorithm: Algorithm, pem: &[u8]) -> Result<Self, String> {
+        if pem.windows(PRIVATE.len()).any(|bytes| bytes == PRIVATE) {
+            return Err(
+                "has a private key in it, which belongs to the issuer alone; a public key is needed".into()
+            );
+        }
         let key = match algorithm {
             Algorithm::Hs256 => return Err("HS256 takes a secret".into()),
             Algorithm::Rs256 => DecodingKey::from_rsa_pem(pem),
@@ -124,7 +148,23 @@ impl VerifyingKey {
         };
         let key =
             key.map_err(|error| format!("is no public key for {} in PEM: {error}", algorithm.name()))?;
-        Ok(Self { id: None, algorithm, key })
+        Self { id: None, algorithm, key }.usable()
+    }
+
+    /// Itself, if a signature can be checked with it at all.
+    fn usable(self) -> Result<Self, String> {
+        let is_usable = match (self.algorithm, self.key.kind()) {
+            (Algorithm::Hs256, _) => true,
+            (Algorithm::Rs256, DecodingKeyKind::SecretOrDer(der)) => modulus(der).is_some_and(is_long_enough),
+            (Algorithm::Rs256, DecodingKeyKind::RsaModulusExponent { n, .. }) => is_long_enough(n),
+            (Algorithm::Es256, DecodingKeyKind::SecretOrDer(point)) => is_on_p256(point),
+            (Algorithm::Es256, DecodingKeyKind::RsaModulusExponent { .. }) => false,
+        };
+        let problem = match self.algorithm {
+            Algorithm::Es256 => "is not on the curve of ES256, P-256",
+            _ => "has not the 2048 to 8192 bits that RS256 takes here",
+        };
+        if is_usable { Ok(self) } else { Err(problem.into()) }
     }
 
     /// A key of a key set; `None` for one that is of no use here.
@@ -142,7 +182,7 @@ impl VerifyingKey {
             }
             _ => return None,
         };
-        Some(Self { id: common.key_id.clone(), algorithm, key: DecodingKey::from_jwk(jwk).ok()? })
+        Self { id: common.key_id.clone(), algorithm, key: DecodingKey::from_jwk(jwk).ok()? }.usable().ok()
     }
 
     fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
@@ -166,6 +206,38 @@ impl VerifyingKey {
     }
 }
 
+/// Whether an RSA modulus, big-endian, has a length that signatures are checked with.
+fn is_long_enough(modulus: &[u8]) -> bool {
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    let Some((first, rest)) = modulus.get(zeros..).and_then(<[u8]>::split_first) else { return false };
+    (2048..=8192).contains(&(rest.len() * 8 + 8 - first.leading_zeros() as usize))
+}
+
+/// The modulus of an RSAPublicKey in DER (RFC 8017 §A.1.1): the first integer of a sequence.
+fn modulus(der: &[u8]) -> Option<&[u8]> {
+    element(0x02, element(0x30, der)?)
+}
+
+/// The content of the element, of this tag, that some DER begins with.
+fn element(tag: u8, der: &[u8]) -> Option<&[u8]> {
+    let (&[found, length], rest) = der.split_first_chunk()?;
+    let (length, rest) = match length {
+        0x81..=0x84 => {
+            let (digits, rest) = rest.split_at_checked(usize::from(length & 0x7F))?;
+            (digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)), rest)
+        }
+        _ => (usize::from(length), rest),
+    };
+    if found == tag { rest.get(..length) } else { None }
+}
+
+/// Whether a point is one of P-256. A key agreement finds out, as it must not use any other.
+fn is_on_p256(point: &[u8]) -> bool {
+    use ring::agreement::{ECDH_P256, EphemeralPrivateKey, UnparsedPublicKey, agree_ephemeral};
+    let ours = EphemeralPrivateKey::generate(&ECDH_P256, &ring::rand::SystemRandom::new());
+    ours.is_ok_and(|ours| agree_ephemeral(ours, &UnparsedPublicKey::new(&ECDH_P256, point), |_| ()).is_ok())
+}
+
 /// The usable keys of a JWKS (RFC 7517): RSA for RS256 and P-256 for ES256, of those that are for signatures.
 ///
 /// # Errors
@@ -176,9 +248,17 @@ pub fn key_set(json: &[u8]) -> Result<Vec<VerifyingKey>, String> {
         keys: Vec<serde_json::Value>,
     }
     let set: Set = serde_json::from_slice(json).map_err(|error| format!("is no key set (JWKS): {error}"))?;
+    let all = set.keys.len();
     // One key that we do not know must not hide the others.
     let known = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
     let keys: Vec<_> = known.filter_map(|jwk| VerifyingKey::of(&jwk)).take(KEYS_MAX).collect();
+    if keys.len() < all {
+        tracing::info!(
+            taken = keys.len(),
+            skipped = all - keys.len(),
+            "a key set has keys that are of no use here"
+        );
+    }
     if keys.is_empty() { Err("has no key for RS256 or ES256 in it".into()) } else { Ok(keys) }
 }
 

@@ -174,7 +174,8 @@ pub fn unequal_hosts(tables: &[AuthTable]) -> Vec<&str> {
     apps.dedup();
     apps.retain(|app| {
         let hosts = tables.iter().map(|table| &*table.host).chain([""]);
-        let mut sources = hosts.filter_map(|host| of_host(app, host)).map(|table| (&table.publish, &table.play));
+        let mut sources =
+            hosts.filter_map(|host| of_host(app, host)).map(|table| (&table.publish, &table.play));
         let first = sources.next();
         sources.any(|other| Some(other) != first)
     });
@@ -296,7 +297,9 @@ fn read_tokens(
             return Err(("jwt_algorithm", "keys of a jwt_key_set say their algorithm themselves".into()));
         }
         (Some(place), None, Some(Algorithm::Hs256)) => {
-            vec![VerifyingKey::secret(&place.read().map_err(|problem| ("jwt_key", problem))?)]
+            let secret = place.read().map_err(|problem| ("jwt_key", problem))?;
+            let key = VerifyingKey::shared(&secret);
+            vec![key.map_err(|problem| ("jwt_key", format!("{place}: {problem}")))?]
         }
         (Some(place), None, Some(algorithm)) => {
             let pem = place.read_any().map_err(|problem| ("jwt_key", problem))?;

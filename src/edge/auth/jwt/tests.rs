@@ -4,7 +4,9 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::vectors::{EC_PUBLIC, ES256, ES256_KID, KEY_SET, RS256, RS256_KID, RSA_PUBLIC};
+use super::vectors::{
+    EC_K256, EC_P384, EC_PUBLIC, ES256, ES256_KID, KEY_SET, RS256, RS256_KID, RSA_1024, RSA_PUBLIC,
+};
 use super::*;
 
 const NOW: u64 = 1_750_000_000;
@@ -237,4 +239,39 @@ fn what_is_no_key_is_refused() {
     ] {
         assert!(VerifyingKey::public(algorithm, pem.as_bytes()).is_err(), "{algorithm:?}");
     }
+}
+
+/// Keys that no token could be good by, or that would make everybody who knows a public key an issuer.
+#[test]
+fn useless_and_dangerous_keys_are_refused() {
+    let private = "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n";
+    for (algorithm, pem, problem) in [
+        (Algorithm::Rs256, RSA_1024, "has not the 2048"),
+        (Algorithm::Es256, EC_P384, "is not on the curve"),
+        (Algorithm::Es256, EC_K256, "is not on the curve"),
+        (Algorithm::Rs256, private, "has a private key"),
+        (Algorithm::Es256, private, "has a private key"),
+    ] {
+        let error = VerifyingKey::public(algorithm, pem.as_bytes()).unwrap_err();
+        assert!(error.starts_with(problem), "{error}");
+    }
+    assert!(VerifyingKey::public(Algorithm::Rs256, RSA_PUBLIC.as_bytes()).is_ok());
+    assert!(VerifyingKey::public(Algorithm::Es256, EC_PUBLIC.as_bytes()).is_ok());
+    assert!(VerifyingKey::shared(&Secret::new(SECRET)).is_ok());
+    for pem in [RSA_PUBLIC.to_owned(), format!("\n{EC_PUBLIC}")] {
+        assert!(VerifyingKey::shared(&Secret::new(pem)).unwrap_err().starts_with("is PEM"));
+    }
+}
+
+#[test]
+fn useless_keys_of_a_set_are_skipped() {
+    let with = |n: &str| format!(r#"{{"keys": [{{"kty": "RSA", "e": "AQAB", "n": "{n}"}}]}}"#);
+    let modulus = |bytes: usize| encode([&[0x80][..], &vec![1; bytes - 1]].concat());
+    assert_eq!(key_set(with(&modulus(256)).as_bytes()).unwrap().len(), 1);
+    assert!(key_set(with(&modulus(255)).as_bytes()).is_err());
+    assert!(key_set(with(&modulus(1025)).as_bytes()).is_err());
+    let nowhere = encode([7; 32]);
+    let point =
+        format!(r#"{{"keys": [{{"kty": "EC", "crv": "P-256", "x": "{nowhere}", "y": "{nowhere}"}}]}}"#);
+    assert!(key_set(point.as_bytes()).is_err());
 }

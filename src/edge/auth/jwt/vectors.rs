@@ -31,3 +31,30 @@ pub(super) const ES256_KID: &str = "eyJhbGciOiJFUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6
 
 /// A secret, an RSA key for encryption, one of an unknown kind, r1 for RS256, e1 on P-256, one for RS512.
 pub(super) const KEY_SET: &str = r#"{"keys": [{"kty": "oct", "kid": "o", "k": "c2VjcmV0c2VjcmV0c2VjcmV0", "alg": "HS256"}, {"kty": "RSA", "kid": "enc", "use": "enc", "n": "0z_q4hk3_TzsRnavhQk0_4JRr6CFLAXct5HR0K-igETCFfeqqy7MhD-yFjEbmbjCNnSuyll70JgH74fm7uohUgQe733AuqASXVhgsRyE_pOUH289jv5Ih1BMlfayOUmeawddGCisUlPemdvTorMfXsHrBmncqUNpJ4ZfVqFy_WvJc6hvsch6PeOCki-DbtSLAbGVza9QLbwdMpxiTFWYFHIXbq4KmKJlqsT-I_2crKJchVjn0tv1i1JrajuTTB7vQwJga-kyQQa18bvde2YE4D-Sw8gPcYvGechLdgj1Nxih6MNC5cHR6nqFBJP6qTznRQIJRLZYQwGD3AHXN6iEgQ", "e": "AQAB"}, {"kty": "what", "kid": "w"}, {"kty": "RSA", "kid": "r1", "use": "sig", "alg": "RS256", "n": "0z_q4hk3_TzsRnavhQk0_4JRr6CFLAXct5HR0K-igETCFfeqqy7MhD-yFjEbmbjCNnSuyll70JgH74fm7uohUgQe733AuqASXVhgsRyE_pOUH289jv5Ih1BMlfayOUmeawddGCisUlPemdvTorMfXsHrBmncqUNpJ4ZfVqFy_WvJc6hvsch6PeOCki-DbtSLAbGVza9QLbwdMpxiTFWYFHIXbq4KmKJlqsT-I_2crKJchVjn0tv1i1JrajuTTB7vQwJga-kyQQa18bvde2YE4D-Sw8gPcYvGechLdgj1Nxih6MNC5cHR6nqFBJP6qTznRQIJRLZYQwGD3AHXN6iEgQ", "e": "AQAB"}, {"kty": "EC", "kid": "e1", "crv": "P-256", "x": "pvNbAwdum5jHLaD4DQPLVfFVRCt6CspNCe3ZPbSDWIk", "y": "KLFzI_lweXJs6cXUJ2C8f9cpgdIyEaDUcVLGrP8h6KI"}, {"kty": "RSA", "kid": "r512", "alg": "RS512", "n": "0z_q4hk3_TzsRnavhQk0_4JRr6CFLAXct5HR0K-igETCFfeqqy7MhD-yFjEbmbjCNnSuyll70JgH74fm7uohUgQe733AuqASXVhgsRyE_pOUH289jv5Ih1BMlfayOUmeawddGCisUlPemdvTorMfXsHrBmncqUNpJ4ZfVqFy_WvJc6hvsch6PeOCki-DbtSLAbGVza9QLbwdMpxiTFWYFHIXbq4KmKJlqsT-I_2crKJchVjn0tv1i1JrajuTTB7vQwJga-kyQQa18bvde2YE4D-Sw8gPcYvGechLdgj1Nxih6MNC5cHR6nqFBJP6qTznRQIJRLZYQwGD3AHXN6iEgQ", "e": "AQAB"}]}"#;
+
+/// Of 1024 bits.
+pub(super) const RSA_1024: &str = "\
+-----BEGIN PUBLIC KEY-----
+MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQC++Y+j8+wFbRt9R2SW0NMWA3eV
+Rbked4YDbqSn7u3eCLY3YlMehNH61HRzal5Bq7iaTl1umHjHrvDEF0qSyvud6N4B
+jSzd2nWjEqWZ65O72oTwTpsJEBhM875UnRc1oAxFkpBeugy9wnvPwNbRRBZ4abiZ
+5c3AXT7hfD4E9r1mzQIDAQAB
+-----END PUBLIC KEY-----
+";
+
+/// On P-384.
+pub(super) const EC_P384: &str = "\
+-----BEGIN PUBLIC KEY-----
+MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEgwWManVZsfJYDBJ3fTugR3KCRCSu/38L
+/htJDhx4LddnwWEr2CvRm6jOpGolrPqJz4FJb6d+2cj84KBmr63+anaJiRKF9Mlg
+Orc5mZ0LNzmmsBSJJhbtqgh4l10Mnbv6
+-----END PUBLIC KEY-----
+";
+
+/// On secp256k1, whose points have the length of those of P-256.
+pub(super) const EC_K256: &str = "\
+-----BEGIN PUBLIC KEY-----
+MFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAEKiSZva497N5QkCklFBcWv+Wce216p4cB
+oJNchkuAlgb8KELlM8ELAh44z1qhzdcGZ0BSiD67y2Fmn636jjx5Fw==
+-----END PUBLIC KEY-----
+";
