@@ -199,9 +199,35 @@ fn sample_list<T: Default>(out: &mut String, keys: &[Key<T>]) {
     }
 }
 
+/// A back end's URL as it may be shown: its query may hold a token.
+fn without_query(value: &str) -> std::borrow::Cow<'_, str> {
+    let is_url = value.starts_with("\"http://") || value.starts_with("\"https://");
+    match value.split_once('?') {
+        Some((url, _)) if is_url => format!("{url}?HIDDEN\"").into(),
+        _ => value.into(),
+    }
+}
+
 fn line(out: &mut String, name: &str, value: &str, origin: &Origin) {
+    let value = without_query(value);
     let _ = match origin {
         Origin::Default => writeln!(out, "{name} = {value}"),
         origin => writeln!(out, "{name} = {value}  # {origin}"),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_query;
+
+    #[test]
+    fn the_query_of_a_back_end_is_not_shown() {
+        for (value, shown) in [
+            ("\"https://h/a?token=hunter2\"", "\"https://h/a?HIDDEN\""),
+            ("\"http://h/a\"", "\"http://h/a\""),
+            ("\"what?\"", "\"what?\""),
+        ] {
+            assert_eq!(without_query(value), shown);
+        }
+    }
 }

@@ -68,6 +68,10 @@ pub fn url(text: &str) -> Result<Uri, String> {
     if uri.host().is_none_or(str::is_empty) {
         return Err("names no host".into());
     }
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        // It would be shown wherever the URL is, and it is not sent.
+        return Err("has a user or password in it, which is not supported".into());
+    }
     Ok(uri)
 }
 
@@ -187,6 +191,10 @@ mod tests {
         for bad in ["", "h", "/path", "ftp://h/", "http://", "http:///x", "rtmp://h/a", "http://h h/"] {
             let problem = url(bad).unwrap_err();
             assert!(problem.starts_with("is no ") || problem.starts_with("names no "), "{bad}: {problem}");
+        }
+        for secret in ["https://user:hunter2@h/", "http://hunter2@h:80/a"] {
+            let problem = url(secret).unwrap_err();
+            assert!(problem.starts_with("has a user") && !problem.contains("hunter2"), "{problem}");
         }
     }
 }
