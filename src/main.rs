@@ -131,8 +131,13 @@ fn replay(loaded: &Loaded, file: &Path) -> Exit {
 /// Prints the line of a key that comes on standard input, where no process list shows it.
 fn hash_key() -> Exit {
     let mut key = String::new();
-    if let Err(error) = io::stdin().lock().take(KEY_BYTES_MAX).read_to_string(&mut key) {
+    if let Err(error) = io::stdin().lock().take(KEY_BYTES_MAX + 1).read_to_string(&mut key) {
         complain(&format!("cannot read the key: {error}"));
+        return Exit::Failed;
+    }
+    if key.len() as u64 > KEY_BYTES_MAX {
+        // The hash of a part would be that of another key.
+        complain(&format!("the key is longer than {KEY_BYTES_MAX} bytes"));
         return Exit::Failed;
     }
     let key = key.trim_end_matches(['\r', '\n']);
