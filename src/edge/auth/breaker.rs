@@ -8,6 +8,12 @@
 //!    └─────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //! Answers to calls that began before it opened change nothing.
+//! # What a stranger can do to it
+//! It counts failures of the whole back end. If one question makes the back end fail (a status of 500 for a certain name, say), whoever asks it
+//! often enough, with nothing answered in between, opens the breaker for everybody who asks the same table, and can keep it open if the one
+//! call that is let through is such a question too. Answers that are kept then still hold for those who have them. The mend is in the back end: a
+//! question that it cannot make sense of is one to deny (4xx), which is an answer. Lists of networks and sources before `callback` keep
+//! strangers from asking at all.
 
 use std::time::Duration;
 
