@@ -32,6 +32,7 @@ use sha2::Sha256;
 use super::broker::Failure;
 use crate::edge::secret::Secret;
 use crate::runtime::outside::{Action, Denial, Grant, Identity, Question, Verdict};
+use crate::session::stream_key::canonical;
 use crate::session::{ClientUrl, StreamKey};
 
 /// Longest body of an answer, bytes.
@@ -162,7 +163,13 @@ fn grant(app: &str, reply: Reply) -> Result<Grant, Failure> {
         let fits = (1..=NAME_BYTES_MAX).contains(&name.len());
         fits && !name.starts_with('/') && !name.ends_with('/') && !name.chars().any(char::is_control)
     };
-    if !stream.iter().all(is_name)
+    // What no player could ask for, since addresses are cut and decoded before they are looked up, is no name.
+    let is_askable = |name: &String| {
+        let app = if app.is_empty() { "" } else { "app" };
+        canonical("", app, name)
+            .is_ok_and(|address| address.key == StreamKey::new(app, name) && address.params.is_empty())
+    };
+    if !stream.iter().all(|name| is_name(name) && is_askable(name))
         || identity.iter().any(|identity| identity.len() > NAME_BYTES_MAX)
         || forwards.len() > FORWARDS_MAX
         || forwards.iter().any(|url| forward(url).is_err())
@@ -282,6 +289,10 @@ mod tests {
             "{\"stream\": \"/a\"}",
             "{\"stream\": \"a\\n\"}",
             "{\"stream\": 5}",
+            "{\"stream\": \"a//b\"}",
+            "{\"stream\": \"a?b\"}",
+            "{\"stream\": \"%41\"}",
+            "{\"stream\": \" a\"}",
             "{\"forwards\": \"rtmp://h/a/b\"}",
             "{\"forwards\": [\"http://h/a/b\"]}",
             "{\"dry_run\": \"no\"}",
