@@ -10,7 +10,8 @@
 //! ```
 //! Also `play` and `play_done`. They are posted in order, in batches, signed as questions are ([`super::auth::callback`]). A status of 200 to 299
 //! takes a batch; 400 to 499 refuses it (but for 408 and 429); with everything else it is posted again, so that an event can come twice: `instance` and
-//! `number` together name it.
+//! `number` together name it. A batch that is refused, or fails again and again, is posted event by event, which may change their order by some places;
+//! an event that fails alone while others are taken is dropped in the end ([`outbox`]).
 //! # Bounds
 //! Those of [`outbox`]; [`NEWS_MAX`] on their way there. What is beyond is dropped and counted: telling never waits, and never holds anybody up.
 //! At the end of the process what waits is tried once more, for [`FAREWELL_MAX`].
