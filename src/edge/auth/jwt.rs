@@ -386,7 +386,9 @@ pub fn check(
     if !app_fits || !covers(&claims.name, stream.name()) || !role.covers(action) {
         return Err(TokenError::OtherStream);
     }
-    let identity = format!("jwt:{}:{}", claims.iss.unwrap_or_default(), claims.sub.unwrap_or_default());
+    // The length first, so that no other issuer and subject come out as the same text.
+    let (issuer, subject) = (claims.iss.unwrap_or_default(), claims.sub.unwrap_or_default());
+    let identity = format!("jwt:{}:{issuer}:{subject}", issuer.len());
     Ok(Grant {
         identity: Some(Identity(Arc::from(identity))),
         priority: claims.priority,

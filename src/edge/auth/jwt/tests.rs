@@ -72,7 +72,7 @@ fn public_keys_verify_what_their_private_keys_have_signed() {
         (RS256_KID, vec![rsa()]),
     ] {
         let grant = checked(token, &keys).unwrap();
-        assert_eq!(grant.identity, Some(Identity("jwt::user-7".into())));
+        assert_eq!(grant.identity, Some(Identity("jwt:0::user-7".into())));
         // Each byte of each part counts.
         for at in (0..token.len()).step_by(7) {
             let mut bytes = token.as_bytes().to_vec();
@@ -217,7 +217,7 @@ fn claims_mean_what_is_documented() {
     );
     let grant =
         told(json!({"sub": "u", "priority": 3, "forwards": ["rtmp://h/a/b"]}), Action::Publish, NOW).unwrap();
-    let identity = Some(Identity("jwt:me:u".into()));
+    let identity = Some(Identity("jwt:2:me:u".into()));
     assert_eq!(
         grant,
         Grant { identity, priority: 3, forwards: vec!["rtmp://h/a/b".into()], ..Grant::default() }
