@@ -397,6 +397,11 @@ pub fn check(
     })
 }
 
+/// Whether a token names its key.
+pub(super) fn names_key(token: &str) -> bool {
+    jsonwebtoken::decode_header(token).is_ok_and(|header| header.kid.is_some())
+}
+
 /// The claims of a token whose signature is good.
 fn verified(token: &str, keys: &[VerifyingKey]) -> Result<Claims, TokenError> {
     let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;

@@ -1,11 +1,11 @@
 //! The keys that a table's tokens are checked with, and when they are fetched again.
 //!
-//! A set from a URL is fetched at the start, then every `refresh`, and out of turn when a token names a key that is not in it, at most once in
-//! [`FETCH_PAUSE`]. A fetch that fails changes nothing: the keys of before stay.
+//! A set from a URL is fetched at the start, then every `refresh`, and out of turn when a token names a key that is not in it, or names none and is
+//! signed with none of them, at most once in [`FETCH_PAUSE`]. A fetch that fails changes nothing: the keys of before stay.
 
 use std::time::Duration;
 
-use super::jwt::{Expected, TokenError, VerifyingKey, check};
+use super::jwt::{Expected, TokenError, VerifyingKey, check, names_key};
 use super::ruling::Ruling;
 use crate::runtime::outside::Action;
 use crate::session::{Instant, StreamKey};
@@ -113,7 +113,9 @@ impl KeySet {
         let Presented { token, action, stream, now_unix } = *token;
         match check(token, &self.keys, expected, now_unix, action, stream) {
             Ok(grant) => Judged::Now(Ruling::Allow(grant)),
-            Err(TokenError::KeyUnknown) if !waited && self.may_fetch(now) => Judged::AfterFetch,
+            Err(error) if !waited && may_be_of_newer_key(error, token) && self.may_fetch(now) => {
+                Judged::AfterFetch
+            }
             Err(error) => Judged::Now(Ruling::deny(error.label(), &error.to_string())),
         }
     }
@@ -131,6 +133,15 @@ impl KeySet {
             self.fetch_due = now;
         }
         can
+    }
+}
+
+/// Whether a newer key could have signed a token that none of ours has. Who names no key may have signed with any.
+fn may_be_of_newer_key(error: TokenError, token: &str) -> bool {
+    match error {
+        TokenError::KeyUnknown => true,
+        TokenError::Signature => !names_key(token),
+        _ => false,
     }
 }
 
@@ -192,6 +203,26 @@ mod tests {
         assert_eq!(ask(&mut set, at(2), false), "no keys", "and nobody makes us fetch at will");
         assert_eq!(ask(&mut set, at(10), false), "fetch");
         assert!(set.begin_fetch(at(10)));
+    }
+
+    /// After a change of keys a token without `kid` looks like one with a wrong signature.
+    #[test]
+    fn a_signature_of_no_known_key_makes_a_fetch_due_if_the_token_names_no_key() {
+        let mut set = KeySet::fetched(600 * SECOND);
+        assert!(set.begin_fetch(at(0)));
+        set.handle_fetched(at(0), keys());
+        let mut judge = |token, now| {
+            let stream = StreamKey::new("live", "test");
+            let presented = Presented { token, action: Action::Publish, stream: &stream, now_unix: 0 };
+            set.judge(now, &presented, &Expected::default(), false)
+        };
+        let (nameless, named) =
+            ("eyJhbGciOiJIUzI1NiJ9.e30.AAAA", "eyJhbGciOiJIUzI1NiIsImtpZCI6ImEifQ.e30.AAAA");
+        let wrong =
+            |judged| matches!(judged, Judged::Now(Ruling::Deny(denial)) if denial.label == "token_signature");
+        assert!(wrong(judge(nameless, at(9))), "not often");
+        assert!(wrong(judge(named, at(10))), "it is of the key that it names");
+        assert_eq!(judge(nameless, at(10)), Judged::AfterFetch);
     }
 
     #[test]
