@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
+use super::Engine;
 use super::course::{self, Goal, Heard, Means, Purpose, Way};
 use super::group::in_order;
 use super::observe::{NamedBy, add};
@@ -19,7 +20,6 @@ use super::plan::Ids;
 use super::puller::{Errand, Outcome, Puller, Source};
 use super::target::Target;
 use super::template::{Filling, NoUrl};
-use super::Engine;
 use crate::hub::CoreId;
 use crate::runtime::NameHasher;
 use crate::runtime::outside::{Facts, Grant};

@@ -5,7 +5,7 @@
 //! A dial at a time for each of a member's two connections. Once the stream is over, the task waits for its connections' ends for
 //! [`FAREWELL_MAX`], to count what they sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use super::group::Group;
 use super::life::{LifeState, Step};
 use super::observe::{Board, ForwardInfo, NamedBy, add, masked};
 use super::plan::{Action, Note};
+use super::reach;
 use super::resolver::Resolver;
 use super::target::Target;
 use super::{Clock, Engine, trust};
@@ -119,6 +120,7 @@ pub(super) async fn run<E: Engine>(
         dials: JoinSet::new(),
         tries: BTreeMap::new(),
         connections: BTreeMap::new(),
+        near: BTreeSet::new(),
         totals,
         step_sender,
     };
@@ -134,6 +136,8 @@ struct Course<E> {
     tries: BTreeMap<OutgoingId, Try>,
     /// Which member's each is, of those that a core has.
     connections: BTreeMap<OutgoingId, usize>,
+    /// Members whose own URL has led to an address that is not public: they may send us to others of that kind.
+    near: BTreeSet<usize>,
     /// What each member's earlier connections came to.
     totals: Vec<Totals>,
     /// Only the dials in flight say something, and each three times at most.
@@ -145,6 +149,8 @@ struct Try {
     member: usize,
     url: ClientUrl,
     from: Start,
+    /// Whether the target asked for it.
+    is_redirect: bool,
     task: AbortHandle,
 }
 
@@ -220,6 +226,7 @@ impl<E: Engine> Course<E> {
         let Some(goal) = self.purpose.goals.get(member) else { return };
         add(&self.board().tries, 1);
         let is_redirect = url.is_some();
+        let public_only = is_redirect && !self.near.contains(&member);
         let url = url.unwrap_or_else(|| goal.url.clone());
         let trust = if url.tls { goal.trust.clone().or_else(|| self.means.web()) } else { None };
         let (means, step_max) = (Arc::clone(&self.means), goal.target.step_max);
@@ -231,14 +238,15 @@ impl<E: Engine> Course<E> {
             };
             let now = || means.clock.now();
             let resolver = if is_redirect { &means.redirect_resolver } else { &means.resolver };
-            let outcome = dial::dial(resolver, &to, trust.as_ref(), step_max, now, on_step).await;
+            let dial = dial::dial(resolver, &to, trust.as_ref(), public_only, step_max, now, on_step);
+            let outcome = dial.await;
             (id, outcome)
         });
-        self.tries.insert(id, Try { member, url, from, task });
+        self.tries.insert(id, Try { member, url, from, is_redirect, task });
     }
 
     fn on_dialed(&mut self, id: OutgoingId, outcome: Result<Connected, Failure>) {
-        let Some(Try { member, url, from, .. }) = self.tries.remove(&id) else { return };
+        let Some(Try { member, url, from, is_redirect, .. }) = self.tries.remove(&id) else { return };
         let connected = match outcome {
             Ok(connected) => connected,
             Err(failure) => return self.group.handle_failed(self.now(), id, &failure),
@@ -248,6 +256,12 @@ impl<E: Engine> Course<E> {
             return;
         }
         let Connected { socket, peer, tls, received } = connected;
+        if !is_redirect {
+            match reach::is_near(peer.ip()) {
+                true => self.near.insert(member),
+                false => self.near.remove(&member),
+            };
+        }
         let (client, task) = match self.purpose.way {
             Way::Forward => {
                 (goal.target.client_settings(url), Task::Forward { from, queue: goal.target.queue })

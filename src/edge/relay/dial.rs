@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::failure::Failure;
 use super::life::Step;
 use super::race::Race;
+use super::reach;
 use super::resolver::Resolver;
 use crate::runtime::tls::{self, Shaken, Tls};
 use crate::session::{ClientUrl, CloseReason, Instant};
@@ -38,7 +39,7 @@ pub struct Connected {
     pub received: BytesMut,
 }
 
-/// Connects to where a URL says. `on_step` hears of each step as it begins, the first one apart.
+/// Connects to where a URL says, and to public addresses alone if `public_only`. `on_step` hears of each step as it begins, the first one apart.
 ///
 /// # Errors
 /// Whatever step fails, or takes longer than `step_max`.
@@ -46,11 +47,18 @@ pub async fn dial(
     resolver: &Resolver,
     url: &ClientUrl,
     trust: Option<&Arc<ClientConfig>>,
+    public_only: bool,
     step_max: Duration,
     now: impl Fn() -> Instant,
     mut on_step: impl FnMut(Step),
 ) -> Result<Connected, Failure> {
-    let addresses = resolver.addresses(&url.host, step_max).await?;
+    let mut addresses = resolver.addresses(&url.host, step_max).await?;
+    if public_only {
+        addresses.retain(|address| !reach::is_near(*address));
+        if addresses.is_empty() {
+            return Err(Failure::NotPublic);
+        }
+    }
     on_step(Step::Connecting);
     let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, url.port));
     let race = Race::new(now(), addresses);
@@ -166,5 +174,32 @@ fn refused(failure: &tls::Failure) -> Failure {
     match &failure.reason {
         CloseReason::Error(error) => Failure::Handshake(*error),
         _ => Failure::Tls("the handshake failed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By address and by name; the same address is connected to where that is allowed.
+    #[test]
+    fn a_private_address_is_dialed_only_where_it_may_be() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let resolver = Resolver::for_redirects();
+            for (host, public_only, failure) in [
+                ("127.0.0.1", true, Some(Failure::NotPublic)),
+                ("localhost", true, Some(Failure::NotPublic)),
+                ("127.0.0.1", false, None),
+            ] {
+                let url = ClientUrl::parse(&format!("rtmp://{host}:{port}/a/b")).unwrap();
+                let patience = Duration::from_secs(20);
+                let outcome =
+                    dial(&resolver, &url, None, public_only, patience, Instant::default, |_| {}).await;
+                assert_eq!(outcome.err(), failure, "{host}");
+            }
+        });
     }
 }

@@ -20,6 +20,8 @@ pub enum Failure {
     NamesTooMany,
     /// The name server did not answer in time.
     NameTimeout,
+    /// A redirect to an address that is private, or nearer, from a target whose own was not.
+    NotPublic,
     /// Nobody took the connection; what the last address said.
     Connect(io::ErrorKind),
     /// No address answered in time.
@@ -42,6 +44,7 @@ impl Failure {
             Self::Name => "name",
             Self::NamesTooMany => "names_too_many",
             Self::NameTimeout => "name_timeout",
+            Self::NotPublic => "not_public",
             Self::Connect(_) => "connect",
             Self::ConnectTimeout => "connect_timeout",
             Self::Tls(_) => "tls",
@@ -60,6 +63,7 @@ impl fmt::Display for Failure {
             Self::Name => f.write_str("the name is unknown"),
             Self::NamesTooMany => f.write_str("too many names are being looked up"),
             Self::NameTimeout => f.write_str("the name server does not answer"),
+            Self::NotPublic => f.write_str("a public target may not send us to a private address"),
             Self::Connect(kind) => write!(f, "cannot connect: {kind}"),
             Self::ConnectTimeout => f.write_str("no address answers"),
             Self::Tls(what) => write!(f, "TLS: {what}"),

@@ -30,6 +30,7 @@ pub mod observe;
 pub mod plan;
 pub mod puller;
 pub mod race;
+mod reach;
 pub mod resolver;
 pub mod target;
 pub mod template;

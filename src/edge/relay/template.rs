@@ -149,7 +149,9 @@ pub struct Filling<'a> {
 /// No URL came of a template: it was longer than [`URL_BYTES_MAX`], the port was none with this shard, or what is empty would have been a
 /// segment of its path, so that the next one took its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("no URL of at most {URL_BYTES_MAX} bytes and without an empty segment comes of the target's template and this stream")]
+#[error(
+    "no URL of at most {URL_BYTES_MAX} bytes and without an empty segment comes of the target's template and this stream"
+)]
 pub struct NoUrl;
 
 impl Template {

@@ -222,8 +222,7 @@ fn an_end_where_the_stream_is_no_more_is_not_its_end() {
 fn a_stream_that_begins_again_and_again_is_no_storm_of_dials() {
     let (_listener, address) = listener();
     let backoff_min = Duration::from_millis(1500);
-    let stage =
-        Stage::new(vec![Target { backoff_min, ..target(&format!("rtmp://{address}/a/{{name}}")) }]);
+    let stage = Stage::new(vec![Target { backoff_min, ..target(&format!("rtmp://{address}/a/{{name}}")) }]);
     stage.begin("a", Grant::default());
     let first = stage.taken();
     let start = StdInstant::now();

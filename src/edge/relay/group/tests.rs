@@ -265,10 +265,7 @@ fn a_request_to_connect_again_is_followed_and_the_old_connection_ends_when_the_n
     stage.nothing();
     // Sent on before anything has begun there: not followed, and told.
     stage.event(new, OutgoingEvent::Reconnect { url: there });
-    assert_eq!(
-        stage.taken(),
-        [Action::Note(Note::RedirectRefused { member: 0, why: "successor" })]
-    );
+    assert_eq!(stage.taken(), [Action::Note(Note::RedirectRefused { member: 0, why: "successor" })]);
     assert_eq!(stage.states(), ["live"]);
     stage.event(new, OutgoingEvent::Began);
     assert_eq!(stage.taken(), [Action::HangUp { id: old }, Action::Note(Note::Live { member: 0 })]);
