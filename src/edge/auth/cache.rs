@@ -199,8 +199,10 @@ mod tests {
     #[test]
     fn a_flood_of_no_pushes_out_no_yes_and_the_newest_answer_counts() {
         let mut cache = cache(8);
-        let (yes, no) =
-            (Verdict::Allow(Grant::default()), Verdict::Deny(Denial { label: "x", description: String::new() }));
+        let (yes, no) = (
+            Verdict::Allow(Grant::default()),
+            Verdict::Deny(Denial { label: "x", description: String::new() }),
+        );
         cache.keep(at(0), subject(1), &yes);
         for number in 2..=255 {
             cache.keep(at(0), subject(number), &no);
@@ -221,7 +223,12 @@ mod tests {
                 cache.keep(at(0), subject(0), &yes);
             }
             cache.keep(at(0), subject(1 + (round % 7) as u8), &yes);
-            assert!(cache.kept() <= 8 && cache.yes.order.len() <= 17, "{} {}", cache.kept(), cache.yes.order.len());
+            assert!(
+                cache.kept() <= 8 && cache.yes.order.len() <= 17,
+                "{} {}",
+                cache.kept(),
+                cache.yes.order.len()
+            );
         }
         assert!(cache.fresh(at(1), &subject(0)).is_some(), "nothing pushed it out");
         cache.keep(at(1_000), subject(9), &yes);

@@ -134,8 +134,11 @@ fn the_host_of_tls_decides_where_there_is_one() {
     let both = question("live", "test", "");
     assert_eq!(said(&rules, &both), "no_credential");
     let with = |server_name: Option<&str>| {
-        let facts =
-            Facts { server_name: server_name.map(str::to_owned), params: "key=wrong".into(), ..(*both.facts).clone() };
+        let facts = Facts {
+            server_name: server_name.map(str::to_owned),
+            params: "key=wrong".into(),
+            ..(*both.facts).clone()
+        };
         Question { facts: Arc::new(facts), ..question("live", "test", "") }
     };
     assert_eq!(said(&rules, &with(Some("other.example"))), "key_wrong", "the table without a host");

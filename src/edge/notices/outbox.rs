@@ -298,8 +298,9 @@ mod tests {
     fn a_whole_batch_that_is_stumbled_over_does_not_hold_up_the_others_either() {
         let mut outbox = Outbox::new(1000);
         (0..150).for_each(|number| outbox.push(number));
-        let poison =
-            |_, post: &[u32]| if post.iter().any(|one| *one < 110) { Outcome::Failed } else { Outcome::Taken };
+        let poison = |_, post: &[u32]| {
+            if post.iter().any(|one| *one < 110) { Outcome::Failed } else { Outcome::Taken }
+        };
         assert_eq!(told(&mut outbox, 2000, poison), (110..150).collect::<Vec<_>>());
     }
 
