@@ -448,7 +448,7 @@ fn streams_outlive_their_back_end() {
         )
     };
     let config = [
-        table("herd", 20_000, ""),
+        table("herd", 14_000, ""),
         table("live", 1_000, "callback_stale_seconds = 0"),
         table("lenient", 300, "fail = \"open\"\ncallback_stale_seconds = 0"),
         table("known", 300, "callback_stale_seconds = 600"),
