@@ -171,7 +171,7 @@ impl Hub {
         Some(totals)
     }
 
-    /// Ends a reader in good order: nothing more is queued for it, and behind what is queued stands [`Notice::UnpublishNotify`].
+    /// Ends a reader in good order: nothing more is queued for it, and behind what is queued stands an [`UnpublishNotify`](crate::session::Notice::UnpublishNotify).
     pub fn finish(&mut self, now: Instant, subscriber: SubscriberKey) {
         let Some(reader) = self.subscribers.get_mut(subscriber) else { return };
         let mut tally = Tally::default();

@@ -19,7 +19,7 @@ pub enum End {
 }
 
 impl Hub {
-    /// Somebody wants to publish; this core is the stream's home. The module [`super::claim`] says what comes of it.
+    /// Somebody wants to publish; this core is the stream's home. The module `claim` says what comes of it.
     ///
     /// # Errors
     /// When somebody publishes it already and is not to be taken over from.
