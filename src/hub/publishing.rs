@@ -31,6 +31,8 @@ impl Hub {
         settings: &AppSettings,
     ) -> Result<Entry, PublishRefused> {
         let id = self.find_or_insert(key, self.settings.core, &settings.gop);
+        // Safe whatever a peer sends: the id was looked up or made in the line before, and a stream has a cast exactly when its home is this
+        // core, which neither changes while it lives.
         let Some(cast) = self.cast(id) else { unreachable!("found or inserted, and its home is this core") };
         cast.settings = settings.continuity;
         let waits_since = cast
@@ -171,7 +173,8 @@ impl Hub {
         claim: &Claim,
         waits_since: Option<Instant>,
     ) -> Ruling {
-        // Safe whatever a peer sends: a stream's cast names publishers that are there.
+        // Safe whatever a peer sends: `holder` was taken from this stream's cast by the only caller, and a publisher has left its cast when
+        // it leaves the arena (`unpublish`).
         let (Some(cast), Some(holder)) = (self.cast_ref(id), self.publishers.get(holder)) else {
             unreachable!("the cast is of publishers that are there")
         };
