@@ -12,8 +12,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
 use super::key::{Key, Raw};
+use super::schema::TABLES;
+use super::schema::app::{ANY_APP, APP, APP_KEYS, APP_NAME};
 use super::schema::auth::{AUTH, AUTH_KEYS, KEY, KEY_KEYS};
-use super::schema::{ANY_APP, APP, APP_KEYS, APP_NAME, CERTIFICATE, CERTIFICATE_KEYS, TABLES};
+use super::schema::tls::{CERTIFICATE, CERTIFICATE_KEYS};
 use super::targets::{TARGET, TARGET_KEYS, TARGET_URL, TARGETS_MAX};
 use super::upstreams::{UPSTREAM, UPSTREAM_KEYS, UPSTREAMS_MAX};
 use super::{Config, Origins};

@@ -11,6 +11,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use self::schema::listeners::overlap;
+use self::schema::tls::{CERTIFICATE, CERTIFICATE_KEYS};
 use crate::control;
 use crate::edge::auth::rules::{self, Rules};
 use crate::edge::auth::{AuthSettings, Place, Problem};
@@ -154,10 +156,8 @@ fn check_together(config: &Config, origins: &Origins) -> Result<(), ConfigError>
             ));
         }
     }
-    if let Some((rtmps, rtmp)) = tls
-        .listen
-        .iter()
-        .find_map(|rtmps| Some((rtmps, listen.iter().find(|rtmp| schema::overlap(**rtmp, *rtmps))?)))
+    if let Some((rtmps, rtmp)) =
+        tls.listen.iter().find_map(|rtmps| Some((rtmps, listen.iter().find(|rtmp| overlap(**rtmp, *rtmps))?)))
     {
         return Err(ConfigError::new(
             origins.of("tls", "listen"),
@@ -173,7 +173,7 @@ fn check_together(config: &Config, origins: &Origins) -> Result<(), ConfigError>
         ));
     }
     let listeners = listen.iter().chain(&tls.listen);
-    if let Some(rtmp) = listeners.clone().find(|rtmp| schema::overlap(**rtmp, config.control.listen)) {
+    if let Some(rtmp) = listeners.clone().find(|rtmp| overlap(**rtmp, config.control.listen)) {
         return Err(ConfigError::new(
             origins.of("control", "listen"),
             format!("control HTTP on {}, where RTMP listens ({rtmp})", config.control.listen),
@@ -188,14 +188,12 @@ fn check_certificates(config: &Config, origins: &Origins) -> Result<(), ConfigEr
     for (index, files) in config.runtime.tls.certificates.iter().enumerate() {
         if let Err(error) = Certificates::read(std::slice::from_ref(files)) {
             let key = match error {
-                CertificateError::Key { .. } => &schema::CERTIFICATE_KEYS[1],
-                CertificateError::Chain { .. } | CertificateError::SelfSigned(_) => {
-                    &schema::CERTIFICATE_KEYS[0]
-                }
+                CertificateError::Key { .. } => &CERTIFICATE_KEYS[1],
+                CertificateError::Chain { .. } | CertificateError::SelfSigned(_) => &CERTIFICATE_KEYS[0],
             };
             return Err(ConfigError::new(
                 origins.of_certificate(index, key.name),
-                format!("{}.{}: {error}", schema::CERTIFICATE, key.name),
+                format!("{CERTIFICATE}.{}: {error}", key.name),
                 key.allowed(),
             ));
         }

@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 
 use super::key::Key;
+use super::schema::TABLES;
+use super::schema::app::{APP, APP_KEYS, APP_NAME};
 use super::schema::auth::{AUTH, AUTH_KEYS, KEY, KEY_KEYS};
-use super::schema::{APP, APP_KEYS, CERTIFICATE, CERTIFICATE_KEYS, TABLES};
+use super::schema::tls::{CERTIFICATE, CERTIFICATE_KEYS};
 use super::targets::{TARGET, TARGET_KEYS, TARGET_URL};
 use super::upstreams::{UPSTREAM, UPSTREAM_KEYS};
 use super::{Config, Loaded, Origin};
@@ -143,7 +145,7 @@ pub fn sample() -> String {
     let app = App::default();
     for key in &APP_KEYS {
         // A table without its name would be an error.
-        let comment = if key.name == super::schema::APP_NAME { "" } else { "# " };
+        let comment = if key.name == APP_NAME { "" } else { "# " };
         let _ = writeln!(out, "# {}.\n{comment}{} = {}", key.about, key.name, key.show(&app));
     }
     let _ = writeln!(

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::key::{Key, Kind};
-use super::schema::{GIB, KIB, number};
+use super::schema::kinds::{GIB, KIB, number};
 use super::{Config, ConfigError, Origin, Origins};
 use crate::edge::relay::template::{TEMPLATE_BYTES_MAX, Template};
 use crate::edge::relay::{Target, trust};

@@ -542,7 +542,7 @@ fn help_and_version_are_answers() {
 
 /// The names of the keys of an `[[app]]` table, as an error line lists them.
 fn app_keys() -> String {
-    schema::APP_KEYS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")
+    schema::app::APP_KEYS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")
 }
 
 #[test]
@@ -689,7 +689,7 @@ fn the_sample_file_shows_every_key_at_its_default() {
         let config = load(&[], &[], Some(text)).expect("valid").config;
         assert_eq!(format!("{config:?}"), default);
     }
-    for key in schema::APP_KEYS.iter() {
+    for key in schema::app::APP_KEYS.iter() {
         assert!(keys_in.lines().any(|line| line.starts_with(&format!("{} = ", key.name))), "{}", key.name);
     }
     for key in schema::TABLES.iter().flat_map(|table| table.keys) {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::key::{Key, Kind};
-use super::schema::number;
+use super::schema::kinds::number;
 use super::targets::{
     self, APP_NAME, CA_FILE, PRINTABLE, QUERY, TARGET_URL, TEMPLATE, check_far_end, milliseconds,
 };

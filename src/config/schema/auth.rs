@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{DAY_SECONDS, NETWORK, file};
+use super::kinds::{DAY_SECONDS, NETWORK, file, networks, number, seconds};
 use crate::config::Config;
 use crate::config::key::{Key, Kind};
 use crate::edge::auth::broker::Fail;

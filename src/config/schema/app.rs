@@ -1,0 +1,160 @@
+//! The keys of `[[app]]`: what holds for the streams of one app.
+
+use super::kinds::{GIB, KIB, number};
+use crate::config::key::{Key, Kind};
+use crate::hub::{MismatchPolicy, TakeoverPolicy};
+use crate::media::TimestampPolicy;
+use crate::runtime::settings::App;
+
+/// The table that may come several times, once an app.
+pub(in crate::config) const APP: &str = "app";
+
+/// The key that names an app; read before all others of its table.
+pub(in crate::config) const APP_NAME: &str = "name";
+
+/// The app whose settings serve every app without a table of its own.
+pub(in crate::config) const ANY_APP: &str = "*";
+
+/// The keys of an `[[app]]` table.
+pub(in crate::config) static APP_KEYS: [Key<App>; 17] = [
+    Key {
+        name: APP_NAME,
+        about: "The app these settings are for; * is every app without a table of its own",
+        kind: Kind::Text {
+            allowed: "an app's name without slashes around it, or *",
+            read: |app| app.name.clone(),
+            write: |app, text| {
+                if text.starts_with('/') || text.ends_with('/') {
+                    return Err(format!("{text:?} has slashes around it"));
+                }
+                app.name = text.into();
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "gop_cache",
+        about: "Whether late joiners start at the last key frame: true or false",
+        kind: Kind::Boolean {
+            read: |app| app.settings.gop.enabled,
+            write: |app, value| app.settings.gop.enabled = value,
+        },
+    },
+    number!("gop_bytes_max", 64 * KIB..=4 * GIB, "Memory of one stream's GOP cache", settings.gop.bytes_max),
+    number!("gop_frames_max", 16..=1_000_000, "Frames of one GOP cache", settings.gop.frames_max),
+    number!("gop_ms_max", 100..=600_000, "Longest GOP that is kept, by its timestamps", settings.gop.ms_max),
+    Key {
+        name: "timestamps",
+        about: "pass hands them on unchanged, monotonic never lets one step back",
+        kind: Kind::Text {
+            allowed: "pass, monotonic",
+            read: |app| {
+                match app.settings.ingest.timestamps {
+                    TimestampPolicy::Pass => "pass",
+                    TimestampPolicy::Monotonic => "monotonic",
+                }
+                .into()
+            },
+            write: |app, text| {
+                app.settings.ingest.timestamps = match text {
+                    "pass" => TimestampPolicy::Pass,
+                    "monotonic" => TimestampPolicy::Monotonic,
+                    _ => return Err(format!("{text:?} is no timestamp policy")),
+                };
+                Ok(())
+            },
+        },
+    },
+    number!("queue_bytes_max", 64 * KIB..=GIB, "Bytes that wait for one player", settings.queue.bytes_max),
+    number!("queue_frames_max", 16..=1_000_000, "Frames that wait for one player", settings.queue.frames_max),
+    number!(
+        "queue_ms_max",
+        100..=600_000,
+        "How far a player may fall behind before it skips to the next key frame",
+        settings.queue.ms_max
+    ),
+    number!(
+        "stall_ms_max",
+        1000..=600_000,
+        "How long a player may read nothing before it is closed",
+        settings.queue.stall_ms_max
+    ),
+    Key {
+        name: "takeover",
+        about: "What becomes of a publisher whose stream has one: reject refuses it, newest lets it take over, priority the higher one",
+        kind: Kind::Text {
+            allowed: "reject, newest, priority",
+            read: |app| {
+                match app.settings.continuity.takeover {
+                    TakeoverPolicy::Reject => "reject",
+                    TakeoverPolicy::Newest => "newest",
+                    TakeoverPolicy::Priority => "priority",
+                }
+                .into()
+            },
+            write: |app, text| {
+                app.settings.continuity.takeover = match text {
+                    "reject" => TakeoverPolicy::Reject,
+                    "newest" => TakeoverPolicy::Newest,
+                    "priority" => TakeoverPolicy::Priority,
+                    _ => return Err(format!("{text:?} is no takeover policy")),
+                };
+                Ok(())
+            },
+        },
+    },
+    number!(
+        "takeover_tenure_ms",
+        0..=600_000,
+        "How long a publisher that has taken over cannot be taken over from",
+        settings.continuity.tenure_ms
+    ),
+    number!(
+        "takeover_flaps_max",
+        1..=1_000,
+        "Takeovers of one stream in a minute; beyond it the publisher stays and others are refused",
+        settings.continuity.flaps_max
+    ),
+    number!(
+        "yield_silent_ms",
+        500..=20_000,
+        "A publisher that has sent nothing for so long yields to one with the same credentials, and to its standby",
+        settings.continuity.yield_silent_ms
+    ),
+    Key {
+        name: "mismatch",
+        about: "A publisher that follows another with other codecs or tracks: discontinuity goes on with it, refuse closes it",
+        kind: Kind::Text {
+            allowed: "discontinuity, refuse",
+            read: |app| {
+                match app.settings.continuity.mismatch {
+                    MismatchPolicy::Discontinuity => "discontinuity",
+                    MismatchPolicy::Refuse => "refuse",
+                }
+                .into()
+            },
+            write: |app, text| {
+                app.settings.continuity.mismatch = match text {
+                    "discontinuity" => MismatchPolicy::Discontinuity,
+                    "refuse" => MismatchPolicy::Refuse,
+                    _ => return Err(format!("{text:?} says not what becomes of other codecs or tracks")),
+                };
+                Ok(())
+            },
+        },
+    },
+    number!(
+        "grace_ms",
+        0..=600_000,
+        "How long players stay with a stream whose publisher was lost; 0 ends it at once",
+        settings.continuity.grace_ms
+    ),
+    Key {
+        name: "standby",
+        about: "Whether a second publisher of a stream is taken in, to go on when the first one dies or starves: true or false",
+        kind: Kind::Boolean {
+            read: |app| app.settings.continuity.standby,
+            write: |app, value| app.settings.continuity.standby = value,
+        },
+    },
+];
