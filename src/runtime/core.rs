@@ -4,8 +4,9 @@
 //! [`super::turn`]) borrow it for one step at a time and never across an await. Sessions, hub and sockets meet here: what a session asks for
 //! becomes a call on the hub, what the hub has for subscribers is the fan-out's, what concerns another core goes to that core's inbox.
 //! # Errors
-//! A session's error closes its connection alone, with its reason counted and logged once. A panic is a defect: every step of every
-//! task runs under [`Core::guarded`] or [`Core::caught`], which count and log it; it costs the connection it happened in, never a task.
+//! A session's error closes its connection alone, with its reason counted and logged once ([`super::closing`]). A panic is a defect: every
+//! step of every task runs under [`Core::guarded`] or [`Core::caught`], which count and log it; it costs the connection it happened in,
+//! never a task.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,9 +17,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use slab::Slab;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
-use super::connection::{Activity, CLOSE_TIME_MAX, Connection, ConnectionKey, Phase, Writing};
+use super::connection::{Activity, Connection, ConnectionKey};
 use super::dialed::{self, Made};
 use super::draining::Draining;
 use super::fan_out::FanOut;
@@ -26,17 +27,14 @@ use super::histogram::Histograms;
 use super::inbox::ToCore;
 use super::listener::Listener;
 use super::observe::Counts;
-use super::op::SendBatch;
 use super::peer::Peer;
 use super::polling::Polling;
-use super::pre_publish::{self, Pending};
-use super::recording_file::About;
 use super::shared::{Labelled, Shared};
 use super::signal::Signal;
 use super::tls::handshakes::Handshakes;
-use super::{reading, recordings, socket, writing};
+use super::{reading, writing};
 use crate::hub::{CoreId, Hub, HubEvent, HubSettings, Queued, SubscriberKey};
-use crate::rtmp::{Error, PeerMisbehaved};
+use crate::rtmp::PeerMisbehaved;
 use crate::session::{ClientOutput, CloseReason, Event, Instant, MediaMessage, Output};
 
 /// Outputs of one session that are dealt with before others get their turn.
@@ -86,7 +84,7 @@ pub(crate) struct Core {
     pub(crate) stopping: bool,
     pub(crate) draining: Draining,
     /// Subscribers that the hub has given up on, to be closed at the next sweep.
-    hopeless: Vec<ConnectionKey>,
+    pub(super) hopeless: Vec<ConnectionKey>,
     next_generation: u32,
     /// Scratch space of the writers' gathering.
     pub(crate) queued: Vec<Queued>,
@@ -215,27 +213,6 @@ impl Core {
         (result.ok(), ended)
     }
 
-    /// Ends a connection whose session can no longer be trusted.
-    fn abandon(&mut self, key: ConnectionKey) {
-        let Some(connection) = self.connection(key) else { return };
-        error!(connection = connection.id.0, peer = %connection.peer, "panic in a session: its connection is closed");
-        connection.phase = Phase::Shut;
-        connection.close_reason.get_or_insert(CloseReason::Fault);
-        if matches!(connection.writing, Writing::InFlight) {
-            // The panic may have been between the begin of a send and the send, and the writer would wait for ever. A send that is in
-            // flight all the same owns what it needs.
-            connection.writing = Writing::Rests(SendBatch::new());
-        }
-        socket::shut_both(&connection.socket);
-        connection.wake_writer.raise();
-        connection.resume_reading.raise();
-        let served = connection.tasks > 0;
-        self.detach(key);
-        if !served {
-            self.remove(key);
-        }
-    }
-
     /// Adds a connection and starts its two tasks.
     pub(crate) fn insert(core: &CoreRef, connection: Connection) -> ConnectionKey {
         let key = {
@@ -253,86 +230,6 @@ impl Core {
         tokio_uring::spawn(reading::read(core.clone(), key));
         tokio_uring::spawn(writing::write(core.clone(), key));
         key
-    }
-
-    /// One of the connection's tasks has ended; with the last one the connection goes.
-    pub(crate) fn on_task_ended(&mut self, key: ConnectionKey) {
-        let Some(connection) = self.connection(key) else { return };
-        connection.tasks -= 1;
-        connection.resume_reading.raise();
-        connection.wake_writer.raise();
-        if connection.tasks == 0 && !matches!(connection.activity, Activity::Moving { .. }) {
-            self.remove(key);
-        }
-    }
-
-    fn remove(&mut self, key: ConnectionKey) {
-        self.detach(key);
-        let Some((_, mut connection)) = self.connections.try_remove(key.index as usize) else { return };
-        self.uncount(&connection);
-        let reason = connection.close_reason.take().unwrap_or(CloseReason::Io);
-        self.log_summary(&connection, &reason);
-        match connection.session {
-            Peer::Accepted(_) => {
-                self.counts.closed += 1;
-                if connection.has_failed(&reason) {
-                    connection.place.fail(self.now());
-                }
-                self.count("close_reason", reason.label());
-                let encoder = self.encoder_of(&connection);
-                self.count("encoder_session", encoder.label());
-            }
-            Peer::Made(outgoing) => {
-                // Whoever hears of the end may rely on the socket being closed.
-                drop(connection.socket);
-                self.on_made_removed(key, &outgoing, reason);
-            }
-        }
-        self.end_if_stopped();
-    }
-
-    /// The one line that tells a session's whole story.
-    fn log_summary(&self, connection: &Connection, reason: &CloseReason) {
-        let seconds = (self.now() - connection.accepted_at).as_secs_f64();
-        let (app, stream) = match &connection.stream {
-            Some(key) => (key.app(), self.shared.names.hash(key.name())),
-            // The app of `connect` may hold the key; only a publish or play tells them apart.
-            None => ("", String::new()),
-        };
-        let totals = &connection.totals;
-        macro_rules! say {
-            ($level:ident) => {
-                $level!(
-                    parent: &connection.span,
-                    app,
-                    stream,
-                    role = connection.role.label(),
-                    seconds = (seconds * 1000.0).round() / 1000.0,
-                    bytes_in = totals.bytes_in,
-                    bytes_out = totals.bytes_out,
-                    messages_in = totals.messages_in,
-                    messages_out = totals.messages_out,
-                    dropped = totals.dropped,
-                    codecs = connection.codecs,
-                    encoder = self.encoder_of(connection).label(),
-                    tls = connection.tls().and_then(|tls| tls.info()).map(|info| info.version),
-                    reason = reason.label(),
-                    "session ended"
-                );
-            };
-        }
-        // Those that we make end again and again while their far end is away, and whoever makes them says so.
-        if connection.session.is_made() {
-            say!(debug);
-        } else {
-            say!(info);
-        }
-    }
-
-    /// Counts an event of a labelled family.
-    pub(crate) fn count(&mut self, family: &'static str, label: &'static str) {
-        *self.labelled.entry((family, label)).or_default() += 1;
-        self.labelled_changed = true;
     }
 
     /// Deals with what the session has to say, until it wants more bytes or the budget is used up.
@@ -418,66 +315,6 @@ impl Core {
             }
         }
         self.pump_hub();
-    }
-
-    /// The core's sum of what pending connections hold follows this one; when it grows over the bound, the greediest of them go.
-    pub(crate) fn count_pending(&mut self, key: ConnectionKey) {
-        let Some(connection) = self.connection(key) else { return };
-        let bytes = connection.pending_bytes();
-        let counted = std::mem::replace(&mut connection.counted_pending_bytes, bytes);
-        if bytes == counted {
-            return;
-        }
-        self.on_pending_change(counted, bytes);
-        if bytes > counted
-            && self.counts.pre_publish_bytes > self.shared.settings.pre_publish_bytes_max as u64
-        {
-            self.shed_pending();
-        }
-    }
-
-    fn on_pending_change(&mut self, from: usize, to: usize) {
-        let counts = &mut self.counts;
-        counts.pre_publish_bytes = (counts.pre_publish_bytes + to as u64).saturating_sub(from as u64);
-        counts.pre_publish = (counts.pre_publish + u64::from(to > 0)).saturating_sub(u64::from(from > 0));
-    }
-
-    /// A connection leaves this core: what was counted of it leaves the sums.
-    pub(crate) fn uncount(&mut self, connection: &Connection) {
-        self.counts.reassembly_bytes =
-            self.counts.reassembly_bytes.saturating_sub(connection.counted_bytes as u64);
-        self.on_pending_change(connection.counted_pending_bytes, 0);
-    }
-
-    /// Ends the greediest of those that neither publish nor play, without a word: what they hold is wanted back at once.
-    fn shed_pending(&mut self) {
-        let (now, bytes_max) = (self.now(), self.shared.settings.pre_publish_bytes_max);
-        let keys = self.keys_where(|connection| connection.pending_bytes() > 0);
-        let mut pending = Vec::with_capacity(keys.len());
-        for key in keys {
-            let Some(connection) = self.connection(key) else { continue };
-            // Answers that were written since are still counted.
-            let bytes = connection.pending_bytes();
-            let counted = std::mem::replace(&mut connection.counted_pending_bytes, bytes);
-            pending.push(Pending { key, bytes, age: now - connection.pending_since });
-            self.on_pending_change(counted, bytes);
-        }
-        if self.counts.pre_publish_bytes <= bytes_max as u64 {
-            return;
-        }
-        for key in pre_publish::to_shed(pending, pre_publish::target_bytes(bytes_max)) {
-            self.counts.pre_publish_shed += 1;
-            if let Some(connection) = self.connection(key) {
-                connection.session.close(now, CloseReason::Overload);
-            }
-            self.shut(key, CloseReason::Overload);
-            if let Some(connection) = self.connection(key) {
-                connection.control = VecDeque::new();
-                connection.control_bytes = 0;
-                let counted = std::mem::take(&mut connection.counted_pending_bytes);
-                self.on_pending_change(counted, 0);
-            }
-        }
     }
 
     /// Deals with one event; true when it was answered, so that the answer should be fetched at once.
@@ -571,107 +408,6 @@ impl Core {
         }
     }
 
-    /// Begins the end of a connection: what is queued still goes out.
-    pub(crate) fn begin_close(
-        &mut self,
-        key: ConnectionKey,
-        reason: CloseReason,
-        linger: bool,
-        now: Instant,
-    ) {
-        let Some(connection) = self.connection(key) else { return };
-        if connection.phase != Phase::Open {
-            return;
-        }
-        connection.phase = Phase::Flushing { linger };
-        // One that was to end anyway gets no more time for it.
-        connection.give_up_at = connection.give_up_at.min(now + CLOSE_TIME_MAX);
-        connection.wake_writer.raise();
-        connection.resume_reading.raise();
-        self.give_reason(key, reason);
-        self.detach(key);
-    }
-
-    /// The first reason of a connection's end is the one that counts; an error is logged once.
-    fn give_reason(&mut self, key: ConnectionKey, reason: CloseReason) {
-        let Some(connection) = self.connection(key).filter(|connection| connection.close_reason.is_none())
-        else {
-            return;
-        };
-        connection.close_reason = Some(reason);
-        if let CloseReason::Error(error) = reason {
-            // Whoever makes connections says what became of them, and how often in a row.
-            if connection.session.is_made() {
-                debug!(parent: &connection.span, error = %error, kind = error.label(), "closes the connection");
-            } else {
-                warn!(parent: &connection.span, error = %error, kind = error.label(), "closes the connection");
-            }
-            if let Some(connection) = self.connection_ref(key)
-                && !connection.session.is_made()
-            {
-                let encoder = self.encoder_of(connection);
-                self.count("session_error", error.label());
-                self.count("encoder_error", encoder.label());
-                self.record(key, error);
-            }
-        }
-    }
-
-    /// Hands over what the connection's flight recorder has, if there is one.
-    fn record(&mut self, key: ConnectionKey, error: Error) {
-        let shared = Arc::clone(&self.shared);
-        let Some(recordings) = &shared.recordings else { return };
-        let now = self.now();
-        let Some(connection) = self.connection(key) else { return };
-        let Some(session) = connection.session.server_mut() else { return };
-        let became = recordings.offer(now, error.label(), || {
-            let about = About {
-                engine: env!("CARGO_PKG_VERSION").into(),
-                unix_ms: recordings::unix_ms(),
-                connection: connection.id.0,
-                peer: connection.peer.to_string(),
-                flash_ver: session.connect_info().map(|info| info.flash_ver.clone()),
-                kind: error.label().into(),
-                fault: error.to_string(),
-            };
-            session.take_recording().map(|recording| (about, recording))
-        });
-        self.count("recording", became);
-    }
-
-    /// Closes a connection for a reason of ours, telling the peer where the protocol can.
-    pub(crate) fn close(&mut self, key: ConnectionKey, reason: CloseReason) {
-        let now = self.now();
-        let Some(connection) = self.connection(key).filter(|connection| connection.phase == Phase::Open)
-        else {
-            return;
-        };
-        if matches!(connection.activity, Activity::Moving { .. }) {
-            // Its writer has ended, or is about to: nobody is left to say farewell.
-            return self.shut(key, reason);
-        }
-        connection.session.close(now, reason);
-        if connection.session.is_made() {
-            // Its session only knows that it is stopped. Nothing that is said reaches one who does not read.
-            if reason == CloseReason::Hopeless {
-                return self.shut(key, reason);
-            }
-            self.give_reason(key, reason);
-        }
-        self.drive(key);
-    }
-
-    /// Ends a connection without waiting for anything but its operations.
-    pub(crate) fn shut(&mut self, key: ConnectionKey, reason: CloseReason) {
-        let Some(connection) = self.connection(key) else { return };
-        connection.phase = Phase::Shut;
-        socket::shut_both(&connection.socket);
-        connection.wake_writer.raise();
-        connection.resume_reading.raise();
-        self.give_reason(key, reason);
-        self.detach(key);
-    }
-
     /// Deals with what the hub has to say.
     pub(crate) fn pump_hub(&mut self) {
         while let Some(event) = self.hub.poll_event() {
@@ -684,13 +420,6 @@ impl Core {
         }
         if self.hub.has_outgoing() {
             self.outgoing.raise();
-        }
-    }
-
-    /// Readers that the hub has given up on.
-    pub(crate) fn close_hopeless(&mut self) {
-        for key in std::mem::take(&mut self.hopeless) {
-            self.close(key, CloseReason::Hopeless);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! - [`engine`] starts and ends the cores, [`handle`] is how other threads see them, [`preflight`] asks whether the host is ready.
 //! - A core's state is `core`; its tasks are `accepting`, `reading`, `writing`, `polling`, `fan_out` and `turn`
-//!   (inbox, batches for other cores, sweep).
+//!   (inbox, batches for other cores, sweep). `closing` is how a connection ends, `counting` what a core's sums follow.
 //! - [`outgoing`] is connections that we make: floor 5 connects, a core takes over and forwards or pulls (`dialed`, `forwarding`, `peer`).
 //! - `draining` is how they end in good order.
 //! - [`outside`] is what the engine asks and tells those above it; `asking` does the asking, `requests` what was allowed, and
@@ -20,8 +20,10 @@ mod asking;
 mod buffer;
 mod cadence;
 mod clock;
+mod closing;
 mod connection;
 mod core;
+mod counting;
 mod dialed;
 mod directory;
 mod draining;
