@@ -26,6 +26,7 @@ use std::net::SocketAddr;
 
 pub mod api;
 mod cores;
+mod far_ends;
 pub mod forwards;
 mod guard;
 mod health;
@@ -39,7 +40,7 @@ pub mod server;
 mod tests;
 
 pub use cores::{CoreAnswer, Cores};
-pub use forwards::Forwards;
+pub use far_ends::Forwards;
 pub use pulls::PullFamilies;
 pub use server::{Server, StartError, start};
 

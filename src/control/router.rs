@@ -10,11 +10,10 @@ use axum::routing::{delete, get};
 use tokio::sync::Semaphore;
 
 use super::cores::Cores;
-use super::forwards::{self, Forwards};
+use super::far_ends::Forwards;
 use super::metrics::Exhibitor;
-use super::pulls;
 use super::refusal::Refusal;
-use super::{api, guard, health, metrics};
+use super::{api, forwards, guard, health, metrics, pulls};
 
 /// What all answers share.
 pub(super) struct Control<C> {

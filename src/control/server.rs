@@ -27,7 +27,7 @@ use tracing::{debug, warn};
 
 use super::Settings;
 use super::cores::Cores;
-use super::forwards::Forwards;
+use super::far_ends::Forwards;
 use super::metrics::Exhibitor;
 use super::router::{Control, router};
 use crate::runtime::listener::patiently;
