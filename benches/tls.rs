@@ -14,16 +14,12 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use inrush::runtime::tls::anybody::Anybody;
 use inrush::runtime::tls::certificates::{Certificates, Endpoint};
 use inrush::runtime::tls::{Part, Tls};
 use inrush::session::Instant;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::{self, cipher_suite};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, ServerConnection, SignatureScheme,
-    SupportedCipherSuite,
-};
+use rustls::{ClientConfig, ClientConnection, ServerConnection, SupportedCipherSuite};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -37,52 +33,13 @@ const SUITES: [(&str, SupportedCipherSuite); 3] = [
     ("TLS 1.2 AES-128-GCM", cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
 ];
 
-/// Believes every certificate.
-#[derive(Debug)]
-struct Believer;
-
-impl ServerCertVerifier for Believer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
-}
-
 fn client(suite: SupportedCipherSuite) -> ClientConnection {
     let provider = rustls::crypto::CryptoProvider { cipher_suites: vec![suite], ..ring::default_provider() };
     let config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[suite.version()])
         .expect("a version of this suite")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Believer))
+        .with_custom_certificate_verifier(Arc::new(Anybody::new()))
         .with_no_client_auth();
     let mut client =
         ClientConnection::new(Arc::new(config), "localhost".try_into().expect("a name")).expect("a client");

@@ -15,6 +15,7 @@
 //! # Errors
 //! A [`Failure`] says whose fault it was; the alert that the peer is owed waits in [`Tls::take_ready`].
 
+pub mod anybody;
 pub mod certificates;
 pub(crate) mod handshakes;
 pub mod records;

@@ -5,58 +5,18 @@ mod client;
 use std::io::{Read as _, Write as _};
 
 use proptest::prelude::*;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::ServerName;
 use rustls::{
-    AlertDescription, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    SupportedCipherSuite, version,
+    AlertDescription, ClientConfig, ClientConnection, RootCertStore, SupportedCipherSuite, version,
 };
 
+use super::anybody::Anybody;
 use super::certificates::{Certificates, Endpoint};
 use super::*;
 
 const NOW: Instant = Instant::from_micros(1_000_000);
 const TINY_PER_SECOND: u32 = 1_000;
-
-/// Believes every certificate.
-#[derive(Debug)]
-struct Believer;
-
-impl ServerCertVerifier for Believer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
-}
 
 fn endpoint() -> Endpoint {
     Endpoint::new(Certificates::self_signed().unwrap()).unwrap()
@@ -77,7 +37,7 @@ fn client_config(suite: Option<SupportedCipherSuite>) -> Arc<ClientConfig> {
         .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Believer))
+        .with_custom_certificate_verifier(Arc::new(Anybody::new()))
         .with_no_client_auth();
     Arc::new(config)
 }
