@@ -3,10 +3,10 @@
 //! # Errors
 //! No error shows a URL or a parameter: they hold keys of other servers.
 
-use std::time::Duration;
-
 use super::key::{Key, Kind};
-use super::schema::kinds::{GIB, KIB, number};
+use super::schema::kinds::{
+    APP_OR_ANY, GIB, KIB, app_name, milliseconds, number, optional_path, switch, text,
+};
 use super::{Config, ConfigError, Origin, Origins};
 use crate::edge::relay::template::{TEMPLATE_BYTES_MAX, Template};
 use crate::edge::relay::{Target, trust};
@@ -23,61 +23,26 @@ pub(super) const TARGETS_MAX: usize = 256;
 pub(super) const CA_FILE: &str = "a readable PEM file with the certificates to trust";
 pub(super) const TEMPLATE: &str = "rtmp://HOST[:PORT]/APP/NAME[?PARAMS], the same with rtmps, and in it {app}, {name}, {params}, {host}, {shard}";
 
-pub(super) const APP_NAME: &str = "an app's name without slashes around it, or *";
 pub(super) const QUERY: &str = "NAME=VALUE&NAME=VALUE, percent-encoded";
 pub(super) const PRINTABLE: &str = "1 to 128 printable ASCII characters";
 
-/// A `Duration` field given in whole milliseconds.
-macro_rules! milliseconds {
-    ($name:literal, $allowed:expr, $about:literal, $($field:ident).+) => {
-        Key {
-            name: $name,
-            about: $about,
-            kind: Kind::Integer {
-                allowed: $allowed,
-                read: |target| target.$($field).+.as_millis() as u64,
-                write: |target, value| target.$($field).+ = Duration::from_millis(value),
-            },
-        }
-    };
-}
-
-pub(super) use milliseconds;
-
 /// The keys of a `[[target]]` table; each must have a URL.
 pub(super) static TARGET_KEYS: [Key<Target>; 18] = [
-    Key {
-        name: "app",
-        about: "Streams of this app are forwarded; * is every app",
-        kind: Kind::Text { allowed: APP_NAME, read: |target| target.app.clone(), write: write_app },
-    },
+    text!("app", APP_OR_ANY, "Streams of this app are forwarded; * is every app", app, app_name),
     Key {
         name: TARGET_URL,
         about: "Where to; {app}, {name}, {params}, {host} and {shard} stand for the stream's own",
         kind: Kind::Text { allowed: TEMPLATE, read: read_url, write: write_url },
     },
     number!("shards", 1..=65_536, "{shard} is 0 to one less than this, by a hash of app and name", shards),
-    Key {
-        name: "params",
-        about: "More for the query, as it is to stand there",
-        kind: Kind::Text { allowed: QUERY, read: |target| target.params.clone(), write: write_params },
-    },
-    Key {
-        name: "group",
-        about: "Of the targets of one group, one gets each stream at a time; empty: a target of its own",
-        kind: Kind::Text {
-            allowed: "letters, digits, - and _, at most 64",
-            read: |target| target.group.clone(),
-            write: |target, text| {
-                let is_right = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-                if text.len() > 64 || !text.bytes().all(is_right) {
-                    return Err(format!("{text:?} is no group's name"));
-                }
-                target.group = text.into();
-                Ok(())
-            },
-        },
-    },
+    text!("params", QUERY, "More for the query, as it is to stand there", params, query),
+    text!(
+        "group",
+        "letters, digits, - and _, at most 64",
+        "Of the targets of one group, one gets each stream at a time; empty: a target of its own",
+        group,
+        group
+    ),
     Key {
         name: "rank",
         about: "Which of its group is wanted most: primary, backup, or a number; the lowest first",
@@ -128,45 +93,26 @@ pub(super) static TARGET_KEYS: [Key<Target>; 18] = [
         "How long each of name, connection, TLS handshake and the yes to publish may take",
         step_max
     ),
-    Key {
-        name: "tls_ca_file",
-        about: "Certificates that are trusted in place of the web's, PEM; empty: those of the web",
-        kind: Kind::Text { allowed: CA_FILE, read: read_ca_file, write: write_ca_file },
-    },
-    Key {
-        name: "tls_verify",
-        about: "Whether a target's certificate is verified",
-        kind: Kind::Boolean {
-            read: |target| target.tls_verify,
-            write: |target, value| target.tls_verify = value,
-        },
-    },
-    Key {
-        name: "enhanced",
-        about: "Whether connect says that we know Enhanced RTMP, which a target needs to know to get several tracks",
-        kind: Kind::Boolean {
-            read: |target| target.enhanced,
-            write: |target, value| target.enhanced = value,
-        },
-    },
-    Key {
-        name: "flash_ver",
-        about: "What we call ourselves; services tell encoders by FMLE",
-        kind: Kind::Text {
-            allowed: PRINTABLE,
-            read: |target| target.flash_ver.clone(),
-            write: write_flash_ver,
-        },
-    },
+    optional_path!(
+        "tls_ca_file",
+        CA_FILE,
+        "Certificates that are trusted in place of the web's, PEM; empty: those of the web",
+        tls_ca_file
+    ),
+    switch!("tls_verify", "Whether a target's certificate is verified", tls_verify),
+    switch!(
+        "enhanced",
+        "Whether connect says that we know Enhanced RTMP, which a target needs to know to get several tracks",
+        enhanced
+    ),
+    text!(
+        "flash_ver",
+        PRINTABLE,
+        "What we call ourselves; services tell encoders by FMLE",
+        flash_ver,
+        printable
+    ),
 ];
-
-pub(super) fn write_app(target: &mut Target, text: &str) -> Result<(), String> {
-    if text.starts_with('/') || text.ends_with('/') {
-        return Err(format!("{text:?} has slashes around it"));
-    }
-    target.app = text.into();
-    Ok(())
-}
 
 pub(super) fn read_url(target: &Target) -> String {
     target.url.as_ref().map(|url| url.as_str().into()).unwrap_or_default()
@@ -177,31 +123,28 @@ pub(super) fn write_url(target: &mut Target, text: &str) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn write_params(target: &mut Target, text: &str) -> Result<(), String> {
+fn group(text: &str) -> Result<&str, String> {
+    let is_right = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if text.len() > 64 || !text.bytes().all(is_right) {
+        return Err(format!("{text:?} is no group's name"));
+    }
+    Ok(text)
+}
+
+pub(super) fn query(text: &str) -> Result<&str, String> {
     let is_wrong = |byte: u8| !byte.is_ascii_graphic() || matches!(byte, b'#' | b'?');
     if text.len() > TEMPLATE_BYTES_MAX || text.bytes().any(is_wrong) || text.starts_with('&') {
         return Err("this is no query".into());
     }
-    target.params = text.into();
-    Ok(())
+    Ok(text)
 }
 
-pub(super) fn read_ca_file(target: &Target) -> String {
-    target.tls_ca_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
-}
-
-pub(super) fn write_ca_file(target: &mut Target, text: &str) -> Result<(), String> {
-    target.tls_ca_file = (!text.is_empty()).then(|| text.into());
-    Ok(())
-}
-
-pub(super) fn write_flash_ver(target: &mut Target, text: &str) -> Result<(), String> {
+pub(super) fn printable(text: &str) -> Result<&str, String> {
     let is_printable = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
     if text.is_empty() || text.len() > 128 || !is_printable {
         return Err(format!("{text:?} is no such name"));
     }
-    target.flash_ver = text.into();
-    Ok(())
+    Ok(text)
 }
 
 /// What the keys of one target, and the targets of one group, cannot know about each other.

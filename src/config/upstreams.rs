@@ -3,12 +3,10 @@
 //! # Errors
 //! As for targets: none shows a URL or a parameter.
 
-use std::time::Duration;
-
 use super::key::{Key, Kind};
-use super::schema::kinds::number;
+use super::schema::kinds::{APP_OR_ANY, app_name, milliseconds, number, optional_path, switch, text};
 use super::targets::{
-    self, APP_NAME, CA_FILE, PRINTABLE, QUERY, TARGET_URL, TEMPLATE, check_far_end, milliseconds,
+    self, CA_FILE, PRINTABLE, QUERY, TARGET_URL, TEMPLATE, check_far_end, printable, query,
 };
 use super::{Config, ConfigError, Origins};
 use crate::edge::relay::Upstream;
@@ -21,15 +19,13 @@ pub(super) const UPSTREAMS_MAX: usize = 64;
 
 /// The keys of an `[[upstream]]` table; each must have a URL.
 pub(super) static UPSTREAM_KEYS: [Key<Upstream>; 13] = [
-    Key {
-        name: "app",
-        about: "Streams of this app are pulled from there when somebody plays them and nobody publishes them here; * is every app",
-        kind: Kind::Text {
-            allowed: APP_NAME,
-            read: |upstream| upstream.source.app.clone(),
-            write: |upstream, text| targets::write_app(&mut upstream.source, text),
-        },
-    },
+    text!(
+        "app",
+        APP_OR_ANY,
+        "Streams of this app are pulled from there when somebody plays them and nobody publishes them here; * is every app",
+        source.app,
+        app_name
+    ),
     Key {
         name: TARGET_URL,
         about: "Where from; {app}, {name} and {shard} stand for the stream's own, {params} and {host} for its first player's",
@@ -45,15 +41,7 @@ pub(super) static UPSTREAM_KEYS: [Key<Upstream>; 13] = [
         "{shard} is 0 to one less than this, by a hash of app and name",
         source.shards
     ),
-    Key {
-        name: "params",
-        about: "More for the query, as it is to stand there",
-        kind: Kind::Text {
-            allowed: QUERY,
-            read: |upstream| upstream.source.params.clone(),
-            write: |upstream, text| targets::write_params(&mut upstream.source, text),
-        },
-    },
+    text!("params", QUERY, "More for the query, as it is to stand there", source.params, query),
     milliseconds!(
         "linger_ms",
         0..=3_600_000,
@@ -79,40 +67,19 @@ pub(super) static UPSTREAM_KEYS: [Key<Upstream>; 13] = [
         "How long each of name, connection, TLS handshake and the yes to play may take",
         source.step_max
     ),
-    Key {
-        name: "tls_ca_file",
-        about: "Certificates that are trusted in place of the web's, PEM; empty: those of the web",
-        kind: Kind::Text {
-            allowed: CA_FILE,
-            read: |upstream| targets::read_ca_file(&upstream.source),
-            write: |upstream, text| targets::write_ca_file(&mut upstream.source, text),
-        },
-    },
-    Key {
-        name: "tls_verify",
-        about: "Whether an upstream's certificate is verified",
-        kind: Kind::Boolean {
-            read: |upstream| upstream.source.tls_verify,
-            write: |upstream, value| upstream.source.tls_verify = value,
-        },
-    },
-    Key {
-        name: "enhanced",
-        about: "Whether connect says that we know Enhanced RTMP, which an upstream needs to know to send several tracks",
-        kind: Kind::Boolean {
-            read: |upstream| upstream.source.enhanced,
-            write: |upstream, value| upstream.source.enhanced = value,
-        },
-    },
-    Key {
-        name: "flash_ver",
-        about: "What we call ourselves",
-        kind: Kind::Text {
-            allowed: PRINTABLE,
-            read: |upstream| upstream.source.flash_ver.clone(),
-            write: |upstream, text| targets::write_flash_ver(&mut upstream.source, text),
-        },
-    },
+    optional_path!(
+        "tls_ca_file",
+        CA_FILE,
+        "Certificates that are trusted in place of the web's, PEM; empty: those of the web",
+        source.tls_ca_file
+    ),
+    switch!("tls_verify", "Whether an upstream's certificate is verified", source.tls_verify),
+    switch!(
+        "enhanced",
+        "Whether connect says that we know Enhanced RTMP, which an upstream needs to know to send several tracks",
+        source.enhanced
+    ),
+    text!("flash_ver", PRINTABLE, "What we call ourselves", source.flash_ver, printable),
 ];
 
 /// What the keys of one upstream cannot know about each other.
@@ -125,6 +92,8 @@ pub(super) fn check(config: &Config, origins: &Origins) -> Result<(), ConfigErro
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::tests::{load, refusal};
     use super::*;
 

@@ -1,6 +1,6 @@
 //! The keys of `[[app]]`: what holds for the streams of one app.
 
-use super::kinds::{GIB, KIB, number};
+use super::kinds::{APP_OR_ANY, GIB, KIB, app_name, number, switch, text};
 use crate::config::key::{Key, Kind};
 use crate::hub::{MismatchPolicy, TakeoverPolicy};
 use crate::media::TimestampPolicy;
@@ -17,29 +17,18 @@ pub(in crate::config) const ANY_APP: &str = "*";
 
 /// The keys of an `[[app]]` table.
 pub(in crate::config) static APP_KEYS: [Key<App>; 17] = [
-    Key {
-        name: APP_NAME,
-        about: "The app these settings are for; * is every app without a table of its own",
-        kind: Kind::Text {
-            allowed: "an app's name without slashes around it, or *",
-            read: |app| app.name.clone(),
-            write: |app, text| {
-                if text.starts_with('/') || text.ends_with('/') {
-                    return Err(format!("{text:?} has slashes around it"));
-                }
-                app.name = text.into();
-                Ok(())
-            },
-        },
-    },
-    Key {
-        name: "gop_cache",
-        about: "Whether late joiners start at the last key frame: true or false",
-        kind: Kind::Boolean {
-            read: |app| app.settings.gop.enabled,
-            write: |app, value| app.settings.gop.enabled = value,
-        },
-    },
+    text!(
+        APP_NAME,
+        APP_OR_ANY,
+        "The app these settings are for; * is every app without a table of its own",
+        name,
+        app_name
+    ),
+    switch!(
+        "gop_cache",
+        "Whether late joiners start at the last key frame: true or false",
+        settings.gop.enabled
+    ),
     number!("gop_bytes_max", 64 * KIB..=4 * GIB, "Memory of one stream's GOP cache", settings.gop.bytes_max),
     number!("gop_frames_max", 16..=1_000_000, "Frames of one GOP cache", settings.gop.frames_max),
     number!("gop_ms_max", 100..=600_000, "Longest GOP that is kept, by its timestamps", settings.gop.ms_max),
@@ -149,12 +138,9 @@ pub(in crate::config) static APP_KEYS: [Key<App>; 17] = [
         "How long players stay with a stream whose publisher was lost; 0 ends it at once",
         settings.continuity.grace_ms
     ),
-    Key {
-        name: "standby",
-        about: "Whether a second publisher of a stream is taken in, to go on when the first one dies or starves: true or false",
-        kind: Kind::Boolean {
-            read: |app| app.settings.continuity.standby,
-            write: |app, value| app.settings.continuity.standby = value,
-        },
-    },
+    switch!(
+        "standby",
+        "Whether a second publisher of a stream is taken in, to go on when the first one dies or starves: true or false",
+        settings.continuity.standby
+    ),
 ];

@@ -1,11 +1,11 @@
 //! The keys of `[[auth]]` and `[[key]]`: who may publish and play.
 
 use std::net::Ipv6Addr;
-use std::time::Duration;
 
-use ipnet::IpNet;
-
-use super::kinds::{DAY_SECONDS, NETWORK, file, networks, number, seconds};
+use super::kinds::{
+    APP_OR_ANY, DAY_SECONDS, HTTP_URL, app_name, file, http_url, milliseconds, networks, number,
+    optional_path, seconds, secret, switch, text,
+};
 use crate::config::Config;
 use crate::config::key::{Key, Kind};
 use crate::edge::auth::broker::Fail;
@@ -14,7 +14,7 @@ use crate::edge::auth::ruling::Role;
 use crate::edge::auth::static_keys::{StaticKey, hex};
 use crate::edge::auth::{AuthTable, Source};
 use crate::edge::http;
-use crate::edge::secret::{PLACE, SecretPlace};
+use crate::edge::secret::SecretPlace;
 
 /// The table that may come several times, once an app or an app of one host.
 pub(in crate::config) const AUTH: &str = "auth";
@@ -25,7 +25,7 @@ pub(in crate::config) const KEY: &str = "key";
 /// The table of notices.
 pub(in crate::config) const NOTIFY: &str = "notify";
 
-const URL: &str = "http://HOST/… or https://HOST/…";
+const CA_FILE: &str = "a readable PEM file, or nothing";
 const SECRETS: &str = "\"ID=file:PATH\" or \"ID=env:NAME\", each ID of letters, digits, - and _, once";
 const KEY_SET: &str = "file:PATH, http://HOST/… or https://HOST/…";
 
@@ -50,56 +50,15 @@ macro_rules! sources {
     };
 }
 
-/// A text that may be anything.
-macro_rules! text {
-    ($field:ident, $allowed:literal, $about:literal) => {
-        Key {
-            name: stringify!($field),
-            about: $about,
-            kind: Kind::Text {
-                allowed: $allowed,
-                read: |target| target.$field.clone(),
-                write: |target, text| {
-                    target.$field = text.into();
-                    Ok(())
-                },
-            },
-        }
-    };
-}
-
-/// Where a secret or a key stands; empty for none.
-macro_rules! place {
-    ($field:ident, $about:literal) => {
-        Key {
-            name: stringify!($field),
-            about: $about,
-            kind: Kind::Text {
-                allowed: PLACE,
-                read: |table: &AuthTable| table.$field.as_ref().map(ToString::to_string).unwrap_or_default(),
-                write: |table, text| {
-                    table.$field = if text.is_empty() { None } else { Some(SecretPlace::parse(text)?) };
-                    Ok(())
-                },
-            },
-        }
-    };
-}
-
 /// The keys of an `[[auth]]` table.
 pub(in crate::config) static AUTH_KEYS: [Key<AuthTable>; 32] = [
-    Key {
-        name: "app",
-        about: "The app that this is for; * is every app without a table of its own",
-        kind: Kind::Text {
-            allowed: "an app's name without slashes around it, or *",
-            read: |table| table.app.clone(),
-            write: |table, text| {
-                table.app = app(text)?;
-                Ok(())
-            },
-        },
-    },
+    text!(
+        "app",
+        APP_OR_ANY,
+        "The app that this is for; * is every app without a table of its own",
+        app,
+        app_name
+    ),
     Key {
         name: "host",
         about: "Only for those who asked for this host in TLS (SNI) or, without SNI, by the tcUrl; empty: any. No border between streams: an app is as open as its weakest host",
@@ -182,7 +141,7 @@ pub(in crate::config) static AUTH_KEYS: [Key<AuthTable>; 32] = [
             },
         },
     },
-    place!(jwt_key, "Secret (HS256) or public key (PEM) of tokens: file:PATH or env:NAME"),
+    secret!("jwt_key", "Secret (HS256) or public key (PEM) of tokens: file:PATH or env:NAME", jwt_key),
     Key {
         name: "jwt_key_set",
         about: "Key set (JWKS) of tokens: file:PATH or a URL",
@@ -212,47 +171,34 @@ pub(in crate::config) static AUTH_KEYS: [Key<AuthTable>; 32] = [
         "How often a key set is fetched from its URL",
         jwt_refresh
     ),
-    text!(jwt_issuer, "any text", "What tokens must have as iss; empty: anything"),
-    text!(jwt_audience, "any text", "What tokens must have as aud; empty: anything"),
+    text!("jwt_issuer", "any text", "What tokens must have as iss; empty: anything", jwt_issuer),
+    text!("jwt_audience", "any text", "What tokens must have as aud; empty: anything", jwt_audience),
     number!("jwt_skew_seconds", 0..=3600, "How far the issuer's clock may be off", jwt_skew_seconds),
-    Key {
-        name: "callback_url",
-        about: "The back end of the source callback: asked by POST, with JSON",
-        kind: Kind::Text {
-            allowed: URL,
-            read: |table| table.callback_url.clone(),
-            write: |table, text| {
-                if !text.is_empty() {
-                    http::url(text)?;
-                }
-                table.callback_url = text.into();
-                Ok(())
-            },
-        },
-    },
-    place!(callback_secret, "What its questions are signed with: file:PATH or env:NAME; empty: they are not"),
-    Key {
-        name: "ca_file",
-        about: "Certificates (PEM) that https back ends are trusted by, beside the public ones",
-        kind: Kind::Text {
-            allowed: "a readable PEM file, or nothing",
-            read: |table| table.ca_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
-            write: |table, text| {
-                table.ca_file = (!text.is_empty()).then(|| text.into());
-                Ok(())
-            },
-        },
-    },
-    Key {
-        name: "callback_timeout_ms",
-        about: "How long an answer may take; a question that waits for a call may wait as long before it",
-        kind: Kind::Integer {
-            // Twice this is the longest that a question takes; it must be less than what the engine waits (`ANSWER_TIME_MAX`).
-            allowed: 10..=14_000,
-            read: |table| table.broker.timeout.as_millis() as u64,
-            write: |table, value| table.broker.timeout = Duration::from_millis(value),
-        },
-    },
+    text!(
+        "callback_url",
+        HTTP_URL,
+        "The back end of the source callback: asked by POST, with JSON",
+        callback_url,
+        http_url
+    ),
+    secret!(
+        "callback_secret",
+        "What its questions are signed with: file:PATH or env:NAME; empty: they are not",
+        callback_secret
+    ),
+    optional_path!(
+        "ca_file",
+        CA_FILE,
+        "Certificates (PEM) that https back ends are trusted by, beside the public ones",
+        ca_file
+    ),
+    // Twice this is the longest that a question takes; it must be less than what the engine waits (`ANSWER_TIME_MAX`).
+    milliseconds!(
+        "callback_timeout_ms",
+        10..=14_000,
+        "How long an answer may take; a question that waits for a call may wait as long before it",
+        broker.timeout
+    ),
     number!(
         "callback_calls_max",
         1..=10_000,
@@ -307,55 +253,25 @@ pub(in crate::config) static AUTH_KEYS: [Key<AuthTable>; 32] = [
 
 /// The keys of `[notify]`.
 pub(in crate::config) static NOTIFY_KEYS: [Key<Config>; 5] = [
-    Key {
-        name: "url",
-        about: "Who is told, by POST with JSON, who publishes and plays and what came of it; empty: nobody",
-        kind: Kind::Text {
-            allowed: URL,
-            read: |config| config.notices.url.clone(),
-            write: |config, text| {
-                if !text.is_empty() {
-                    http::url(text)?;
-                }
-                config.notices.url = text.into();
-                Ok(())
-            },
-        },
-    },
-    Key {
-        name: "secret",
-        about: "What notices are signed with: file:PATH or env:NAME; empty: they are not",
-        kind: Kind::Text {
-            allowed: PLACE,
-            read: |config| config.notices.secret.as_ref().map(ToString::to_string).unwrap_or_default(),
-            write: |config, text| {
-                config.notices.secret = if text.is_empty() { None } else { Some(SecretPlace::parse(text)?) };
-                Ok(())
-            },
-        },
-    },
-    Key {
-        name: "ca_file",
-        about: "Certificates (PEM) that it is trusted by over https, beside the public ones",
-        kind: Kind::Text {
-            allowed: "a readable PEM file, or nothing",
-            read: |config| {
-                config.notices.ca_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
-            },
-            write: |config, text| {
-                config.notices.ca_file = (!text.is_empty()).then(|| text.into());
-                Ok(())
-            },
-        },
-    },
-    Key {
-        name: "connects",
-        about: "Whether it is told of connections before they publish or play",
-        kind: Kind::Boolean {
-            read: |config| config.notices.connects,
-            write: |config, value| config.notices.connects = value,
-        },
-    },
+    text!(
+        "url",
+        HTTP_URL,
+        "Who is told, by POST with JSON, who publishes and plays and what came of it; empty: nobody",
+        notices.url,
+        http_url
+    ),
+    secret!(
+        "secret",
+        "What notices are signed with: file:PATH or env:NAME; empty: they are not",
+        notices.secret
+    ),
+    optional_path!(
+        "ca_file",
+        CA_FILE,
+        "Certificates (PEM) that it is trusted by over https, beside the public ones",
+        notices.ca_file
+    ),
+    switch!("connects", "Whether it is told of connections before they publish or play", notices.connects),
     number!(
         "waiting_max",
         1..=1_000_000,
@@ -366,23 +282,18 @@ pub(in crate::config) static NOTIFY_KEYS: [Key<Config>; 5] = [
 
 /// The keys of a `[[key]]` table.
 pub(in crate::config) static KEY_KEYS: [Key<StaticKey>; 7] = [
-    Key {
-        name: "app",
-        about: "The app that it is good for; * is every one",
-        kind: Kind::Text {
-            allowed: "an app's name without slashes around it, or *",
-            read: |key| key.app.clone(),
-            write: |key, text| {
-                key.app = app(text)?;
-                Ok(())
-            },
-        },
-    },
-    text!(name, "a stream's name, or *", "The stream that it is good for, said as ?key=; * is every one"),
+    text!("app", APP_OR_ANY, "The app that it is good for; * is every one", app, app_name),
     text!(
-        stream,
+        "name",
+        "a stream's name, or *",
+        "The stream that it is good for, said as ?key=; * is every one",
+        name
+    ),
+    text!(
+        "stream",
         "a stream's name, or nothing",
-        "The stream that is meant by those who say the key as the name (OBS)"
+        "The stream that is meant by those who say the key as the name (OBS)",
+        stream
     ),
     Key {
         name: "sha256",
@@ -409,15 +320,8 @@ pub(in crate::config) static KEY_KEYS: [Key<StaticKey>; 7] = [
         },
     },
     number!("priority", 0..=0xFFFF_FFFF, "The publisher's rank among those of one stream", priority),
-    text!(identity, "any text", "Whose it is; empty: the key's own"),
+    text!("identity", "any text", "Whose it is; empty: the key's own", identity),
 ];
-
-fn app(text: &str) -> Result<String, String> {
-    if text.starts_with('/') || text.ends_with('/') {
-        return Err(format!("{text:?} has slashes around it"));
-    }
-    Ok(text.into())
-}
 
 fn secrets(texts: &[String]) -> Result<Vec<(String, SecretPlace)>, String> {
     let mut secrets: Vec<(String, SecretPlace)> = Vec::with_capacity(texts.len());

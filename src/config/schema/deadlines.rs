@@ -1,10 +1,7 @@
 //! The keys of `[deadlines]`: how long a peer may take for each of its steps.
 
-use std::time::Duration;
-
 use super::Table;
 use super::kinds::{DAY_SECONDS, seconds};
-use crate::config::key::{Key, Kind};
 
 /// `[deadlines]`.
 pub(super) const TABLE: Table = Table {

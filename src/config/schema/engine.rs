@@ -1,9 +1,7 @@
 //! The keys of `[engine]` and `[ingest]`: what the engine runs on, and how its cores work.
 
-use std::time::Duration;
-
 use super::Table;
-use super::kinds::{DAY_SECONDS, number, seconds};
+use super::kinds::{DAY_SECONDS, milliseconds, number, seconds};
 use crate::config::key::{Key, Kind};
 use crate::runtime::settings::Placement;
 use crate::session::ReconnectUrl;
@@ -58,15 +56,12 @@ pub(super) const TABLE: Table = Table {
 /// `[ingest]`.
 pub(super) const INGEST: Table = Table {
     name: "ingest",
-    keys: &[Key {
-        name: "latency_budget_ms",
-        about: "How long a message may wait while a busy core polls its publishers; 0 never polls",
-        kind: Kind::Integer {
-            allowed: 0..=1000,
-            read: |config| config.runtime.latency_budget.as_millis() as u64,
-            write: |config, value| config.runtime.latency_budget = Duration::from_millis(value),
-        },
-    }],
+    keys: &[milliseconds!(
+        "latency_budget_ms",
+        0..=1000,
+        "How long a message may wait while a busy core polls its publishers; 0 never polls",
+        runtime.latency_budget
+    )],
 };
 
 fn placement(text: &str) -> Option<Placement> {

@@ -1,12 +1,20 @@
 //! The kinds of key that several tables have, and what their values are made of.
 //!
-//! A macro is a kind of key that fills a field; where two keys of a kind differ in more than that, they share functions.
+//! A macro is a key that fills a field of its table's settings: its name, what is allowed, one line about it, and the field. Keys that
+//! take more than a kind allows share the functions below the macros.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
+use crate::edge::auth::access;
+use crate::edge::http;
+
 pub(super) const ADDRESS: &str = "ADDRESS:PORT, such as 0.0.0.0:1935, 127.0.0.1:8935 or [::]:1935";
-pub(super) const NETWORK: &str = "ADDRESS/BITS, such as 127.0.0.0/8 or ::1/128";
+pub(in crate::config) const APP_OR_ANY: &str = "an app's name without slashes around it, or *";
+pub(in crate::config) const NETWORK: &str = "ADDRESS/BITS, such as 127.0.0.0/8 or ::1/128";
+pub(in crate::config) const HTTP_URL: &str = "http://HOST/… or https://HOST/…";
 pub(in crate::config) const DAY_SECONDS: u64 = 86_400;
 pub(in crate::config) const KIB: u64 = 1 << 10;
 pub(in crate::config) const MIB: u64 = 1 << 20;
@@ -15,10 +23,10 @@ pub(in crate::config) const GIB: u64 = 1 << 30;
 /// A field that holds a whole number. The range must fit the field's type; a test writes both its ends.
 macro_rules! number {
     ($name:literal, $allowed:expr, $about:literal, $($field:ident).+) => {
-        Key {
+        $crate::config::key::Key {
             name: $name,
             about: $about,
-            kind: Kind::Integer {
+            kind: $crate::config::key::Kind::Integer {
                 allowed: $allowed,
                 read: |target| target.$($field).+ as u64,
                 write: |target, value| target.$($field).+ = value as _,
@@ -27,21 +35,64 @@ macro_rules! number {
     };
 }
 
-/// A field that holds a list of networks.
-macro_rules! networks {
-    ($name:literal, $about:literal, $($field:ident).+) => {
-        Key {
+/// A `Duration` field given in whole seconds.
+macro_rules! seconds {
+    ($name:literal, $allowed:expr, $about:literal, $($field:ident).+) => {
+        $crate::config::key::Key {
             name: $name,
             about: $about,
-            kind: Kind::List {
-                allowed: NETWORK,
-                read: |target| target.$($field).+.iter().map(IpNet::to_string).collect(),
-                write: |target, texts| {
-                    let parse = |text: &String| {
-                        let network = text.parse().map_err(|_| format!("{text:?} is no network"))?;
-                        Ok::<_, String>(crate::edge::auth::access::canonical(network))
-                    };
-                    target.$($field).+ = texts.iter().map(parse).collect::<Result<_, _>>()?;
+            kind: $crate::config::key::Kind::Integer {
+                allowed: $allowed,
+                read: |target| target.$($field).+.as_secs(),
+                write: |target, value| target.$($field).+ = std::time::Duration::from_secs(value),
+            },
+        }
+    };
+}
+
+/// A `Duration` field given in whole milliseconds.
+macro_rules! milliseconds {
+    ($name:literal, $allowed:expr, $about:literal, $($field:ident).+) => {
+        $crate::config::key::Key {
+            name: $name,
+            about: $about,
+            kind: $crate::config::key::Kind::Integer {
+                allowed: $allowed,
+                read: |target| target.$($field).+.as_millis() as u64,
+                write: |target, value| target.$($field).+ = std::time::Duration::from_millis(value),
+            },
+        }
+    };
+}
+
+/// A field that is on or off.
+macro_rules! switch {
+    ($name:literal, $about:literal, $($field:ident).+) => {
+        $crate::config::key::Key {
+            name: $name,
+            about: $about,
+            kind: $crate::config::key::Kind::Boolean {
+                read: |target| target.$($field).+,
+                write: |target, value| target.$($field).+ = value,
+            },
+        }
+    };
+}
+
+/// A field that holds a text: any, or one that a function takes and may refuse.
+macro_rules! text {
+    ($name:expr, $allowed:expr, $about:literal, $($field:ident).+) => {
+        $crate::config::schema::kinds::text!($name, $allowed, $about, $($field).+, Ok::<_, String>)
+    };
+    ($name:expr, $allowed:expr, $about:literal, $($field:ident).+, $take:expr) => {
+        $crate::config::key::Key {
+            name: $name,
+            about: $about,
+            kind: $crate::config::key::Kind::Text {
+                allowed: $allowed,
+                read: |target| target.$($field).+.clone(),
+                write: |target, text| {
+                    target.$($field).+ = $take(text)?.into();
                     Ok(())
                 },
             },
@@ -49,27 +100,98 @@ macro_rules! networks {
     };
 }
 
-/// A `Duration` field given in whole seconds.
-macro_rules! seconds {
+/// A field that holds a path or nothing.
+macro_rules! optional_path {
     ($name:literal, $allowed:expr, $about:literal, $($field:ident).+) => {
-        Key {
+        $crate::config::key::Key {
             name: $name,
             about: $about,
-            kind: Kind::Integer {
+            kind: $crate::config::key::Kind::Text {
                 allowed: $allowed,
-                read: |target| target.$($field).+.as_secs(),
-                write: |target, value| target.$($field).+ = Duration::from_secs(value),
+                read: |target| {
+                    target.$($field).+.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
+                },
+                write: |target, text| {
+                    target.$($field).+ = (!text.is_empty()).then(|| text.into());
+                    Ok(())
+                },
             },
         }
     };
 }
 
-pub(in crate::config) use {networks, number, seconds};
+/// A field that says where a secret or a key stands, or nothing.
+macro_rules! secret {
+    ($name:literal, $about:literal, $($field:ident).+) => {
+        $crate::config::key::Key {
+            name: $name,
+            about: $about,
+            kind: $crate::config::key::Kind::Text {
+                allowed: $crate::edge::secret::PLACE,
+                read: |target| {
+                    target.$($field).+.as_ref().map(ToString::to_string).unwrap_or_default()
+                },
+                write: |target, text| {
+                    let place = $crate::edge::secret::SecretPlace::parse;
+                    target.$($field).+ = if text.is_empty() { None } else { Some(place(text)?) };
+                    Ok(())
+                },
+            },
+        }
+    };
+}
 
+/// A field that holds a list of networks.
+macro_rules! networks {
+    ($name:literal, $about:literal, $($field:ident).+) => {
+        $crate::config::key::Key {
+            name: $name,
+            about: $about,
+            kind: $crate::config::key::Kind::List {
+                allowed: $crate::config::schema::kinds::NETWORK,
+                read: |target| target.$($field).+.iter().map(ToString::to_string).collect(),
+                write: |target, texts| {
+                    target.$($field).+ = $crate::config::schema::kinds::canonical_networks(texts)?;
+                    Ok(())
+                },
+            },
+        }
+    };
+}
+
+pub(in crate::config) use {milliseconds, networks, number, optional_path, seconds, secret, switch, text};
+
+/// An app's name, or `*`.
+pub(in crate::config) fn app_name(text: &str) -> Result<&str, String> {
+    if text.starts_with('/') || text.ends_with('/') {
+        return Err(format!("{text:?} has slashes around it"));
+    }
+    Ok(text)
+}
+
+/// The URL of a back end, or nothing.
+pub(in crate::config) fn http_url(text: &str) -> Result<&str, String> {
+    if !text.is_empty() {
+        http::url(text)?;
+    }
+    Ok(text)
+}
+
+/// A file that must be named.
 pub(super) fn file(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("no file is named".into()) } else { Ok(text.into()) }
 }
 
+/// An address to listen on.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.trim().parse().map_err(|_| format!("{text:?} is not an address"))
+}
+
+/// Networks as rules compare them.
+pub(in crate::config) fn canonical_networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
+    let parse = |text: &String| {
+        let network = text.parse().map_err(|_| format!("{text:?} is no network"))?;
+        Ok(access::canonical(network))
+    };
+    texts.iter().map(parse).collect()
 }

@@ -1,10 +1,7 @@
 //! The keys of `[limits]`: what peers may make us hold and do, by session, address, network and core.
 
-use ipnet::IpNet;
-
 use super::Table;
-use super::kinds::{GIB, KIB, MIB, NETWORK, networks, number};
-use crate::config::key::{Key, Kind};
+use super::kinds::{GIB, KIB, MIB, networks, number};
 
 /// `[limits]`.
 pub(super) const TABLE: Table = Table {

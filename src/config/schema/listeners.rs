@@ -1,12 +1,9 @@
 //! The keys of `[rtmp]` and `[proxy]`: where RTMP is served, and who may stand in front of it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
-
-use ipnet::IpNet;
 
 use super::Table;
-use super::kinds::{ADDRESS, DAY_SECONDS, GIB, KIB, NETWORK, address, networks, number, seconds};
+use super::kinds::{ADDRESS, DAY_SECONDS, GIB, KIB, address, networks, number, seconds};
 use crate::config::key::{Key, Kind};
 
 /// `[rtmp]`.

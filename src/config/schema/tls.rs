@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::Table;
-use super::kinds::{ADDRESS, file, number};
+use super::kinds::{ADDRESS, file, number, switch};
 use super::listeners::addresses;
 use crate::config::key::{Key, Kind};
 use crate::runtime::tls::certificates::CertificateFiles;
@@ -30,22 +30,16 @@ pub(super) const TABLE: Table = Table {
                 },
             },
         },
-        Key {
-            name: "detect",
-            about: "Tell RTMP and RTMPS apart by the first byte, on every listener of either",
-            kind: Kind::Boolean {
-                read: |config| config.runtime.tls.detect,
-                write: |config, value| config.runtime.tls.detect = value,
-            },
-        },
-        Key {
-            name: "self_signed",
-            about: "Without a [[certificate]]: make one that nobody has signed, for a try-out",
-            kind: Kind::Boolean {
-                read: |config| config.runtime.tls.self_signed,
-                write: |config, value| config.runtime.tls.self_signed = value,
-            },
-        },
+        switch!(
+            "detect",
+            "Tell RTMP and RTMPS apart by the first byte, on every listener of either",
+            runtime.tls.detect
+        ),
+        switch!(
+            "self_signed",
+            "Without a [[certificate]]: make one that nobody has signed, for a try-out",
+            runtime.tls.self_signed
+        ),
         number!(
             "handshakes_max",
             1..=1_000_000,
