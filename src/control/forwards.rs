@@ -9,8 +9,8 @@
 //!   "stalled_cores": []}
 //! ```
 //! A target is shown without the stream's name there and without its query, which are its keys. `named_by` is `file` or `back_end`.
-//! `state` is `standby` (another one of its group has the stream), `waiting` (for `next_try_seconds`), `resolving`, `connecting`,
-//! `securing` (TLS), `starting` (until the target says yes), `ready` (until the next key frame) or `live`. `connection` is its id among the
+//! `state` is `standby` (another one of its group has the stream), `waiting` (for `next_try_seconds`), `in_line` (for a place to dial in),
+//! `resolving`, `connecting`, `securing` (TLS), `starting` (until the target says yes), `ready` (until the next key frame) or `live`. `connection` is its id among the
 //! connections, null without one. `bytes_out` and `dropped` are of all connections to the target for this stream, the present one included;
 //! `last_error` is empty when nothing went wrong.
 

@@ -106,7 +106,8 @@ impl Edge {
     /// Those of it who have something to show in `/metrics`.
     pub fn exhibitors(&self) -> Vec<Arc<dyn Exhibitor>> {
         let notices = self.notices.iter().map(|notices| Arc::clone(notices) as _);
-        let others: [Arc<dyn Exhibitor>; 2] = [Arc::clone(&self.auth) as _, self.forwards()];
+        let others: [Arc<dyn Exhibitor>; 3] =
+            [Arc::clone(&self.auth) as _, self.forwards(), self.relay.dials()];
         others.into_iter().chain(notices).collect()
     }
 

@@ -2,7 +2,7 @@
 //! The upstreams that a stream is pulled from are a group as targets are; of several, the first that has media has it.
 //!
 //! # Bounds
-//! A dial at a time for each of a member's two connections. Once the stream is over, the task waits for its connections' ends for
+//! A dial at a time for each of a member's two connections, when it has its place ([`super::places`]). Once the stream is over, the task waits for its connections' ends for
 //! [`FAREWELL_MAX`], to count what they sent.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +20,7 @@ use super::failure::Failure;
 use super::group::Group;
 use super::life::{LifeState, Step};
 use super::observe::{Board, ForwardInfo, NamedBy, add, masked};
+use super::places::{Dials, Kind};
 use super::plan::{Action, Note};
 use super::reach;
 use super::resolver::Resolver;
@@ -79,6 +80,7 @@ pub(super) struct Means<E> {
     pub(super) resolver: Resolver,
     /// For names that targets chose.
     pub(super) redirect_resolver: Resolver,
+    pub(super) dials: Arc<Dials>,
     pub(super) clock: Clock,
     pub(super) forwards: Arc<Board>,
     pub(super) pulls: Arc<Board>,
@@ -91,6 +93,13 @@ impl<E> Means<E> {
     fn web(&self) -> Option<Arc<ClientConfig>> {
         // Without a file there is nothing that could be wrong.
         self.web.get_or_init(|| trust::client_config(None, true).ok()).clone()
+    }
+
+    fn board(&self, way: Way) -> &Board {
+        match way {
+            Way::Forward => &self.forwards,
+            Way::Pull => &self.pulls,
+        }
     }
 }
 
@@ -140,11 +149,11 @@ struct Course<E> {
     near: BTreeSet<usize>,
     /// What each member's earlier connections came to.
     totals: Vec<Totals>,
-    /// Only the dials in flight say something, and each three times at most.
+    /// Only the dials that have a place say something, and each three times at most.
     step_sender: mpsc::UnboundedSender<(OutgoingId, Step)>,
 }
 
-/// A dial in flight.
+/// A dial in line or in flight.
 struct Try {
     member: usize,
     url: ClientUrl,
@@ -199,10 +208,7 @@ impl<E: Engine> Course<E> {
     }
 
     fn board(&self) -> &Board {
-        match self.purpose.way {
-            Way::Forward => &self.means.forwards,
-            Way::Pull => &self.means.pulls,
-        }
+        self.means.board(self.purpose.way)
     }
 
     /// Does what the group wants done.
@@ -224,18 +230,24 @@ impl<E: Engine> Course<E> {
     fn dial(&mut self, id: OutgoingId, member: usize, url: Option<ClientUrl>, from: Start) {
         // The group has as many members as there are goals.
         let Some(goal) = self.purpose.goals.get(member) else { return };
-        add(&self.board().tries, 1);
         let is_redirect = url.is_some();
         let public_only = is_redirect && !self.near.contains(&member);
         let url = url.unwrap_or_else(|| goal.url.clone());
         let trust = if url.tls { goal.trust.clone().or_else(|| self.means.web()) } else { None };
         let (means, step_max) = (Arc::clone(&self.means), goal.target.step_max);
         let (to, steps) = (url.clone(), self.step_sender.clone());
+        let sender = is_redirect.then(|| goal.url.clone());
+        let way = self.purpose.way;
         let task = self.dials.spawn(async move {
             let on_step = |step| {
                 // The one who listens may be gone, and this with it.
                 let _ = steps.send((id, step));
             };
+            let places = means.dials.of(Kind::of(&to, is_redirect));
+            let _place = places.take(&to, sender.as_ref()).await;
+            // Its time begins here.
+            add(&means.board(way).tries, 1);
+            on_step(Step::Resolving);
             let now = || means.clock.now();
             let resolver = if is_redirect { &means.redirect_resolver } else { &means.resolver };
             let dial = dial::dial(resolver, &to, trust.as_ref(), public_only, step_max, now, on_step);

@@ -2,7 +2,7 @@
 //!
 //! What comes out is given to a core. A target that hangs somewhere hangs here, on the edge's thread, where it costs a timer.
 //! # Bounds
-//! A step's time is the target's `step_ms_max`. A handshake holds what [`Tls`] does, and its bytes.
+//! A step's time is the target's `step_ms_max`; how many dials there are at a time is [`super::places`]'. A handshake holds what [`Tls`] does, and its bytes.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;

@@ -1,11 +1,11 @@
 //! One target's life for one stream: tries, connections, pauses. No clock, no socket: what it wants done are [`Action`]s.
 //!
 //! ```text
-//! Standby -> Resolving -> Connecting -> Securing -> Starting -> Ready -> Live
-//!    ^           |            |            |           |          |       |
-//!    |           +------------+-----+------+-----------+----------+-------+
-//!    +------ dismissed              v
-//!                                Waiting -> Resolving ...
+//! Standby -> InLine -> Resolving -> Connecting -> Securing -> Starting -> Ready -> Live
+//!    ^                     |            |            |           |          |       |
+//!    |                     +------------+-----+------+-----------+----------+-------+
+//!    +------ dismissed                        v
+//!                                          Waiting -> InLine ...
 //! ```
 //!
 //! Whatever ends a try, a `BadName` included, leads to another one after a pause: the one who holds the name there may be our own last
@@ -28,6 +28,8 @@ pub const REDIRECTS_MAX: u32 = 3;
 /// How far a try is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
+    /// As many others are being made as may be: it waits for its turn ([`super::places`]).
+    InLine,
     /// Its name is looked up.
     Resolving,
     /// Its addresses are tried.
@@ -55,9 +57,10 @@ pub enum LifeState {
 
 impl LifeState {
     /// All, for metrics.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Standby,
         Self::Waiting,
+        Self::On(Step::InLine),
         Self::On(Step::Resolving),
         Self::On(Step::Connecting),
         Self::On(Step::Securing),
@@ -71,6 +74,7 @@ impl LifeState {
         match self {
             Self::Standby => "standby",
             Self::Waiting => "waiting",
+            Self::On(Step::InLine) => "in_line",
             Self::On(Step::Resolving) => "resolving",
             Self::On(Step::Connecting) => "connecting",
             Self::On(Step::Securing) => "securing",
@@ -284,7 +288,7 @@ impl Life {
         let from = if *cx.has_begun || url.is_some() { Start::NextKeyFrame } else { Start::Gop };
         cx.act(Action::Dial { id, member: self.member, url: url.cloned(), from });
         let is_tls = url.map_or(self.is_tls, |url| url.tls);
-        Link { id, step: Step::Resolving, since: cx.now, is_tls }
+        Link { id, step: Step::InLine, since: cx.now, is_tls }
     }
 
     fn on_began(&mut self, cx: &mut Context<'_>, id: OutgoingId) {
@@ -361,7 +365,7 @@ impl Life {
 /// Ends a try or a connection.
 fn leave(cx: &mut Context<'_>, link: Link) {
     cx.act(match link.step {
-        Step::Resolving | Step::Connecting | Step::Securing => Action::Cancel { id: link.id },
+        Step::InLine | Step::Resolving | Step::Connecting | Step::Securing => Action::Cancel { id: link.id },
         Step::Starting | Step::Ready | Step::Live => Action::HangUp { id: link.id },
     });
 }

@@ -4,7 +4,8 @@
 //! - [`target`], [`upstream`] and [`template`] are what the configuration says, [`trust`] is whom TLS believes.
 //! - [`demand`] decides whether a stream is pulled: a pure state machine, one a stream; [`puller`] has all of them.
 //! - [`group`] and [`life`] decide: pure state machines with [`backoff`], in terms of [`plan`] and [`failure`].
-//! - [`dial`] gets from a URL to a connected socket, by way of [`resolver`] and [`race`]; floor 4 speaks RTMP on it.
+//! - [`dial`] gets from a URL to a connected socket, by way of [`resolver`] and [`race`], when it has its place ([`places`]); floor 4 speaks RTMP
+//!   on it.
 //! - [`course`] is a group as it runs, [`conductor`] has all of them, [`observe`] shows them.
 //!
 //! ```text
@@ -12,10 +13,11 @@
 //!                                                   |  dials, takes over, hangs up  <------- actions
 //! ```
 //! # Invariant
-//! Groups share nothing but the resolver and the board: a target that fails, hangs or lies costs its own group, and the stream nothing but
-//! a reader that goes.
+//! Groups share nothing but the resolver, the places to dial in and the board: a target that fails, hangs or lies costs its own group, and the
+//! stream nothing but a reader that goes.
 //! # Bounds
-//! Each stream has at most as many targets as the file has, and [`conductor::NAMED_MAX`]; each of these two connections and two dials.
+//! Each stream has at most as many targets as the file has, and [`conductor::NAMED_MAX`]; each of these two connections and two dials,
+//! of which at most [`places::DIALS_MAX`] go on at a time, the others wait.
 //! [`puller::PULLS_MAX`] streams are pulled at a time.
 
 pub mod backoff;
@@ -27,6 +29,7 @@ pub mod failure;
 pub mod group;
 pub mod life;
 pub mod observe;
+pub mod places;
 pub mod plan;
 pub mod puller;
 pub mod race;
@@ -49,6 +52,7 @@ pub use upstream::Upstream;
 use self::conductor::{Conductor, Item, Prepared};
 use self::course::Means;
 use self::observe::Board;
+use self::places::Dials;
 use self::puller::Source;
 use self::resolver::Resolver;
 use crate::hub::CoreId;
@@ -90,6 +94,7 @@ pub struct Relay {
     names: NameHasher,
     forwards: Arc<Board>,
     pulls: Arc<Board>,
+    dials: Arc<Dials>,
     items: mpsc::UnboundedSender<Item>,
 }
 
@@ -117,7 +122,8 @@ impl Relay {
         let sources = settings.upstreams.into_iter().map(prepare_source).collect::<Result<_, _>>()?;
         let (items, receiver) = mpsc::unbounded_channel();
         let [forwards, pulls] = <[Arc<Board>; 2]>::default();
-        Ok((Self { targets, sources, names, forwards, pulls, items }, Work { items: receiver }))
+        let dials = Arc::default();
+        Ok((Self { targets, sources, names, forwards, pulls, dials, items }, Work { items: receiver }))
     }
 
     /// What is forwarded.
@@ -130,12 +136,18 @@ impl Relay {
         Arc::clone(&self.pulls)
     }
 
+    /// Its connections in the making.
+    pub fn dials(&self) -> Arc<Dials> {
+        Arc::clone(&self.dials)
+    }
+
     /// Does the work, with this engine, until all of the relay is dropped.
     pub fn run<E: Engine>(&self, engine: E, work: Work) -> impl Future<Output = ()> + Send + 'static {
         let means = Means {
             engine,
             resolver: Resolver::default(),
             redirect_resolver: Resolver::for_redirects(),
+            dials: self.dials(),
             clock: Clock::new(),
             forwards: Arc::clone(&self.forwards),
             pulls: Arc::clone(&self.pulls),

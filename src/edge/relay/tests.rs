@@ -394,6 +394,57 @@ fn what_a_target_does_is_its_own_affair() {
     drop(silent);
 }
 
+/// A listener whose queue is full, so that the kernel answers no further connection; and what fills it.
+fn black_hole() -> (socket2::Socket, Vec<TcpStream>, SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(500)).ok();
+    let fill: Vec<_> = std::iter::from_fn(connect).take(10).collect();
+    assert!(fill.len() < 10, "it goes on taking connections");
+    (socket, fill, address)
+}
+
+/// Sockets of this host that wait for an answer from an address (`SYN_SENT`).
+fn half_open(to: SocketAddr) -> usize {
+    let to = format!(":{:04X} 02 ", to.port());
+    std::fs::read_to_string("/proc/net/tcp").unwrap().lines().filter(|line| line.contains(&to)).count()
+}
+
+/// Every stream has a target that swallows what is sent to it, and a good one. All of them get to the good one while no more sockets than may be
+/// wait for the other; and the dials to that one fail as often as they were made, also those that have waited longer than they may take.
+#[test]
+fn a_black_hole_has_a_bounded_number_of_sockets_and_the_target_beside_it_is_served() {
+    const STREAMS: usize = places::PER_HOST_MAX + 36;
+    let (_hole, _fill, hole) = black_hole();
+    let (good, good_address) = listener();
+    std::thread::spawn(move || good.incoming().collect::<Vec<_>>());
+    let swallows = Target {
+        step_max: Duration::from_secs(1),
+        backoff_min: Duration::from_secs(60),
+        ..target(&format!("rtmp://{hole}/a/b"))
+    };
+    let stage = Stage::new(vec![swallows, target(&format!("rtmp://{good_address}/a/b"))]);
+    (0..STREAMS).for_each(|stream| stage.begin(&stream.to_string(), Grant::default()));
+    let mut most = 0;
+    stage.wait("all are tried everywhere", |stage| {
+        most = most.max(half_open(hole));
+        assert!(most <= places::PER_HOST_MAX, "{most} sockets");
+        let counts = stage.relay.board().counts();
+        let failed = counts.lost.get("connect_timeout").copied().unwrap_or_default();
+        let taken = stage.cores.taken.lock().unwrap().len();
+        (failed == STREAMS as u64 && taken == STREAMS).then_some(())
+    });
+    assert!(most > places::PER_HOST_MAX / 2, "{most} sockets: it is no black hole");
+    let counts = stage.relay.board().counts();
+    assert_eq!((counts.tries, counts.lost.len()), (2 * STREAMS as u64, 1));
+    assert!(stage.cores.taken.lock().unwrap().iter().all(|dialed| dialed.peer == good_address));
+    let counts = stage.relay.dials().of(places::Kind::Plain).counts();
+    assert!(counts.waited >= (STREAMS - places::PER_HOST_MAX) as u64, "{counts:?}");
+    assert_eq!((counts.in_flight, counts.waiting), (0, 0));
+}
+
 /// A server of ours: TLS by its own code, whose certificate is trusted or not as the target says.
 #[test]
 fn tls_is_spoken_with_whom_the_target_trusts() {

@@ -119,9 +119,11 @@ fn bad_name() -> OutgoingEnd {
 #[test]
 fn a_target_is_tried_at_once_and_its_steps_show() {
     let mut stage = Stage::new(&[target("rtmp://h/a/b")]);
-    assert_eq!(stage.states(), ["resolving"]);
+    assert_eq!(stage.states(), ["in_line"]);
     let (id, member, from) = stage.dial();
     assert_eq!((Ids::group_of(id), member, from), (5, 0, Start::Gop));
+    stage.group.handle_step(stage.now, id, Step::Resolving);
+    assert_eq!(stage.states(), ["resolving"]);
     stage.group.handle_step(stage.now, id, Step::Connecting);
     assert_eq!(stage.states(), ["connecting"]);
     // One that comes late changes nothing.
@@ -195,6 +197,7 @@ fn a_stable_time_makes_the_pauses_short_again_and_media_goes_on_at_a_key_frame()
 fn the_end_of_a_stream_ends_tries_connections_and_pauses() {
     for prepare in [
         |_: &mut Stage, _: OutgoingId| {},
+        |stage: &mut Stage, id| stage.group.handle_step(stage.now, id, Step::Resolving),
         |stage: &mut Stage, id| assert!(stage.group.handle_dialed(stage.now, id)),
         |stage: &mut Stage, id| stage.goes_live(id),
         |stage: &mut Stage, id| stage.failed(id, Failure::Name),
@@ -207,7 +210,7 @@ fn the_end_of_a_stream_ends_tries_connections_and_pauses() {
         stage.group.end(stage.now);
         stage.drain();
         let expected = match state {
-            "resolving" => vec![Action::Cancel { id }],
+            "in_line" | "resolving" => vec![Action::Cancel { id }],
             "waiting" => vec![],
             _ => vec![Action::HangUp { id }],
         };
@@ -289,7 +292,7 @@ fn a_server_that_leaves_before_the_new_connection_begins_leaves_that_one() {
     let new = redirected(&mut stage, &there);
     stage.closed(old, OutgoingEnd::Eof);
     stage.nothing();
-    assert_eq!(stage.states(), ["resolving"]);
+    assert_eq!(stage.states(), ["in_line"]);
     stage.goes_live(new);
     assert_eq!(stage.states(), ["live"]);
     // Of one that fails the old connection hears nothing.
@@ -345,7 +348,7 @@ fn a_group_takes_the_next_one_when_the_first_fails_or_takes_too_long() {
     stage.failed(primary, Failure::Name);
     assert!(stage.actions.contains(&Action::Note(Note::Failover { member: 1 })));
     let (backup, member, from) = stage.dial();
-    assert_eq!((member, from, stage.states()), (1, Start::Gop, vec!["waiting", "resolving"]));
+    assert_eq!((member, from, stage.states()), (1, Start::Gop, vec!["waiting", "in_line"]));
     stage.goes_live(backup);
     assert_eq!(stage.group.active(), Some(1));
     // The first goes on being tried.
@@ -378,7 +381,7 @@ fn an_active_one_that_is_lost_is_replaced_at_once_from_the_next_key_frame_on() {
     let (_, member, from) = stage.dial();
     assert_eq!(
         (member, from, stage.states()),
-        (1, Start::NextKeyFrame, vec!["waiting", "resolving", "standby"])
+        (1, Start::NextKeyFrame, vec!["waiting", "in_line", "standby"])
     );
 }
 
