@@ -10,8 +10,9 @@
 //! Answers to calls that began before it opened change nothing.
 //! # What a stranger can do to it
 //! It counts failures of the whole back end. If one question makes the back end fail (a status of 500 for a certain name, say), whoever asks it
-//! often enough, with nothing answered in between, opens the breaker for everybody who asks the same table, and can keep it open if the one
-//! call that is let through is such a question too. Answers that are kept then still hold for those who have them. The mend is in the back end: a
+//! often enough, with nothing answered in between, opens the breaker for everybody who asks the same table. That question cannot keep it open: the
+//! one that failed last is let through only when half of `open_time` more has passed and nobody has asked another ([`Asker::Failed`]). Whoever knows two such
+//! questions can. Answers that are kept then still hold for those who have them. The mend is in the back end: a
 //! question that it cannot make sense of is one to deny (4xx), which is an answer. Lists of networks and sources before `callback` keep
 //! strangers from asking at all.
 
@@ -56,6 +57,15 @@ impl State {
     }
 }
 
+/// Who wants to call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// Anybody.
+    Any,
+    /// The same question as the last call that failed: it may have failed by the question, so that any other is the better one to try with.
+    Failed,
+}
+
 /// Leave to make a call, and which kind of call it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permit {
@@ -87,10 +97,14 @@ impl Breaker {
     }
 
     /// Whether a call may be made now. Each permit must come back, by [`Breaker::on_answer`] or [`Breaker::on_failure`].
-    pub fn permit(&mut self, now: Instant) -> Option<Permit> {
+    pub fn permit(&mut self, now: Instant, asker: Asker) -> Option<Permit> {
+        let behind_others = match asker {
+            Asker::Any => Duration::ZERO,
+            Asker::Failed => self.settings.open_time / 2,
+        };
         match self.state {
             State::Closed { .. } => Some(Permit { is_probe: false }),
-            State::Open { until } if now >= until => {
+            State::Open { until } if now >= until + behind_others => {
                 self.state = State::HalfOpen;
                 Some(Permit { is_probe: true })
             }
@@ -132,31 +146,46 @@ mod tests {
             Breaker::new(BreakerSettings { failures_max: 3, open_time: Duration::from_secs(10) });
         // An answer in between counts anew.
         for _ in 0..2 {
-            let permit = breaker.permit(at(0)).unwrap();
+            let permit = breaker.permit(at(0), Asker::Any).unwrap();
             breaker.on_failure(at(0), permit);
         }
-        let permit = breaker.permit(at(0)).unwrap();
+        let permit = breaker.permit(at(0), Asker::Any).unwrap();
         breaker.on_answer(permit);
         assert_eq!(breaker.state(), State::Closed { failures: 0 });
-        let early = breaker.permit(at(0)).unwrap();
+        let early = breaker.permit(at(0), Asker::Any).unwrap();
         for _ in 0..3 {
-            let permit = breaker.permit(at(1)).unwrap();
+            let permit = breaker.permit(at(1), Asker::Any).unwrap();
             breaker.on_failure(at(1), permit);
         }
         assert_eq!((breaker.state(), breaker.opened()), (State::Open { until: at(10_001) }, 1));
-        assert_eq!(breaker.permit(at(10_000)), None);
+        assert_eq!(breaker.permit(at(10_000), Asker::Any), None);
         // What began before changes nothing.
         breaker.on_answer(early);
         assert_eq!(breaker.state(), State::Open { until: at(10_001) });
-        let probe = breaker.permit(at(10_001)).unwrap();
+        let probe = breaker.permit(at(10_001), Asker::Any).unwrap();
         assert_eq!(breaker.state(), State::HalfOpen);
-        assert_eq!(breaker.permit(at(10_002)), None, "one at a time");
+        assert_eq!(breaker.permit(at(10_002), Asker::Any), None, "one at a time");
         breaker.on_failure(at(10_002), early);
         assert_eq!(breaker.state(), State::HalfOpen);
         breaker.on_failure(at(11_000), probe);
         assert_eq!((breaker.state(), breaker.opened()), (State::Open { until: at(21_000) }, 2));
-        let probe = breaker.permit(at(21_000)).unwrap();
+        let probe = breaker.permit(at(21_000), Asker::Any).unwrap();
         breaker.on_answer(probe);
         assert_eq!(breaker.state(), State::Closed { failures: 0 });
+    }
+    /// The question that failed last is behind all others for a while, and then as good as any: it may be the only one that there is.
+    #[test]
+    fn the_question_that_failed_last_is_not_the_next_one_to_be_tried() {
+        let at = |ms: u64| Instant::default() + Duration::from_millis(ms);
+        let settings = BreakerSettings { failures_max: 1, open_time: Duration::from_secs(10) };
+        let mut breaker = Breaker::new(settings);
+        let permit = breaker.permit(at(0), Asker::Failed).expect("closed");
+        breaker.on_failure(at(0), permit);
+        assert_eq!(breaker.permit(at(14_999), Asker::Failed), None);
+        assert_eq!(breaker.state(), State::Open { until: at(10_000) });
+        let permit = breaker.permit(at(15_000), Asker::Failed).expect("nobody else has asked");
+        breaker.on_failure(at(15_000), permit);
+        assert_eq!(breaker.permit(at(25_000), Asker::Failed), None);
+        assert!(breaker.permit(at(25_000), Asker::Any).is_some());
     }
 }

@@ -19,7 +19,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use super::breaker::{Breaker, BreakerSettings, Permit, State};
+use super::breaker::{Asker, Breaker, BreakerSettings, Permit, State};
 use super::cache::{Cache, CacheSettings, Subject};
 use crate::edge::http;
 use crate::runtime::outside::{Denial, Grant, Verdict};
@@ -200,6 +200,8 @@ pub struct Broker<Q, W> {
     settings: BrokerSettings,
     cache: Cache,
     breaker: Breaker,
+    /// What the last call asked, if it failed.
+    failed: Option<Subject>,
     flights: HashMap<Subject, Flight<W>>,
     /// In the order in which they came, which is that of their deadlines.
     line: VecDeque<(Subject, Q)>,
@@ -216,6 +218,7 @@ impl<Q, W> Broker<Q, W> {
             settings,
             cache: Cache::new(settings.cache),
             breaker: Breaker::new(settings.breaker),
+            failed: None,
             flights: HashMap::new(),
             line: VecDeque::new(),
             outputs: VecDeque::new(),
@@ -243,7 +246,7 @@ impl<Q, W> Broker<Q, W> {
         let line_deadline = now + self.settings.timeout;
         let mut flight = Flight { waiters: Vec::new(), line_deadline, permit: None };
         if self.calls < self.settings.calls_max {
-            match self.breaker.permit(now) {
+            match self.breaker.permit(now, self.asker(&subject)) {
                 Some(permit) => {
                     flight.permit = Some(permit);
                     self.call(now, subject, question);
@@ -273,10 +276,12 @@ impl<Q, W> Broker<Q, W> {
         match &reply {
             Ok(verdict) => {
                 self.breaker.on_answer(permit);
+                self.failed = None;
                 self.cache.keep(now, subject, verdict);
             }
             Err(failure) => {
                 self.breaker.on_failure(now, permit);
+                self.failed = Some(subject);
                 if let Some(at) = Failure::ALL.iter().position(|kind| kind == failure) {
                     self.counters.failures[at] += 1;
                 }
@@ -334,6 +339,10 @@ impl<Q, W> Broker<Q, W> {
         self.flights.is_empty()
     }
 
+    fn asker(&self, subject: &Subject) -> Asker {
+        if self.failed.as_ref() == Some(subject) { Asker::Failed } else { Asker::Any }
+    }
+
     fn call(&mut self, now: Instant, subject: Subject, question: Q) {
         let deadline = now + self.settings.timeout;
         self.calls += 1;
@@ -346,7 +355,7 @@ impl<Q, W> Broker<Q, W> {
         self.handle_timeout(now);
         while self.calls < self.settings.calls_max {
             let Some((subject, question)) = self.line.pop_front() else { return };
-            match self.breaker.permit(now) {
+            match self.breaker.permit(now, self.asker(&subject)) {
                 Some(permit) => {
                     let Some(flight) = self.flights.get_mut(&subject) else { continue };
                     flight.permit = Some(permit);

@@ -132,13 +132,43 @@ fn a_dead_back_end_is_left_alone() {
     assert_eq!(rig.reply(9, Err(Failure::Status)), "5- policy, 7- policy");
     assert_eq!(rig.broker.counters().state, 2);
     rig.pass_ms(10_000);
-    rig.ask(9);
-    assert_eq!(rig.reply(9, Ok(yes())), "8+");
+    assert_eq!(rig.ask(9), "8- policy", "another is the better one to try with");
+    assert_eq!(rig.ask(7), "call 7");
+    assert_eq!(rig.reply(7, Ok(yes())), "9+");
     assert_eq!(rig.broker.counters().state, 0);
     assert_eq!(rig.ask(8), "call 8");
     let counters = rig.broker.counters();
-    assert_eq!((counters.opened, counters.refused), (2, 2));
+    assert_eq!((counters.opened, counters.refused), (2, 3));
     assert_eq!(counters.failures, [3, 0, 1, 0, 0]);
+}
+
+/// A question that the back end fails at, asked all the time, opens the breaker, and keeps it open for nobody who asks another one.
+#[test]
+fn one_poisoned_question_does_not_keep_the_breaker_open() {
+    let mut rig = Rig::new(SETTINGS);
+    const POISON: u8 = 0;
+    for _ in 0..3 {
+        rig.ask(POISON);
+        rig.reply(POISON, Err(Failure::Status));
+    }
+    assert_eq!(rig.broker.counters().state, 2);
+    for second in 1..=12 {
+        rig.pass_ms(1_000);
+        assert!(rig.ask(POISON).ends_with("- policy"), "after {second} s");
+    }
+    assert_eq!(rig.ask(1), "call 1");
+    assert!(rig.ask(POISON).ends_with("- policy"), "one is tried at a time");
+    assert!(rig.reply(1, Ok(yes())).ends_with('+'));
+    assert_eq!(rig.broker.counters().state, 0);
+    // While nobody asks anything else it is tried in the end: it may not be the question that is bad.
+    for _ in 0..3 {
+        rig.ask(POISON);
+        rig.reply(POISON, Err(Failure::Status));
+    }
+    rig.pass_ms(14_999);
+    assert!(rig.ask(POISON).ends_with("- policy"));
+    rig.pass_ms(1);
+    assert_eq!(rig.ask(POISON), "call 0");
 }
 
 /// While the back end fails, who was known before gets the yes of then. A no of then is nothing that the table would not say.
