@@ -43,6 +43,9 @@ const BUSY_PER_SECOND: u64 = 2_000;
 const QUIET_PER_SECOND: u64 = BUSY_PER_SECOND / 2;
 /// A mode stays for so long at least.
 const DWELL_MIN: Duration = Duration::from_secs(1);
+/// A core is quiet when so many sweeps in a row, a tenth of a second apart, have found little done: in one of them the encoders, or the core
+/// itself on a loaded machine, may just not have had their turn.
+const QUIET_SWEEPS: u32 = 10;
 /// Ticks that a latency budget is divided into, of a millisecond at least.
 const PHASES_MAX: u32 = 5;
 /// Work of one tick above which there should be more of them.
@@ -81,6 +84,8 @@ pub(crate) struct Polling {
     mode_since: Instant,
     /// Work counted at the last decision: receives and writes, and the messages in them.
     work_before: [u64; 2],
+    /// Sweeps in a row that have found little done.
+    quiet_sweeps: u32,
     budget: Duration,
     /// Whom each tick of a latency budget visits.
     phases: Vec<Vec<Visit>>,
@@ -102,6 +107,7 @@ impl Polling {
             mode: Mode::Wake,
             mode_since: Instant::default(),
             work_before: [0; 2],
+            quiet_sweeps: 0,
             budget,
             phases: vec![Vec::new()],
             under_way: (0, 0),
@@ -109,6 +115,18 @@ impl Polling {
             budget_work_s: 0.0,
             begun: Signal::default(),
             spares: Spares::new(RECEIVES_PER_BATCH),
+        }
+    }
+
+    /// The mode from now on, at this rate of work since the last sweep.
+    fn next_mode(&mut self, now: Instant, per_second: u64) -> Mode {
+        self.quiet_sweeps =
+            if per_second < QUIET_PER_SECOND { self.quiet_sweeps.saturating_add(1) } else { 0 };
+        match self.mode {
+            mode if now - self.mode_since < DWELL_MIN => mode,
+            Mode::Wake if !self.budget.is_zero() && per_second > BUSY_PER_SECOND => Mode::Poll,
+            Mode::Poll if self.quiet_sweeps >= QUIET_SWEEPS => Mode::Wake,
+            mode => mode,
         }
     }
 
@@ -259,14 +277,7 @@ impl Core {
         let [work_before, messages_before] =
             std::mem::replace(&mut self.polling.work_before, [work, messages]);
         let per_second = per_second((work - work_before).max(messages - messages_before), elapsed);
-        if now - self.polling.mode_since < DWELL_MIN {
-            return;
-        }
-        let mode = match self.polling.mode {
-            Mode::Wake if !self.polling.budget.is_zero() && per_second > BUSY_PER_SECOND => Mode::Poll,
-            Mode::Poll if per_second < QUIET_PER_SECOND => Mode::Wake,
-            mode => mode,
-        };
+        let mode = self.polling.next_mode(now, per_second);
         if mode != self.polling.mode {
             info!(core = self.id.0, ?mode, per_second, "changes how it waits for publishers");
             self.polling.mode = mode;
@@ -467,6 +478,34 @@ fn per_second(count: u64, elapsed: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A core polls from the first sweep on that finds it busy, and goes back after a second in which no sweep has.
+    #[test]
+    fn a_core_that_has_stood_still_for_a_moment_is_not_quiet() {
+        let mut polling = Polling::new(Duration::from_millis(10));
+        let mut now = Instant::default();
+        let mut sweeps = |polling: &mut Polling, count: u32, per_second: u64| {
+            for _ in 0..count {
+                now = now + Duration::from_millis(100);
+                let mode = polling.next_mode(now, per_second);
+                if mode != polling.mode {
+                    (polling.mode, polling.mode_since) = (mode, now);
+                }
+            }
+            polling.mode
+        };
+        assert_eq!(sweeps(&mut polling, 9, BUSY_PER_SECOND + 1), Mode::Wake, "it has just begun to wake");
+        assert_eq!(sweeps(&mut polling, 1, BUSY_PER_SECOND), Mode::Wake);
+        assert_eq!(sweeps(&mut polling, 1, BUSY_PER_SECOND + 1), Mode::Poll);
+        assert_eq!(sweeps(&mut polling, 20, QUIET_PER_SECOND), Mode::Poll);
+        for _ in 0..5 {
+            assert_eq!(sweeps(&mut polling, QUIET_SWEEPS - 1, 0), Mode::Poll);
+            assert_eq!(sweeps(&mut polling, 1, QUIET_PER_SECOND), Mode::Poll);
+        }
+        assert_eq!(sweeps(&mut polling, QUIET_SWEEPS, QUIET_PER_SECOND - 1), Mode::Wake);
+        let mut never = Polling::new(Duration::ZERO);
+        assert_eq!(sweeps(&mut never, 30, 1_000_000), Mode::Wake);
+    }
 
     /// The number of ticks follows the work and does not swing at a border.
     #[test]
