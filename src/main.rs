@@ -13,7 +13,7 @@ use inrush::replay;
 use inrush::runtime::preflight::{Finding, Verdict};
 use inrush::runtime::recording_file;
 use inrush::serve::{self, Failure};
-use inrush::session::StreamKey;
+use inrush::session::{StreamKey, stream_key};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 #[global_allocator]
@@ -183,8 +183,17 @@ fn sign(loaded: &Loaded, arguments: &SignArguments) -> Exit {
         priority: *priority,
     };
     let Some(secret) = secrets.first() else { return Exit::BadConfiguration };
-    let query = signed::sign(&StreamKey::new(app, name), &terms, secret);
-    print(&format!("{}/{}?{query}\n", encoded(app), encoded(name)));
+    let stream = StreamKey::new(app, name);
+    let (app, name) = (encoded(app), encoded(name));
+    // What is judged is what the address means once it is decoded and cut.
+    if !stream_key::canonical("", &app, &name).is_ok_and(|address| address.key == stream) {
+        complain(
+            &"no address means this stream: doubled slashes, white space at the ends, control characters and _definst_ are in no name",
+        );
+        return Exit::BadConfiguration;
+    }
+    let query = signed::sign(&stream, &terms, secret);
+    print(&format!("{app}/{name}?{query}\n"));
     Exit::Clean
 }
 

@@ -6,7 +6,7 @@
 //! | `exp` | when it expires, seconds since 1970; required |
 //! | `nbf` | when it begins to be good |
 //! | `iss`, `aud` | must be what `jwt_issuer` and `jwt_audience` say, where those are set; `aud` may be a list that has it |
-//! | `name` | the stream, or `*` for every one; required, so that a token made for something else opens nothing |
+//! | `name` | the stream, or `*` for every one; required, so that a token made for something else opens nothing; nothing but a star alone is a pattern, so who lets users choose names must not let them choose that one |
 //! | `app` | the app; every one that the table is for where it is left out |
 //! | `role` | `publish`, `play` or `both`; `publish` where it is left out |
 //! | `priority` | the publisher's rank; 0 where it is left out |

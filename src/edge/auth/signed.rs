@@ -13,7 +13,8 @@
 //! PRIORITY      the parameter p: decimal; 0 where it is left out
 //! ```
 //!
-//! App and name are those of the canonical key: decoded, app is the first segment of the path. The parameter `k` names the secret; without it
+//! App and name are those of the canonical key ([`crate::session::stream_key`]): decoded once, app is the first segment of the path, the name all others with
+//! single slashes between them; case counts. However an address is written, the stream that is published or played is the one that it is judged by. The parameter `k` names the secret; without it
 //! the first one is meant. So `live/test?e=1750000000&r=play&k=2026&s=…`. `inrush sign` makes one.
 //! # What a credential of this kind is
 //! The parameter `s`, if it is not empty. It decides.
@@ -142,7 +143,10 @@ fn terms(params: &str) -> Option<Terms> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::session::stream_key::canonical as address;
 
     const NOW: u64 = 1_750_000_000;
 
@@ -237,6 +241,74 @@ mod tests {
         }
         assert_eq!(publish(""), ".");
         assert_eq!(publish("e=1750000000&s="), ".");
+    }
+
+    /// Whatever is written, what is judged is the key, and the key is what is published: the same stream in other words is the same stream, and
+    /// nothing that looks alike is.
+    #[test]
+    fn a_signature_is_for_one_stream_however_its_address_is_written() {
+        let [first, _] = secrets();
+        let stream = StreamKey::new("live", "a/b");
+        let good = sign(&stream, &terms_for(Role::Publish), &first);
+        let told = |tc_url: &str, app: &str, name: &str| {
+            let address = address(tc_url, app, &format!("{name}?{good}")).unwrap();
+            assert_eq!(address.params, good);
+            told(NOW, Action::Publish, &address.key, "192.0.2.7", &address.params)
+        };
+        for (app, name) in [
+            ("live", "a/b"),
+            ("live", "a%2Fb"),
+            ("live", "a%2fb"),
+            ("live", "%61/b"),
+            ("live", "a//b"),
+            ("live", "a/b/"),
+            ("live", "/a/b"),
+            ("live/", "a/b"),
+            ("live/a", "b"),
+            ("live%2Fa", "b"),
+            ("live/_definst_", "a/b"),
+            ("", "live/a/b"),
+        ] {
+            assert_eq!(told("rtmp://h", app, name), "+0", "{app} {name}");
+        }
+        for (app, name) in [
+            ("live", "a"),
+            ("live", "b"),
+            ("live", "ab"),
+            ("live", "A/b"),
+            ("LIVE", "a/b"),
+            ("live", "a/b/c"),
+            ("live", "a/b/./"),
+            ("live", "a/../a/b"),
+            ("live", "a%252Fb"),
+            ("live", "a\\b"),
+            ("live", "a%0Ab"),
+            ("live", "a/b%00"),
+            ("live/a/b", "a/b"),
+            ("", "a/b"),
+        ] {
+            assert_eq!(told("rtmp://h", app, name), "signature_wrong", "{app} {name}");
+        }
+    }
+
+    fn written() -> impl Strategy<Value = String> {
+        const PIECES: &[&str] =
+            &["a", "b", "A", "/", "//", "%2F", "%61", "%252F", "%0A", "\n", "_definst_", ".", " ", "%"];
+        prop::collection::vec(prop::sample::select(PIECES), 0..6).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        /// A signature for what one address means is good for another exactly when both mean the same.
+        #[test]
+        fn a_signature_is_good_where_the_keys_are_equal(one in (written(), written()), other in (written(), written())) {
+            let key = |(app, name): &(String, String)| address("", app, name).map(|address| address.key);
+            if let (Ok(one), Ok(other)) = (key(&one), key(&other)) {
+                let [first, _] = secrets();
+                let good = sign(&one, &terms_for(Role::Publish), &first);
+                let expected = if one == other { "+0" } else { "signature_wrong" };
+                prop_assert_eq!(told(NOW, Action::Publish, &other, "192.0.2.7", &good), expected);
+            }
+        }
     }
 
     #[test]
