@@ -22,6 +22,7 @@ use rustls::pki_types::ServerName;
 use support::client::{Client, Recording};
 use support::crowd::{self, Crowd};
 use support::flv::{Kind, Tag};
+use support::live::Live;
 use support::media::{LARGE_KEY_FRAMES, Media, THIN, TWO_TRACKS};
 use support::packets::gapless_sequence;
 use support::server::{Inrush, Server};
@@ -746,5 +747,48 @@ fn a_hostile_source_ends_its_own_connection() {
     let pictures = player.record().into_iter().filter(|tag| tag.kind == Kind::Video).count();
     assert_eq!(pictures, 1);
     drop(player);
+    engine.end();
+}
+
+/// A pull whose connection is lost leaves a stream that is waited for: another one goes on with it, and players have stayed.
+#[test]
+fn a_pull_goes_on_where_another_was_lost() {
+    let source = Inrush::new().start();
+    let encoder = Client::open(source.rtmp()).connect("live").publish("there");
+    let headers = synthetic::sequence_headers(&THIN.media());
+    let encoder = Live::start(encoder, &headers, &Pattern::with_bits_per_second(400_000), 0);
+    let mut engine = Engine::start_with(RuntimeSettings::default());
+    let stream = StreamKey::new("live", "pulled");
+    let url = source.url("live", "there");
+    let first = engine.dial(Dial::pull(&stream, CoreId(0), &url));
+    assert_eq!(engine.wait_for_stream(&stream), CoreId(0));
+    let player = Client::open(engine.rtmp()).connect("live").play("pulled");
+    let player = player.record_in_background();
+    let sends = |count| {
+        let target = encoder.next() + count;
+        wait_until("the encoder sends", PATIENCE, || (encoder.next() >= target).then_some(()));
+    };
+    sends(60);
+    let pulls = source.connections_of("player", "live", "there");
+    let id = pulls[0]["id"].as_str().expect("an id");
+    assert_eq!(
+        source.request("DELETE", &format!("/api/v1/connections/{id}")).expect("an answer").status,
+        204
+    );
+    engine.wait_for_close(first);
+    let second = engine.dial(Dial::pull(&stream, CoreId(0), &url));
+    engine.wait_for_ready(second);
+    sends(80);
+    encoder.pause().0.unpublish();
+    engine.wait_for_stream_end(&stream);
+    let stamps: Vec<_> =
+        player.tags().iter().filter_map(|tag| synthetic::stamp(tag.kind, &tag.body)).collect();
+    let gap = stamps.windows(2).position(|pair| pair[0].number + 1 != pair[1].number);
+    if let Some(at) = gap {
+        assert!(stamps[at + 1].key, "it goes on at a key frame");
+    }
+    assert!(stamps.len() > 100, "{} messages", stamps.len());
+    engine.handle().hang_up(CoreId(0), second);
+    assert_eq!(engine.wait_for_close(second).0, OutgoingEnd::HungUp);
     engine.end();
 }

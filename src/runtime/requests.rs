@@ -309,10 +309,11 @@ impl Core {
             CloseReason::Kicked
             | CloseReason::Drained
             | CloseReason::Stopped
-            | CloseReason::Refused
             | CloseReason::Rejected { .. } => false,
             CloseReason::Eof
             | CloseReason::Error(_)
+            // The far end of a pull closes it; that its stream ends it says otherwise.
+            | CloseReason::Refused
             | CloseReason::Replaced
             | CloseReason::Mismatch
             | CloseReason::Hopeless
