@@ -16,7 +16,7 @@ use bytes::BytesMut;
 use engine::{Dial, Engine};
 use inrush::hub::{CoreId, QueueSettings};
 use inrush::runtime::outside::{News, Totals};
-use inrush::runtime::{OutgoingEnd, OutgoingEvent, OutgoingState, Report, RuntimeSettings, Start};
+use inrush::runtime::{App, OutgoingEnd, OutgoingEvent, OutgoingState, Report, RuntimeSettings, Start};
 use inrush::session::{Instant, StreamKey};
 use rustls::pki_types::ServerName;
 use support::client::{Client, Recording};
@@ -790,5 +790,46 @@ fn a_pull_goes_on_where_another_was_lost() {
     assert!(stamps.len() > 100, "{} messages", stamps.len());
     engine.handle().hang_up(CoreId(0), second);
     assert_eq!(engine.wait_for_close(second).0, OutgoingEnd::HungUp);
+    engine.end();
+}
+
+/// A source that calls the end of a stream an error has ended it all the same, and at once. One that says no of anything else, or says that it closes,
+/// has lost us: the stream is waited for, and another pull goes on with it.
+#[test]
+fn what_a_source_says_last_ends_a_stream_only_where_it_means_the_stream() {
+    let mut app = App::default();
+    app.settings.continuity.grace_ms = 3_600_000;
+    let mut engine = Engine::start_with(RuntimeSettings { apps: vec![app], ..RuntimeSettings::default() });
+    let stream = StreamKey::new("live", "pulled");
+    let pattern = Pattern::with_bits_per_second(500_000);
+    let listener = Listener::new();
+    let pull = |engine: &mut Engine| {
+        let id = engine.dial(Dial::pull(&stream, CoreId(0), &listener.url("key")));
+        let mut source = listener.target();
+        source.up_to_request(1);
+        source.status(1, "status", "NetStream.Play.Start");
+        source.send(&Message::media(1, &pattern.tag(0)));
+        engine.wait_for_beginning(id);
+        (id, source)
+    };
+    for code in ["NetStream.Play.UnpublishNotify", "NetStream.Play.StreamNotFound", "NetStream.Play.Stop"] {
+        let (id, mut source) = pull(&mut engine);
+        engine.wait_for_stream(&stream);
+        source.status(1, "error", code);
+        engine.wait_for_stream_end(&stream);
+        assert_eq!(refusal(&engine.wait_for_close(id).0), code);
+    }
+    let (mut id, mut source) = pull(&mut engine);
+    engine.wait_for_stream(&stream);
+    for code in ["NetStream.Play.Failed", "NetConnection.Connect.AppShutdown"] {
+        source.status(1, "error", code);
+        assert_eq!(refusal(&engine.wait_for_close(id).0), code);
+        (id, source) = pull(&mut engine);
+    }
+    let is_life = |news: &News| matches!(news, News::StreamBegan { .. } | News::StreamEnded { .. });
+    assert_eq!(engine.count_unheard(is_life), 0, "it is the same stream all along");
+    engine.handle().hang_up(CoreId(0), id);
+    engine.wait_for_stream_end(&stream);
+    assert_eq!(engine.wait_for_close(id).0, OutgoingEnd::HungUp);
     engine.end();
 }

@@ -242,7 +242,7 @@ impl Core {
                 let codecs = self.hub.publisher(publisher).map(|view| codec_list(view.ingest().tracks()));
                 let metadata = self.hub.publisher(publisher).and_then(|view| view.ingest().metadata());
                 let named = metadata.and_then(|metadata| metadata.encoder.clone());
-                // What says that it ends, and what the far end of a pull says, is an end; a connection that has gone is a loss.
+                // What says that it ends is an end, also the far end of a pull; a connection that has gone is a loss.
                 let end = if stream_id.is_none() && self.is_lost(key) { End::Lost } else { End::Said };
                 self.hub.unpublish(now, publisher, end);
                 let totals = totals.unwrap_or_default();

@@ -482,7 +482,15 @@ impl ClientSession {
     }
 
     fn on_status(&mut self, status: &Status<'_>) {
+        let is_end = matches!(
+            status.code,
+            code::PLAY_UNPUBLISH_NOTIFY | code::PLAY_STOP | code::PLAY_STREAM_NOT_FOUND
+        );
         if status.is_error() {
+            if is_end {
+                // It is the stream that has ended, whatever becomes of the connection.
+                self.on_end_of_stream();
+            }
             return self.end(ClientCloseReason::Refused(status.into()));
         }
         self.events.push_back(ClientEvent::Status(status.into()));
@@ -499,9 +507,7 @@ impl ClientSession {
                 self.ended = false;
                 self.events.push_back(ClientEvent::Ready);
             }
-            _ if matches!(status.code, code::PLAY_UNPUBLISH_NOTIFY | code::PLAY_STOP) => {
-                self.on_end_of_stream()
-            }
+            _ if is_end => self.on_end_of_stream(),
             _ => {}
         }
     }

@@ -291,6 +291,29 @@ fn a_played_stream_ends_and_comes_back() {
     assert_eq!(told, ["media", "ended", "ready", "media", "ended"]);
 }
 
+/// A server that calls the end of a stream an error says both: that the stream has ended, and no. One that says no of anything else has said
+/// nothing of the stream.
+#[test]
+fn a_played_stream_that_ends_by_an_error_has_ended() {
+    for (code, expected) in [
+        (code::PLAY_UNPUBLISH_NOTIFY, &["media", "ended", "closed"][..]),
+        (code::PLAY_STREAM_NOT_FOUND, &["media", "ended", "closed"]),
+        (code::PLAY_STOP, &["media", "ended", "closed"]),
+        (code::PLAY_FAILED, &["media", "closed"]),
+        (code::CONNECT_APP_SHUTDOWN, &["media", "closed"]),
+    ] {
+        let mut script = Script::ready(Role::Play);
+        script.media(1);
+        script.status("error", code);
+        assert_eq!(script.client.names(), expected, "{code}");
+        assert_eq!(script.client.closed().label(), "refused");
+    }
+    // What was never there has not ended.
+    let mut script = Script::ready(Role::Publish);
+    script.status("error", code::PLAY_STREAM_NOT_FOUND);
+    assert_eq!(script.client.names(), ["closed"]);
+}
+
 /// Whatever a server says of the end of a stream that we publish, and however often it says that it begins.
 #[test]
 fn a_publisher_ends_its_stream_itself() {
