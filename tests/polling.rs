@@ -10,6 +10,7 @@ use support::api::Metrics;
 use support::client::Client;
 use support::crowd::Crowd;
 use support::flv::{Kind, Tag};
+use support::live::Live;
 use support::media::H264_AAC;
 use support::server::{Inrush, Server};
 use support::synthetic::{Pattern, sequence_headers};
@@ -34,7 +35,11 @@ fn polls(server: &Server) -> bool {
 }
 
 fn begin(server: &Server, name: &str) -> Client {
-    let mut publisher = Client::open(server.rtmp()).connect("live").publish(name);
+    begin_in(server, "live", name)
+}
+
+fn begin_in(server: &Server, app: &str, name: &str) -> Client {
+    let mut publisher = Client::open(server.rtmp()).connect(app).publish(name);
     sequence_headers(&H264_AAC.media()).iter().for_each(|header| publisher.send_tag(header));
     publisher
 }
@@ -156,6 +161,82 @@ fn a_slow_publisher_on_a_busy_core_is_waited_for() {
         assert!(empty < ticks * SLOW as u64 / 3, "{empty} empty visits in {ticks} latency budgets");
     });
     busy.finish();
+}
+
+/// Waits for thirty latency budgets in each of which this many publishers were visited, one more or less in ten.
+#[track_caller]
+fn wait_for_visits(server: &Server, publishers: u64) {
+    let mut before = server.metrics();
+    wait_until(&format!("{publishers} publishers are visited"), PATIENCE, || {
+        let now = server.metrics();
+        let seen = |name| now.counter(name) - before.counter(name);
+        let (visits, budgets) = (seen("polls"), seen("ticks") / now.gauge("tick_phases").max(1));
+        if budgets < 30 {
+            return None;
+        }
+        before = now;
+        let tenths = visits * 10 / budgets;
+        (publishers * 10 - 3..=publishers * 10 + 3).contains(&tenths).then_some(())
+    });
+}
+
+/// What a core that polls pulls and forwards: pulls are visited like encoders, waited for and woken when their source falls silent and comes back,
+/// let go in between, and stay when the core is quiet again; forwards are written to with all others. Nothing is lost on the way.
+#[test]
+fn a_core_that_polls_pulls_and_forwards() {
+    let origin = Inrush::new().cores(1).start();
+    let config = format!(
+        "[[upstream]]\napp = \"pulled\"\nurl = \"rtmp://{0}/{{app}}/{{name}}\"\nlinger_ms = 200\n\
+         [[target]]\napp = \"sent\"\nurl = \"rtmp://{0}/there/{{name}}\"\n",
+        origin.rtmp()
+    );
+    let edge = Inrush::new().cores(1).config(&config).start();
+    let pattern = Pattern::with_bits_per_second(200_000);
+    let pulled = Crowd::join(edge.rtmp(), "pulled", "one", 1);
+    origin.wait_for_players("pulled", "one", 1);
+    let there = Crowd::join(origin.rtmp(), "there", "two", 1);
+    origin.wait_for_players("there", "two", 1);
+    let encoder = begin_in(&edge, "sent", "two");
+    wait_until("the forward waits for a key frame", PATIENCE, || {
+        edge.forwards().iter().any(|it| it["state"] == "ready").then_some(())
+    });
+    let busy = Crowd::join(edge.rtmp(), "live", "busy", PLAYERS);
+    edge.wait_for_players("live", "busy", PLAYERS);
+    let load = Live::start(begin(&edge, "busy"), &[], &pattern, 0);
+    wait_until("the busy core polls", PATIENCE, || polls(&edge).then_some(()));
+
+    let encoder = Live::start(encoder, &[], &pattern, 0);
+    let source = Live::start(begin_in(&origin, "pulled", "one"), &[], &pattern, 0);
+    // The load, the encoder of the stream that is forwarded, and the pull.
+    wait_for_visits(&edge, 3);
+    let (source, next) = source.pause_at();
+    wait_for_visits(&edge, 2);
+    let source = Live::start(source, &[], &pattern, next);
+    wait_for_visits(&edge, 3);
+
+    let player = Client::open(edge.rtmp()).connect("pulled").play("three");
+    origin.wait_for_players("pulled", "three", 1);
+    let other = Live::start(begin_in(&origin, "pulled", "three"), &[], &pattern, 0);
+    wait_for_visits(&edge, 4);
+    drop(player);
+    origin.wait_for_players("pulled", "three", 0);
+    wait_for_visits(&edge, 3);
+    assert!(polls(&edge), "all of it on a core that polls");
+
+    load.pause().0.unpublish();
+    busy.finish();
+    wait_until("the quiet core is woken", PATIENCE, || (!polls(&edge)).then_some(()));
+    let target = source.next() + 25;
+    wait_until("the source goes on", PATIENCE, || (source.next() >= target).then_some(()));
+    for (live, crowd) in [(source, pulled), (encoder, there)] {
+        let (publisher, next) = live.pause_at();
+        publisher.unpublish();
+        for report in crowd.finish() {
+            let seen = (report.first, report.last, report.out_of_order, report.notified);
+            assert_eq!(seen, (Some(0), Some(next - 1), 0, true));
+        }
+    }
+    drop(other);
 }
 
 /// One burst after the other until told to stop, counting what was sent; gives the publisher back, still publishing.

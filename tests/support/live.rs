@@ -52,6 +52,13 @@ impl Live {
         self.join()
     }
 
+    /// Likewise, and the number of the message that would have been next.
+    pub fn pause_at(mut self) -> (Client, u64) {
+        self.over.store(true, Ordering::Relaxed);
+        let (client, _) = self.join();
+        (client, self.next())
+    }
+
     /// Waits until the server has closed it.
     pub fn closed(mut self) -> (Client, Ended) {
         self.join()
