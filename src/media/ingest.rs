@@ -32,6 +32,7 @@ use super::config::{ConfigError, describe};
 use super::data_message::DataMessage;
 use super::ex_header::{Bodies, BodySpan, TrackLayout};
 use super::frame::{FRAME_SLICES_MAX, Frame, FrameInfo, FrameRole, TrackId};
+use super::health::{Announced, Vitals};
 use super::ingest_counters::IngestCounters;
 use super::metadata::MetadataHints;
 use super::plain::{self, Plain};
@@ -73,8 +74,7 @@ pub struct Ingest {
     last_of_kind: [Option<(TrackId, Codec)>; 2],
     /// The default track of each kind, video first.
     leads: [Option<Lead>; 2],
-    /// When the last picture came, of any track.
-    picture_at: Option<Instant>,
+    vitals: Vitals,
     metadata: Option<Metadata>,
     /// `@clearDataFrame` has come, and nobody has asked yet.
     metadata_cleared: bool,
@@ -141,7 +141,7 @@ impl Ingest {
             tracks: Tracks::default(),
             last_of_kind: [None; 2],
             leads: [None; 2],
-            picture_at: None,
+            vitals: Vitals::default(),
             metadata: None,
             metadata_cleared: false,
             unclaimed_bytes: 0,
@@ -152,7 +152,12 @@ impl Ingest {
     /// The frame to hand on for a message, `now` being when it was whole; `None` when there is nothing to hand on.
     pub fn frame(&mut self, now: Instant, message: MediaMessage) -> Option<Frame> {
         self.unclaimed_bytes = self.unclaimed_bytes.saturating_add(message.wire_bytes as usize);
+        self.vitals.on_message(now, message.kind, message.wire_bytes);
         if message.payload.is_empty() {
+            if message.kind == MediaKind::Audio {
+                // E-RTMP v2 "ExAudioTagHeader": silence, until sound comes again.
+                self.vitals.on_end(now, message.kind);
+            }
             self.counters.messages_empty += 1;
             return None;
         }
@@ -192,7 +197,22 @@ impl Ingest {
 
     /// When the last picture came, of any track.
     pub fn picture_at(&self) -> Option<Instant> {
-        self.picture_at
+        self.vitals.of(MediaKind::Video).frame_at()
+    }
+
+    /// What was measured of its messages.
+    pub fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+
+    /// What is to come, as far as headers, frames and `onMetaData` have said.
+    pub fn announced(&self) -> Announced {
+        let is_announced = |kind| {
+            self.tracks.iter().any(|track| track.kind == kind)
+                || self.vitals.of(kind).frames() > 0
+                || self.metadata().is_some_and(|hints| hints.announces(kind))
+        };
+        Announced { video: is_announced(MediaKind::Video), audio: is_announced(MediaKind::Audio) }
     }
 
     /// The last `onMetaData` that could be read; none after `@clearDataFrame`.
@@ -226,6 +246,9 @@ impl Ingest {
         };
         self.counters.packets_unknown += u64::from(matches!(tag.packet, VideoPacket::Unknown(_)));
         let kind = MediaKind::Video;
+        if tag.packet == VideoPacket::SequenceEnd {
+            self.vitals.on_end(now, kind);
+        }
         let mut tagged = Tagged {
             role: self.role(tag.role(), &message.payload),
             track: tag.track,
@@ -259,6 +282,9 @@ impl Ingest {
         };
         self.counters.packets_unknown += u64::from(matches!(tag.packet, AudioPacket::Unknown(_)));
         let kind = MediaKind::Audio;
+        if tag.packet == AudioPacket::SequenceEnd {
+            self.vitals.on_end(now, kind);
+        }
         let mut tagged = Tagged {
             role: self.role(tag.role(), &message.payload),
             track: tag.track,
@@ -366,14 +392,12 @@ impl Ingest {
         let MediaMessage { kind, timestamp, payload, .. } = message;
         let Tagged { role, track, .. } = tagged;
         let timestamp = if role.is_coded() {
+            self.vitals.on_frame(now, kind);
             self.timestamps.of_frame(now, kind, track, timestamp)
         } else {
             self.timestamps.of_header(kind, track, timestamp)
         };
         let timestamp = self.rebased(timestamp);
-        if kind == MediaKind::Video && role.is_coded() {
-            self.picture_at = Some(now);
-        }
         let starts_gop = role == FrameRole::Key && tagged.has_track(default);
         let (payload, pinned_bytes) = match role {
             FrameRole::SequenceHeader => (self.sequence_header(kind, &tagged, &payload), 0),

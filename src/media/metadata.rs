@@ -99,6 +99,22 @@ impl MetadataHints {
         Ok(hints)
     }
 
+    /// Whether it says that there will be frames of this kind. Some encoders write every field whether they have that kind or not, so that a
+    /// codec of 0, which is their word for none, counts more than a size or rate.
+    pub fn announces(&self, kind: MediaKind) -> bool {
+        match kind {
+            MediaKind::Video => match self.video_codec {
+                Some(codec) => codec != VideoCodec::UnknownId(0),
+                None => self.width.is_some() && self.height.is_some(),
+            },
+            MediaKind::Audio => match self.audio_codec {
+                Some(codec) => codec != AudioCodec::PcmPlatformEndian,
+                None => self.sample_rate.is_some(),
+            },
+            MediaKind::Data => false,
+        }
+    }
+
     /// What was said of that track; `None` for the default ones, which the other fields are about.
     pub fn track(&self, kind: MediaKind, id: TrackId) -> Option<&TrackHints> {
         self.tracks.iter().find(|track| (track.kind, track.id) == (kind, id))

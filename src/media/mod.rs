@@ -8,7 +8,8 @@
 //!                    ├── config               codec configuration records: codec string, size, sample rate
 //!                    ├── Tracks               what is known of each track
 //!                    ├── DataMessage          @setDataFrame off, AMF3 to AMF0; MetadataHints out of onMetaData
-//!                    └── Timestamps           pass or monotonic, steps and jumps counted
+//!                    ├── Timestamps           pass or monotonic, steps and jumps counted
+//!                    └── health               what is measured with each message, and judged of it once a second
 //! ```
 //!
 //! Nothing that a publisher puts into its media is an error: what is not understood is forwarded and counted, and
@@ -57,6 +58,7 @@ mod data_message;
 pub mod ex_header;
 pub mod frame;
 pub mod gop;
+pub mod health;
 pub mod ingest;
 pub mod ingest_counters;
 pub mod metadata;

@@ -565,3 +565,51 @@ proptest! {
         }
     }
 }
+
+/// What is measured of messages, what they announce, and what they say has ended.
+#[test]
+fn vitals_follow_the_messages() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.ingest.announced(), Announced::default());
+    fixture.video(0, AVC_HEADER);
+    assert_eq!(fixture.ingest.announced(), Announced { video: true, audio: false });
+    assert_eq!(fixture.ingest.vitals().of(MediaKind::Video).frames(), 0, "a header is no picture");
+    for number in 1..=3 {
+        fixture.now = Instant::from_micros(number * 40_000);
+        fixture.video(0, AVC_KEY);
+    }
+    let at = |micros| Some(Instant::from_micros(micros));
+    let vitals = *fixture.ingest.vitals();
+    let video = vitals.of(MediaKind::Video);
+    assert_eq!((video.frames(), video.frame_at(), vitals.message_at()), (3, at(120_000), at(120_000)));
+    assert_eq!(video.bytes() as usize, hex(AVC_HEADER).len() + 3 * hex(AVC_KEY).len() + 4 * 12);
+    assert_eq!(*vitals.of(MediaKind::Audio), Default::default());
+    fixture.now = Instant::from_micros(130_000);
+    fixture.audio(0, AAC_FRAME);
+    assert_eq!(fixture.ingest.announced(), Announced { video: true, audio: true });
+    fixture.now = Instant::from_micros(140_000);
+    fixture.send(message(MediaKind::Audio, 0, Bytes::new()));
+    assert!(fixture.ingest.vitals().of(MediaKind::Audio).has_ended(), "an empty message means silence");
+    assert_eq!(fixture.ingest.vitals().message_at(), at(140_000));
+    fixture.send(message(MediaKind::Video, 0, Bytes::new()));
+    assert!(!fixture.ingest.vitals().of(MediaKind::Video).has_ended(), "of pictures it means nothing");
+    fixture.video(0, "17 02 000000");
+    assert!(fixture.ingest.vitals().of(MediaKind::Video).has_ended(), "the end of its sequence");
+    fixture.now = Instant::from_micros(150_000);
+    fixture.audio(0, AAC_FRAME);
+    fixture.video(0, AVC_KEY);
+    let has_ended = |kind| fixture.ingest.vitals().of(kind).has_ended();
+    assert!(!has_ended(MediaKind::Audio) && !has_ended(MediaKind::Video));
+}
+
+/// `onMetaData` announces a kind before anything of it has come, and no longer when it is cleared.
+#[test]
+fn metadata_announces_kinds() {
+    let mut fixture = Fixture::new();
+    let values =
+        Value::Object(vec![("videocodecid".into(), 7.0.into()), ("audiocodecid".into(), 0.0.into())]);
+    fixture.send(message(MediaKind::Data, 0, metadata(&["onMetaData".into(), values]))).unwrap();
+    assert_eq!(fixture.ingest.announced(), Announced { video: true, audio: false });
+    fixture.send(message(MediaKind::Data, 0, metadata(&["@clearDataFrame".into()])));
+    assert_eq!(fixture.ingest.announced(), Announced::default());
+}
