@@ -14,6 +14,7 @@
 use super::claim::{Flaps, Takeover};
 use super::{ConnectionRef, ContinuitySettings, Identity, PublisherKey, StreamId};
 use crate::media::codec::Codec;
+use crate::media::health::Health;
 use crate::media::{
     Frame, FrameRole, GopCache, GopSettings, Ingest, MediaKind, TrackId, Tracks, VIDEO_SILENT_MAX,
 };
@@ -60,6 +61,7 @@ pub(super) struct Publisher {
     pub(super) rehearsal: Option<Box<GopCache>>,
     pub(super) bytes: u64,
     pub(super) messages: u64,
+    pub(super) health: Health,
 }
 
 impl Publisher {

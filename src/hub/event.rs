@@ -1,6 +1,7 @@
 //! What the hub has to tell its driver.
 
-use super::{ConnectionRef, SubscriberKey};
+use super::{ConnectionRef, PublisherKey, SubscriberKey};
+use crate::media::health::Change;
 use crate::session::StreamKey;
 
 /// Something that the runtime has to act on; see [`Hub::poll_event`](super::Hub::poll_event).
@@ -40,6 +41,15 @@ pub enum HubEvent {
     TurnedAway {
         /// Who has waited.
         connection: ConnectionRef,
+    },
+    /// A code of a publisher's health begins or ends. What holds when the publisher ends, ends with it, without an event.
+    HealthChanged {
+        /// Whose health it is.
+        publisher: PublisherKey,
+        /// Whose publisher it is.
+        connection: ConnectionRef,
+        /// What changes.
+        change: Change,
     },
     /// A stream that lives here is over: nobody publishes it, and nobody is waited for.
     Over(StreamKey),

@@ -134,6 +134,15 @@ impl<K: Key, T> Arena<K, T> {
         self.slots.iter().map(|(index, slot)| (key(index, slot.generation), &slot.value))
     }
 
+    /// Calls `f` for one of `parts` parts of the entries. All parts together are all entries, while none come and go.
+    pub(super) fn for_each_of_part(&mut self, part: usize, parts: usize, mut f: impl FnMut(K, &mut T)) {
+        for index in (part..self.slots.capacity()).step_by(parts) {
+            if let Some(slot) = self.slots.get_mut(index) {
+                f(key(index, slot.generation), &mut slot.value);
+            }
+        }
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (K, &mut T)> {
         self.slots.iter_mut().map(|(index, slot)| (key(index, slot.generation), &mut slot.value))
     }
@@ -188,6 +197,10 @@ mod tests {
                 }
                 prop_assert_eq!(arena.len(), model.iter().filter(|(_, value)| value.is_some()).count());
                 prop_assert_eq!(arena.iter().count(), arena.len());
+                let mut seen = Vec::new();
+                (0..3).for_each(|part| arena.for_each_of_part(part, 3, |key, _| seen.push(key)));
+                seen.sort_unstable_by_key(|key| key.index());
+                prop_assert_eq!(seen, arena.iter().map(|(key, _)| key).collect::<Vec<_>>());
             }
         }
     }

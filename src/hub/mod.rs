@@ -28,6 +28,7 @@ mod claim;
 mod event;
 mod fan_out;
 mod gate;
+mod health;
 mod keys;
 mod kinds;
 mod mesh;
@@ -50,6 +51,8 @@ use crate::session::{Instant, StreamKey};
 use cast::Publisher;
 pub use claim::{Claim, Entry, PublishRefused};
 pub use event::HubEvent;
+pub use health::HealthCounts;
+use health::Rota;
 use keys::Arena;
 pub use keys::{ConnectionRef, CoreId, Identity, PublisherKey, StreamId, SubscriberKey};
 pub use mesh::MeshMessage;
@@ -103,6 +106,8 @@ pub struct Hub {
     events: VecDeque<HubEvent>,
     outgoing: Outgoing,
     counters: HubCounters,
+    rota: Rota,
+    health: HealthCounts,
 }
 
 impl Hub {
@@ -118,6 +123,8 @@ impl Hub {
             events: VecDeque::new(),
             outgoing: Outgoing::new(settings.cores),
             counters: HubCounters::default(),
+            rota: Rota::default(),
+            health: HealthCounts::default(),
         }
     }
 
@@ -258,6 +265,7 @@ impl Hub {
                 HubEvent::Ready { subscriber, .. } | HubEvent::Hopeless { subscriber, .. } => {
                     self.subscribers.contains(*subscriber)
                 }
+                HubEvent::HealthChanged { publisher, .. } => self.publishers.contains(*publisher),
                 HubEvent::StreamGone(key) => !self.names.contains_key(key),
                 HubEvent::Replaced { .. }
                 | HubEvent::Mismatched { .. }

@@ -4,6 +4,7 @@ use super::cast::{Cast, Part, Publisher};
 use super::stream::{Role, Stream};
 use super::subscriber::{DropCounts, Subscriber, SubscriberTotals, Tally};
 use super::{ConnectionRef, CoreId, Hub, PublisherKey, SubscriberKey};
+use crate::media::health::Health;
 use crate::media::{Form, Ingest};
 use crate::session::{Instant, StreamKey};
 
@@ -181,6 +182,11 @@ impl<'a> PublisherView<'a> {
     /// Tracks, metadata, timestamp counters.
     pub fn ingest(&self) -> &'a Ingest {
         &self.publisher.ingest
+    }
+
+    /// What is judged of it.
+    pub fn health(&self) -> &'a Health {
+        &self.publisher.health
     }
 
     /// Bytes received in media messages, chunk headers included.

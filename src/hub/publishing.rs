@@ -6,6 +6,7 @@ use super::cast::{Cast, Cause, MediaSet, Part, Publisher, Succession, Waiting};
 use super::claim::{Claim, Entry, Holder, PublishRefused, Ruling, Scene, StandbyPlace, Takeover, rule};
 use super::stream::{Role, Stream};
 use super::{AppSettings, ConnectionRef, Hub, HubEvent, MeshMessage, MismatchPolicy, PublisherKey, StreamId};
+use crate::media::health::Health;
 use crate::media::{GopCache, GopSettings, Ingest};
 use crate::session::{Instant, MediaMessage, Notice, StreamKey};
 
@@ -87,9 +88,11 @@ impl Hub {
     /// Ends a publisher. Readers are told when nobody else goes on with the stream, in order with the frames, and may stay for the
     /// next one.
     pub fn unpublish(&mut self, now: Instant, publisher: PublisherKey, end: End) {
-        let Some(Publisher { stream: id, part, ingest, .. }) = self.publishers.remove(publisher) else {
+        let Some(Publisher { stream: id, part, ingest, health, .. }) = self.publishers.remove(publisher)
+        else {
             return;
         };
+        self.health.forget(&health);
         let Some(cast) = self.cast(id) else { return };
         match part {
             Part::Retired => {}
@@ -222,6 +225,7 @@ impl Hub {
             rehearsal: (part != Part::OnAir).then(Publisher::rehearsal),
             bytes: 0,
             messages: 0,
+            health: Health::new(now),
         })
     }
 

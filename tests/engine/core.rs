@@ -86,6 +86,7 @@ impl World {
                     self.cores[core].hopeless.push(link);
                 }
                 HubEvent::Over(_) => {}
+                HubEvent::HealthChanged { .. } => unreachable!("nobody judges"),
                 event @ (HubEvent::Replaced { .. }
                 | HubEvent::Mismatched { .. }
                 | HubEvent::AskAgain { .. }

@@ -7,6 +7,7 @@ use inrush::hub::{
     AppSettings, ConnectionRef, CoreId, Hub, HubEvent, HubSettings, MeshMessage, QueueSettings, Queued,
     SubscriberKey, TakeBudget,
 };
+use inrush::media::health::Change;
 use inrush::media::{Form, GopSettings, MediaKind, VIDEO_SILENT_MAX};
 use inrush::session::{Instant, StreamKey};
 
@@ -163,6 +164,7 @@ impl World {
         for core in &self.cores {
             assert!(core.hub.is_empty(), "left behind: {:?}", core.hub.counts());
             assert_eq!(core.hub.retained_bytes(), 0);
+            assert_eq!(core.hub.health_counts().holding, Default::default());
             self.tally.add_hub(core.hub.counters());
         }
         self.directory.assert_empty();
@@ -321,6 +323,7 @@ impl World {
     pub(super) fn sweep(&mut self) {
         for core in &mut self.cores {
             core.hub.handle_sweep(self.now);
+            core.hub.judge(self.now, |_| false);
             for (_, reader) in core.hub.subscribers() {
                 assert!(reader.queued_ms(self.now) <= QUEUE.ms_max, "older than the queue's bound");
             }
@@ -423,6 +426,8 @@ impl World {
                     self.tally.hopeless_kept += 1;
                 }
             }
+            HubEvent::HealthChanged { change: Change { began: true, .. }, .. } => self.tally.codes_began += 1,
+            HubEvent::HealthChanged { .. } => self.tally.codes_ended += 1,
             HubEvent::Over(stream) => self.on_over(at, &stream),
             HubEvent::Replaced { connection } => {
                 self.tally.replaced += 1;

@@ -12,6 +12,7 @@
 mod continuity;
 mod drop_policy;
 mod forms;
+mod health;
 mod late_join;
 mod lifecycle;
 mod mesh;
