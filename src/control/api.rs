@@ -6,7 +6,7 @@
 //! `GET /api/v1/streams`, sorted by app and name:
 //! ```json
 //! {"streams": [{"app": "live", "name": "test", "name_hash": "9f86d081", "core": 0, "dry_run": false, "publisher": "17",
-//!   "standby": null, "absent": false, "discontinuities": 0, "subscribers": 2, "codecs": ["avc1.64001f", "mp4a.40.2"], "tracks": [
+//!   "standby": null, "absent": false, "discontinuities": 0, "health": [{"code": "no_audio", "seconds": 3.2}], "subscribers": 2, "codecs": ["avc1.64001f", "mp4a.40.2"], "tracks": [
 //!     {"id": 0, "kind": "video", "codec": "avc1", "codec_string": "avc1.64001f",
 //!      "resolution": {"width": 1280, "height": 720}, "sample_rate_hz": null, "channels": null},
 //!     {"id": 0, "kind": "audio", "codec": "mp4a", "codec_string": "mp4a.40.2", "resolution": null, "sample_rate_hz": 48000,
@@ -22,6 +22,7 @@
 //! stream, may go by one name. `standby` is the connection that goes on
 //! with the stream when its publisher dies or starves. `absent` says that the publisher was lost and is waited for.
 //! `discontinuities` counts how often the stream has gone on with another publisher. `announced_tracks` is what the encoder's `onMetaData` says of tracks beside the default ones, whether they come or not.
+//! `health` has what is wrong with what the publisher sends, and for how long that has been told: the codes are those of [`crate::media::health`].
 //! `ingest` counts by kind what was seen of the publisher's messages: what we do not know of them is forwarded as it came.
 //!
 //! `GET /api/v1/streams/{app}/{name}`: `{"stream": {…}, "stalled_cores": []}`. Both parts percent-decoded; slashes inside the
@@ -35,13 +36,14 @@
 //!   "encoder": "ffmpeg",
 //!   "bits_in_per_second": 3012000, "bits_out_per_second": 0, "bytes_in": 9412345, "bytes_out": 3500, "messages_in": 4711,
 //!   "messages_out": 0, "dropped": 0, "held_bytes": 0, "uptime_seconds": 25.4, "codecs": "avc1.64001f,mp4a.40.2",
-//!   "resolution": {"width": 1280, "height": 720}, "tls": {"version": "TLSv1.3", "cipher": "TLS13_AES_128_GCM_SHA256",
+//!   "resolution": {"width": 1280, "height": 720}, "health": [], "tls": {"version": "TLSv1.3", "cipher": "TLS13_AES_128_GCM_SHA256",
 //!   "server_name": "live.example.org", "resumed": false}}], "stalled_cores": []}
 //! ```
 //! Ids are strings, as they may use all 64 bits and many JSON readers keep 53. `role` is `pending`, `publisher`,
 //! `standby` or `player`, or of a connection that we made `forward` or `pull`. `enhanced`
 //! is what the peer said of its Enhanced RTMP: codecs (`*` for any) and of `reconnect`, `multitrack`, `mod_ex` and
 //! `timestamp_nano_offset` what it does; null when it said nothing.
+//! `health` is a publisher's, as for streams; here a standby's is to be seen as well.
 //! `tls` is null without TLS, and its `server_name` when the client asked for none.
 //!
 //! `DELETE /api/v1/connections/{id}`: 204 when it is being closed, 404 when no core has it, 503 when none has it and a core did
@@ -65,7 +67,7 @@ use super::router::Control;
 use crate::media::metadata::TrackHints;
 use crate::media::{IngestCounters, MediaKind};
 use crate::rtmp::command::Capabilities;
-use crate::runtime::observe::{ConnectionId, ConnectionInfo, StreamInfo, TlsInfo, TrackInfo};
+use crate::runtime::observe::{ConnectionId, ConnectionInfo, HealthInfo, StreamInfo, TlsInfo, TrackInfo};
 
 /// How long a core may take to answer.
 pub const QUERY_MAX: Duration = Duration::from_secs(1);
@@ -170,6 +172,7 @@ struct Stream {
     standby: Option<String>,
     absent: bool,
     discontinuities: u64,
+    health: Vec<Health>,
     subscribers: u64,
     codecs: Vec<String>,
     tracks: Vec<Track>,
@@ -211,7 +214,15 @@ struct Connection {
     uptime_seconds: f64,
     codecs: String,
     resolution: Option<Resolution>,
+    health: Vec<Health>,
     tls: Option<Tls>,
+}
+
+/// [`HealthInfo`] as JSON.
+#[derive(Serialize)]
+struct Health {
+    code: &'static str,
+    seconds: f64,
 }
 
 /// [`TlsInfo`] as JSON.
@@ -279,6 +290,7 @@ impl From<StreamInfo> for Stream {
             standby: info.standby.map(|id| id.0.to_string()),
             absent: info.absent,
             discontinuities: info.discontinuities,
+            health: health(info.health),
             subscribers: info.subscribers,
             codecs: info.codecs,
             tracks: info.tracks.into_iter().map(Track::from).collect(),
@@ -353,9 +365,15 @@ impl From<ConnectionInfo> for Connection {
             uptime_seconds: info.uptime_seconds,
             codecs: info.codecs,
             resolution: resolution(info.resolution),
+            health: health(info.health),
             tls: info.tls.map(Tls::from),
         }
     }
+}
+
+fn health(codes: Vec<HealthInfo>) -> Vec<Health> {
+    let code = |info: HealthInfo| Health { code: info.code.label(), seconds: info.lasted.as_secs_f64() };
+    codes.into_iter().map(code).collect()
 }
 
 fn counters(seen: &IngestCounters) -> BTreeMap<&'static str, u64> {

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use crate::hub::HealthCounts;
 use crate::runtime::histogram::Histograms;
 use crate::runtime::observe::{ConnectionId, ConnectionInfo, PublishedCounts, StreamInfo};
 use crate::runtime::{Handle, OutgoingInfo};
@@ -29,6 +30,8 @@ pub trait Cores: Send + Sync + 'static {
     fn counts(&self, core: usize) -> &PublishedCounts;
     /// Histograms of a core, as its last sweep published them.
     fn histograms(&self, core: usize) -> Histograms;
+    /// Health of a core's publishers, as its last sweep published it.
+    fn health(&self, core: usize) -> HealthCounts;
     /// Counters of a core that have a kind: family, kind, value.
     fn labelled(&self, core: usize) -> Vec<(&'static str, &'static str, u64)>;
     /// Time since a core's last sweep.
@@ -66,6 +69,10 @@ impl Cores for Handle {
 
     fn counts(&self, core: usize) -> &PublishedCounts {
         Self::counts(self, core)
+    }
+
+    fn health(&self, core: usize) -> HealthCounts {
+        Self::health(self, core)
     }
 
     fn labelled(&self, core: usize) -> Vec<(&'static str, &'static str, u64)> {

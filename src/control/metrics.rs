@@ -2,7 +2,7 @@
 //!
 //! A counter of a core is named as in the code: `inrush_` and its field, `_total` for what only grows, with the label `core`.
 //! Counters by kind (errors, close reasons, oddities) have the label `kind` as well; kinds are variants of enums, so the number
-//! of series is bounded by cores times variants, whatever peers do. No series carries the name of a stream or an address.
+//! of series is bounded by cores times variants, whatever peers do. Health codes have the label `code`, and are summed over cores. No series carries the name of a stream or an address.
 //!
 //! The scrape asks no core: it reads what each core's sweep published last, and `inrush_sweep_age_seconds` says how long ago.
 //!
@@ -25,6 +25,8 @@ use prometheus_client::registry::Registry;
 use super::cores::Cores;
 use super::process;
 use super::router::Control;
+use crate::hub::HealthCounts;
+use crate::media::health::{Code, PerCode};
 use crate::runtime::histogram::Histogram;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -186,6 +188,7 @@ fn families<C: Cores>(control: &Control<C>) -> Vec<Family> {
         families.extend(of_engine(cores));
         families.extend(of_cores(cores));
         families.extend(by_kind(cores));
+        families.extend(health(cores));
         families.extend(histograms(cores));
     }
     families
@@ -301,6 +304,37 @@ fn by_kind<C: Cores>(cores: &C) -> Vec<Family> {
         }
     }
     families
+}
+
+/// Health of publishers, summed over cores: whoever watches asks how many, not where.
+fn health<C: Cores>(cores: &C) -> [Family; 2] {
+    let mut sum = HealthCounts::default();
+    for core in 0..cores.cores() {
+        let counts = cores.health(core);
+        for code in Code::ALL {
+            sum.holding[code] += counts.holding[code];
+            sum.began[code] += counts.began[code];
+        }
+    }
+    let samples = |counts: PerCode<u64>| {
+        let sample =
+            |(code, count): (Code, &u64)| (vec![("code", code.label().to_owned())], Value::Whole(*count));
+        counts.iter().map(sample).collect()
+    };
+    [
+        Family::new(
+            "inrush_streams_unhealthy",
+            "Publishers that a health code holds for, standbys and dry runs included, by code",
+            false,
+            samples(sum.holding),
+        ),
+        Family::new(
+            "inrush_health_events",
+            "Times that a health code has begun, by code",
+            true,
+            samples(sum.began),
+        ),
+    ]
 }
 
 fn core_label(core: usize) -> Labels {

@@ -12,13 +12,15 @@ use super::*;
 use crate::edge::relay::Rank;
 use crate::edge::relay::life::{LifeState, Step};
 use crate::edge::relay::observe::{ForwardInfo, NamedBy};
+use crate::hub::HealthCounts;
 use crate::media::codec::{Codec, VideoCodec};
+use crate::media::health::Code;
 use crate::media::metadata::TrackHints;
 use crate::media::{IngestCounters, MediaKind, TrackId};
 use crate::rtmp::command::{Capabilities, CapsEx};
 use crate::runtime::histogram::Histograms;
 use crate::runtime::observe::{
-    ConnectionId, ConnectionInfo, Counts, PublishedCounts, Role, StreamInfo, TlsInfo, TrackInfo,
+    ConnectionId, ConnectionInfo, Counts, HealthInfo, PublishedCounts, Role, StreamInfo, TlsInfo, TrackInfo,
 };
 use crate::runtime::{OutgoingId, OutgoingInfo, OutgoingState};
 
@@ -86,6 +88,12 @@ impl Cores for Arc<Engine> {
         }
     }
 
+    fn health(&self, core: usize) -> HealthCounts {
+        let mut counts = HealthCounts::default();
+        (counts.holding[Code::NoVideo], counts.began[Code::NoVideo]) = (core as u64, 2 + core as u64);
+        counts
+    }
+
     fn sweep_age(&self, core: usize) -> Duration {
         match self.stalled[core].load(Ordering::Relaxed) {
             true => Duration::from_secs(60),
@@ -113,6 +121,7 @@ fn stream(core: u16, app: &str, name: &str) -> StreamInfo {
         standby: Some(ConnectionId(18)),
         absent: false,
         discontinuities: 2,
+        health: vec![HealthInfo { code: Code::NoAudio, lasted: Duration::from_millis(3_200) }],
         subscribers: 3,
         codecs: vec!["avc1.64001f".into(), "mp4a.40.2".into()],
         tracks: vec![
@@ -185,6 +194,7 @@ fn connection(core: u16, id: u64, role: Role) -> ConnectionInfo {
         uptime_seconds: 8.0,
         codecs: String::new(),
         resolution: None,
+        health: Vec::new(),
         tls: Some(TlsInfo {
             version: "TLSv1.2",
             cipher: "TLS_X",
@@ -287,7 +297,7 @@ fn streams_of_all_cores_come_sorted_and_in_the_documented_shape() {
         body["streams"][1],
         json!({
             "app": "live", "name": "a", "name_hash": "0badcafe", "core": 0, "dry_run": false, "publisher": "17",
-            "standby": "18", "absent": false, "discontinuities": 2, "subscribers": 3, "codecs": ["avc1.64001f", "mp4a.40.2"], "tracks": [
+            "standby": "18", "absent": false, "discontinuities": 2, "health": [{"code": "no_audio", "seconds": 3.2}], "subscribers": 3, "codecs": ["avc1.64001f", "mp4a.40.2"], "tracks": [
                 {"id": 0, "kind": "video", "codec": "avc1", "codec_string": "avc1.64001f",
                  "resolution": {"width": 1280, "height": 720}, "sample_rate_hz": null, "channels": null},
                 {"id": 3, "kind": "audio", "codec": "mp4a", "codec_string": "mp4a.40.2", "resolution": null,
@@ -339,7 +349,7 @@ fn connections_come_in_the_documented_shape_and_once_each() {
             "id": "18446744073709551615", "peer": "[2001:db8::1]:50000", "core": 0, "role": "publisher", "app": "live",
             "name": "a", "name_hash": "0badcafe", "flash_ver": "FMLE/3.0 \"x\"\n", "encoder": "ffmpeg",
             "enhanced": {"fourcc": ["*"], "caps": ["reconnect", "mod_ex"]}, "bits_in_per_second": 1, "bits_out_per_second": 2, "bytes_in": 3, "bytes_out": 4, "messages_in": 5, "messages_out": 6, "dropped": 7,
-            "held_bytes": 9, "uptime_seconds": 8.0, "codecs": "", "resolution": null,
+            "held_bytes": 9, "uptime_seconds": 8.0, "codecs": "", "resolution": null, "health": [],
             "tls": {"version": "TLSv1.2", "cipher": "TLS_X", "server_name": "a.example", "resumed": true}
         })
     );
@@ -568,6 +578,9 @@ fn metrics_have_every_counter_of_every_core_in_both_formats() {
         "inrush_panics_total{core=\"1\"} 1",
         "inrush_cores 2",
         "inrush_ready 1",
+        "inrush_streams_unhealthy{code=\"no_video\"} 1",
+        "inrush_streams_unhealthy{code=\"starving\"} 0",
+        "inrush_health_events_total{code=\"no_video\"} 5",
         "inrush_draining 0",
         "inrush_sweep_age_seconds{core=\"0\"} 0.25",
         "inrush_control_connections_refused_total 0",

@@ -3,7 +3,7 @@
 use super::connection::{Activity, Connection};
 use super::core::Core;
 use super::inbox::Ask;
-use super::observe::{ConnectionId, ConnectionInfo, Role, StreamInfo, TrackInfo};
+use super::observe::{ConnectionId, ConnectionInfo, HealthInfo, Role, StreamInfo, TrackInfo};
 use crate::hub::{PublisherView, StreamView};
 use crate::media::{MediaKind, Track, Tracks};
 use crate::session::{CloseReason, Encoder, Instant};
@@ -53,6 +53,7 @@ impl Core {
         let ingest = publisher.ingest();
         StreamInfo {
             publisher: connection.map(|connection| connection.id),
+            health: HealthInfo::all_of(publisher, now),
             codecs: ingest.tracks().iter().map(|track| track.codec_string.clone()).collect(),
             tracks: ingest.tracks().iter().map(TrackInfo::from).collect(),
             resolution: resolution(ingest.tracks()),
@@ -74,20 +75,23 @@ impl Core {
     }
 
     fn connection_infos(&self) -> Vec<ConnectionInfo> {
-        self.connections.iter().map(|(_, (_, connection))| self.connection_info(connection)).collect()
+        let now = self.now();
+        self.connections.iter().map(|(_, (_, connection))| self.connection_info(connection, now)).collect()
     }
 
-    fn connection_info(&self, connection: &Connection) -> ConnectionInfo {
+    fn connection_info(&self, connection: &Connection, now: Instant) -> ConnectionInfo {
         let info = connection.session.connect_info();
         let stream = Self::stream_of(connection);
         let mut dropped = connection.totals.dropped;
         let mut tracks = None;
         let mut stands_by = false;
+        let mut health = Vec::new();
         match &connection.activity {
             Activity::Publishing { publisher, .. } => {
                 let view = self.hub.publisher(*publisher);
                 tracks = view.map(|view| view.ingest().tracks());
                 stands_by = view.is_some_and(|view| view.is_standby());
+                health = view.map(|view| HealthInfo::all_of(view, now)).unwrap_or_default();
             }
             Activity::Playing(playing) => {
                 let views = playing.iter().filter_map(|one| self.hub.subscriber(one.subscriber));
@@ -123,9 +127,10 @@ impl Core {
             messages_out: connection.totals.messages_out,
             dropped,
             held_bytes: connection.held_bytes() as u64,
-            uptime_seconds: (self.now() - connection.accepted_at).as_secs_f64(),
+            uptime_seconds: (now - connection.accepted_at).as_secs_f64(),
             codecs: tracks.map(codec_list).unwrap_or_default(),
             resolution: tracks.and_then(resolution),
+            health,
             tls: connection.tls().and_then(|tls| tls.info().cloned()),
         }
     }

@@ -13,7 +13,7 @@ use super::outgoing::{Dialed, OutgoingId, OutgoingInfo};
 use super::outside::{Ticket, Verdict};
 use super::shared::Shared;
 use super::tls::certificates::Certificates;
-use crate::hub::CoreId;
+use crate::hub::{CoreId, HealthCounts};
 
 /// A running engine, for whoever watches or ends it. Cloning shares it.
 ///
@@ -96,6 +96,14 @@ impl Handle {
     /// When there is no such core.
     pub fn histograms(&self, core: usize) -> Histograms {
         *self.shared.published[core].histograms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Health of a core's publishers, as its last sweep published it.
+    ///
+    /// # Panics
+    /// When there is no such core.
+    pub fn health(&self, core: usize) -> HealthCounts {
+        self.shared.published[core].health.counts()
     }
 
     /// A core's labelled counters: (family, label, count).

@@ -7,6 +7,7 @@
 //! - `draining` is how they end in good order.
 //! - [`outside`] is what the engine asks and tells those above it; `asking` does the asking, `requests` what was allowed, and
 //!   `succession` what it takes when one publisher follows another.
+//! - `health` tells of what is judged of publishers.
 //! - `directory` knows each stream's home core, `inbox` carries messages between cores, `moving` takes publishers home.
 //! - [`proxy`] and `arriving` find out who a connection is and what it speaks before its session begins.
 //! - [`tls`] stands between a socket and its session where RTMPS is spoken.
@@ -32,6 +33,7 @@ mod entropy;
 mod fan_out;
 mod forwarding;
 pub mod handle;
+mod health;
 pub mod histogram;
 mod inbox;
 pub(crate) mod listener;

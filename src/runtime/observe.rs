@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use crate::media::IngestCounters;
+use crate::media::health::Code;
 use crate::media::metadata::TrackHints;
 use crate::rtmp::command::Capabilities;
 use crate::session::Encoder;
@@ -101,6 +103,8 @@ pub struct ConnectionInfo {
     pub codecs: String,
     /// Width and height of the default video track; publishers only.
     pub resolution: Option<(u32, u32)>,
+    /// What is wrong with what it sends; publishers only.
+    pub health: Vec<HealthInfo>,
     /// What TLS agreed on; `None` without TLS, and before its handshake is done.
     pub tls: Option<TlsInfo>,
 }
@@ -124,6 +128,15 @@ pub struct TrackInfo {
     pub channels: Option<u8>,
 }
 
+/// A health code that holds for a publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthInfo {
+    /// Which.
+    pub code: Code,
+    /// Time since it began.
+    pub lasted: Duration,
+}
+
 /// One live key on its home core, as the API shows it.
 #[derive(Clone, Debug, Default)]
 pub struct StreamInfo {
@@ -145,6 +158,8 @@ pub struct StreamInfo {
     pub absent: bool,
     /// Times that it has gone on with another publisher.
     pub discontinuities: u64,
+    /// What is wrong with what its publisher sends; nothing while there is none.
+    pub health: Vec<HealthInfo>,
     /// Players and forwards on all cores that this core knows of: its own and those of the replicas it feeds.
     pub subscribers: u64,
     /// Codec strings of the tracks.

@@ -4,7 +4,7 @@
 //! as a command ([`Handle::answer`](super::Handle::answer)).
 //! # Bounds
 //! A connection asks one question at a time, and one that is not answered within [`ANSWER_TIME_MAX`] is refused. News come no faster than
-//! connections publish and play.
+//! connections publish and play, and of each publisher's health no faster than its codes' terms allow ([`crate::media::health`]).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use super::observe::ConnectionId;
 use super::outgoing::{OutgoingEvent, OutgoingId};
 use crate::hub::CoreId;
 pub use crate::hub::Identity;
+use crate::media::health::Code;
 use crate::session::{RequestId, StreamKey};
 
 /// Longest wait for an answer. Whoever answers has deadlines of its own below it; this one is for an answer that never comes.
@@ -194,6 +195,20 @@ pub enum News {
         stream: StreamKey,
         /// What came of it.
         totals: Totals,
+    },
+    /// Something is wrong with what a publisher sends, or no longer. A publisher on the air, a standby, a dry run, or a pull. What holds when
+    /// it ends, ends before that is told.
+    HealthChanged {
+        /// Who publishes.
+        connection: ConnectionId,
+        /// What.
+        stream: StreamKey,
+        /// What is wrong.
+        code: Code,
+        /// Whether it begins.
+        began: bool,
+        /// Of a beginning, how long its cause has lasted; of an end, how long it was told.
+        lasted: Duration,
     },
     /// A stream is there from now on, however its publishers come and go.
     StreamBegan {

@@ -233,6 +233,7 @@ impl Core {
             Activity::None => return,
             Activity::Publishing { publisher, key: stream } => {
                 let id = connection.id;
+                self.end_health(key, publisher, &stream, now);
                 let totals = self.hub.publisher(publisher).map(|view| Totals {
                     bytes: view.bytes(),
                     messages: view.messages(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::directory::Directory;
 use super::draining::{CUTTING_PART, DRAIN_OVERTIME};
+use super::health::PublishedHealth;
 use super::histogram::Histograms;
 use super::inbox::Inboxes;
 use super::names::NameHasher;
@@ -72,6 +73,7 @@ pub(crate) struct Published {
     pub(crate) counts: PublishedCounts,
     pub(crate) labelled: Mutex<Labelled>,
     pub(crate) histograms: Mutex<Histograms>,
+    pub(crate) health: PublishedHealth,
     /// When the core last swept, microseconds of the engine's clock: a stalled core shows here.
     pub(crate) swept_at: AtomicU64,
 }

@@ -53,6 +53,9 @@ impl Core {
             HubEvent::Mismatched { connection } => self.close(connection.into(), CloseReason::Mismatch),
             HubEvent::AskAgain { connection } => self.claim_again(connection.into()),
             HubEvent::TurnedAway { connection } => self.turn_away(connection.into()),
+            HubEvent::HealthChanged { publisher, connection, change } => {
+                self.on_health_changed(connection.into(), publisher, change);
+            }
             HubEvent::Over(stream) => self.on_stream_ended(stream),
             HubEvent::Ready { .. } | HubEvent::Hopeless { .. } | HubEvent::StreamGone(_) => {}
         }

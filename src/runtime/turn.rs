@@ -157,6 +157,7 @@ impl Core {
         self.listen_for_awaited(now);
         self.hub.handle_sweep(now);
         self.pump_hub();
+        self.judge_publishers(now);
         // A core that was congested towards others is looked at again even if nothing new is sent there.
         self.outgoing.raise();
     }
@@ -174,6 +175,7 @@ impl Core {
         self.counts.gop_bytes = hub.gop_bytes as u64;
         self.counts.frames_dropped = self.hub.counters().dropped.total();
         self.publish_succession();
+        self.publish_health();
         self.counts.tls_handshakes_in_progress = self.handshakes.in_progress() as u64;
         self.counts.tls_handshakes_waiting = self.handshakes.waiting() as u64;
         self.counts.operations_in_flight = op::in_flight();

@@ -28,6 +28,8 @@ pub struct Event {
     dry_run: Option<bool>,
     #[serde(flatten)]
     totals: Option<Came>,
+    #[serde(flatten)]
+    health: Option<Health>,
 }
 
 #[derive(Debug, Serialize)]
@@ -39,6 +41,14 @@ struct Who {
     tls: bool,
     server_name: Option<String>,
     host: Option<String>,
+}
+
+/// What is wrong with a publisher's stream, or no longer.
+#[derive(Debug, Serialize)]
+struct Health {
+    code: &'static str,
+    state: &'static str,
+    seconds: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -70,6 +80,15 @@ impl Event {
                 totals: Some(Came::of(totals)),
                 ..Self::new("publish_done", Some(stream))
             },
+            News::HealthChanged { connection, stream, code, began, lasted } => Self {
+                connection: connection.0.to_string(),
+                health: Some(Health {
+                    code: code.label(),
+                    state: if began { "began" } else { "ended" },
+                    seconds: lasted.as_secs_f64(),
+                }),
+                ..Self::new("health", Some(stream))
+            },
             News::PlayEnded { connection, stream, totals } => Self {
                 connection: connection.0.to_string(),
                 totals: Some(Came::of(totals)),
@@ -94,6 +113,7 @@ impl Event {
             who: None,
             dry_run: None,
             totals: None,
+            health: None,
         }
     }
 }
@@ -127,6 +147,7 @@ mod tests {
 
     use super::*;
     use crate::hub::CoreId;
+    use crate::media::health::Code;
     use crate::runtime::observe::ConnectionId;
     use crate::runtime::outside::Grant;
 
@@ -173,8 +194,23 @@ mod tests {
         let play = with(with(json!({"event": "play"}), who), named.clone());
         assert_eq!(told(News::PlayBegan { facts, stream: stream.clone(), home: CoreId(0) }), play);
         let totals = Totals { bytes: 1, messages: 2, dropped: 3, lasted: Duration::from_millis(1_500) };
-        let came = with(named, json!({"bytes": 1, "messages": 2, "dropped": 3, "seconds": 1.5}));
+        let came = with(named.clone(), json!({"bytes": 1, "messages": 2, "dropped": 3, "seconds": 1.5}));
         let connection = ConnectionId(17);
+        let health = |began| News::HealthChanged {
+            connection,
+            stream: stream.clone(),
+            code: Code::NoAudio,
+            began,
+            lasted: Duration::from_millis(4_250),
+        };
+        let changed = |state: &str| {
+            with(
+                named.clone(),
+                json!({"event": "health", "code": "no_audio", "state": state, "seconds": 4.25}),
+            )
+        };
+        assert_eq!(told(health(true)), changed("began"));
+        assert_eq!(told(health(false)), changed("ended"));
         let ended = News::PublishEnded { connection, stream: stream.clone(), totals };
         assert_eq!(told(ended), with(json!({"event": "publish_done"}), came.clone()));
         assert_eq!(

@@ -6,9 +6,15 @@
 //!   "flashVer": "FMLE/3.0", "tls": false, "server_name": null, "host": "live.example.org"},
 //!  {"event": "publish", "number": 2, …, "app": "live", "name": "test", "dry_run": false},
 //!  {"event": "publish_done", "number": 3, "time": 1750000060.0, "connection": "17", "app": "live", "name": "test", "bytes": 22500000,
-//!   "messages": 4500, "dropped": 0, "seconds": 59.8}]}
+//!   "messages": 4500, "dropped": 0, "seconds": 59.8},
+//!  {"event": "health", "number": 4, …, "connection": "18", "app": "live", "name": "other", "code": "starving", "state": "began",
+//!   "seconds": 3.4}]}
 //! ```
-//! Also `play` and `play_done`. They are posted in order, in batches, signed as questions are ([`super::auth::callback`]). A status of 200 to 299
+//! Also `play` and `play_done`. `health` tells of each code of a publisher's health ([`crate::media::health`]) as it begins, with the seconds that
+//! its cause has lasted by then, and as it ends (`"state": "ended"`), with those since it was told to begin. What holds when a publisher ends, ends
+//! before `publish_done`. It is told of standbys, dry runs and pulled streams as well; of the latter there is no `publish`.
+//!
+//! They are posted in order, in batches, signed as questions are ([`super::auth::callback`]). A status of 200 to 299
 //! takes a batch; 400 to 499 refuses it (but for 408 and 429); with everything else it is posted again, so that an event can come twice: `instance` and
 //! `number` together name it. A batch that is refused, or fails again and again, is posted event by event, which may change their order by some places;
 //! an event that fails alone while others are taken is dropped in the end ([`outbox`]).
