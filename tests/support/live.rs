@@ -6,13 +6,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::client::{Client, Event, Status};
-use super::flv::Tag;
+use super::flv::{Kind, Tag};
 use super::synthetic::Pattern;
 
 /// One that publishes.
 pub struct Live {
     over: Arc<AtomicBool>,
     next: Arc<AtomicU64>,
+    withheld: Arc<[AtomicBool; 2]>,
     thread: Option<JoinHandle<(Client, Ended)>>,
 }
 
@@ -31,9 +32,15 @@ impl Live {
         let over = Arc::new(AtomicBool::new(false));
         let next = Arc::new(AtomicU64::new(from));
         let (headers, pattern) = (headers.to_vec(), pattern.clone());
-        let (ends, counts) = (Arc::clone(&over), Arc::clone(&next));
-        let thread = std::thread::spawn(move || run(client, &headers, &pattern, &counts, &ends));
-        Self { over, next, thread: Some(thread) }
+        let withheld = Arc::<[AtomicBool; 2]>::default();
+        let (ends, counts, withholds) = (Arc::clone(&over), Arc::clone(&next), Arc::clone(&withheld));
+        let thread = std::thread::spawn(move || run(client, &headers, &pattern, &counts, &ends, &withholds));
+        Self { over, next, withheld, thread: Some(thread) }
+    }
+
+    /// Keeps messages of this kind back from now on, or no longer: they count as sent.
+    pub fn withhold(&self, kind: Kind, withheld: bool) {
+        self.withheld[usize::from(kind == Kind::Video)].store(withheld, Ordering::Relaxed);
     }
 
     /// The number of the message that it sends next.
@@ -82,6 +89,7 @@ fn run(
     pattern: &Pattern,
     next: &AtomicU64,
     over: &AtomicBool,
+    withheld: &[AtomicBool; 2],
 ) -> (Client, Ended) {
     let mut ended = Ended::default();
     let first = next.load(Ordering::Relaxed);
@@ -94,7 +102,10 @@ fn run(
         if let Some(early) = due.checked_sub(start.elapsed()) {
             std::thread::sleep(early);
         }
-        ended.closed = client.try_send_tag(&pattern.tag(number)).is_err();
+        let tag = pattern.tag(number);
+        if !withheld[usize::from(tag.kind == Kind::Video)].load(Ordering::Relaxed) {
+            ended.closed = client.try_send_tag(&tag).is_err();
+        }
         next.store(number + 1, Ordering::Relaxed);
         while let Some(event) = client.next_event(Duration::from_millis(1)) {
             match event {
