@@ -189,10 +189,6 @@ impl Hub {
     /// Nobody is on the air, and who was about to be may be gone as well: somebody else goes on, is waited for, or the stream ends.
     pub(super) fn vacate(&mut self, now: Instant, id: StreamId, end: End) {
         let Some(cast) = self.cast(id) else { return };
-        if cast.waiting.is_some() {
-            self.ask_again(id);
-        }
-        let Some(cast) = self.cast(id) else { return };
         let grace = cast.settings.grace();
         if cast.successor.is_some() {
             self.fall_silent(id);
@@ -210,6 +206,8 @@ impl Hub {
         } else {
             self.end_broadcast(now, id);
         }
+        // Last: where the broadcast is over, what a newcomer begins is another one, and its beginning has to be told behind that end.
+        self.ask_again(id);
     }
 
     /// The standby goes on the air with its next key frame.

@@ -79,6 +79,10 @@ impl World {
                 let key = entry.publisher().expect("it does not wait");
                 let was_live = self.publishers.iter().any(|publisher| publisher.stream == *stream);
                 assert!(!matches!(entry, Entry::Begins(_)) || !was_live, "two beginnings of {stream:?}");
+                if matches!(entry, Entry::Begins(_)) {
+                    let is_new = self.broadcasts.insert(stream.clone());
+                    assert!(is_new, "{stream:?} begins before its driver has heard of its end");
+                }
                 assert_eq!(
                     matches!(entry, Entry::StandsBy(_)),
                     hub.publisher(key).expect("it is there").is_standby()
@@ -175,6 +179,7 @@ impl World {
 
     pub(super) fn on_over(&mut self, core: usize, stream: &StreamKey) {
         self.tally.broadcasts_over += 1;
+        assert!(self.broadcasts.remove(stream), "an end without a beginning");
         // It may have begun anew by now.
         let hub = &self.cores[core].hub;
         let is_live = hub.streams().any(|view| view.key() == stream && view.is_home() && view.is_live());

@@ -1,6 +1,6 @@
 //! The cores, what is on its way between them, and everybody who takes part.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use inrush::hub::{
@@ -40,6 +40,8 @@ pub(crate) struct World {
     pub(super) steady: bool,
     pub(super) publishers: Vec<Publisher>,
     pub(super) claimants: Vec<Claimant>,
+    /// Streams that have begun and not ended, as their drivers have heard.
+    pub(super) broadcasts: BTreeSet<StreamKey>,
     pub(super) readers: Vec<Reader>,
     pub(super) connections: u64,
     pub(super) lives: u32,
@@ -110,6 +112,7 @@ impl World {
             steady: rng.percent(50),
             publishers: Vec::new(),
             claimants: Vec::new(),
+            broadcasts: BTreeSet::new(),
             readers: Vec::new(),
             connections: 0,
             lives: 0,
@@ -148,6 +151,7 @@ impl World {
                 None => self.unsubscribe(index),
                 Some(index) => self.unpublish(index),
             }
+            self.turn();
             if self.rng.percent(50) {
                 self.deliver_some();
             }

@@ -278,7 +278,8 @@ fn one_newcomer_waits() {
     assert_eq!(rig.calls(), [HubEvent::TurnedAway { connection: ConnectionRef(4) }]);
     rig.leaves(holder, End::Said);
     let events = rig.calls();
-    assert_eq!(events, [HubEvent::AskAgain { connection: ConnectionRef(5) }, HubEvent::Over(key())]);
+    let asked = HubEvent::AskAgain { connection: ConnectionRef(5) };
+    assert_eq!(events, [HubEvent::Over(key()), asked], "what it begins comes behind the end");
     assert_eq!(rig.home().counts().streams, 1, "its claim keeps the stream here");
     let second = rig.comes(claim_of(5));
     assert_eq!(rig.claim(claim_of(6)), Ok(Entry::Waits));
