@@ -11,7 +11,7 @@
 //! At most one publisher is on the air, and only its frames reach anybody. A stream is *live* from its first publisher until nobody is on
 //! the air, about to be, or waited for: for its readers that is one broadcast, with one notice at its beginning and one at its end.
 
-use super::claim::{Flaps, Takeover};
+use super::claim::{Flaps, Holder, Takeover};
 use super::{ConnectionRef, ContinuitySettings, Identity, PublisherKey, StreamId};
 use crate::media::codec::Codec;
 use crate::media::health::Health;
@@ -68,6 +68,16 @@ impl Publisher {
     /// When something of it came last.
     pub(super) fn heard_at(&self) -> Instant {
         self.heard_at.max(self.spoke_at)
+    }
+
+    /// What a newcomer meets.
+    pub(super) fn as_holder(&self) -> Holder<'_> {
+        Holder {
+            identity: self.identity.as_ref(),
+            priority: self.priority,
+            heard_at: self.heard_at(),
+            took_over_at: self.took_over_at,
+        }
     }
 
     /// A place for the headers of a publisher that is not on the air: no frame is kept.
@@ -170,6 +180,16 @@ impl Cast {
     /// Whether the standby was called while somebody is on the air: one of the two will stand by.
     pub(super) fn has_called(&self) -> bool {
         self.on_air.is_some() && self.successor.is_some_and(|successor| successor.cause == Cause::Failover)
+    }
+
+    /// Who has the standby's place: whoever stands by, or is on the air while its standby has been called.
+    pub(super) fn in_standby_place(&self) -> Option<PublisherKey> {
+        if self.has_called() { self.on_air } else { self.standby }
+    }
+
+    /// All whose signs of life decide what becomes of a newcomer.
+    pub(super) fn incumbents(&self) -> impl Iterator<Item = PublisherKey> + use<> {
+        [self.holder(), self.in_standby_place()].into_iter().flatten()
     }
 
     /// Whom a newcomer meets: who is about to publish the stream, else who does.

@@ -6,9 +6,10 @@
 //! 2. The policy. `reject`: no. `newest`: yes. `priority`: yes to a higher one; an equal one is refused, as a lower is. A yes is a no
 //!    while the holder has had the stream for less than `tenure_ms` after a takeover of its own, and when the stream has changed hands
 //!    `flaps_max` times in its minute ([`Flaps`]): so two encoders that both come back cannot take it from each other for ever.
-//! 3. Where there is a place for a standby, the newcomer gets it.
-//! 4. The holder may be the newcomer's own ghost, from a network that was cut a moment ago. So a newcomer of the same credentials
-//!    waits, until the holder is heard of or rule 1 holds: `yield_silent_ms` at most. One waits a stream; the newest of them.
+//! 3. Where there is a place for a standby, or a ghost of the newcomer's has it, the newcomer gets it.
+//! 4. The holder, or whoever has the standby's place, may be the newcomer's own ghost, from a network that was cut a moment ago. So a
+//!    newcomer of the same credentials waits, until they are heard of or rule 1 or 3 holds: `yield_silent_ms` and [`LATE_ARRIVAL`] at most.
+//!    One waits a stream; the newest of them.
 //! 5. It is refused.
 //!
 //! While nobody holds the stream anybody may go on with it who was let in by the outside.
@@ -110,7 +111,7 @@ pub(super) enum Takeover {
     Silent,
 }
 
-/// Whom a newcomer meets.
+/// Whom a newcomer meets: who holds the stream, or has the standby's place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Holder<'a> {
     pub(super) identity: Option<&'a Identity>,
@@ -130,22 +131,19 @@ impl Holder<'_> {
     fn is_akin(&self, claim: &Claim) -> bool {
         self.identity == claim.identity.as_ref()
     }
-}
 
-/// Whether a stream has a place for a standby.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StandbyPlace {
-    Free,
-    /// Its standby is a ghost of the newcomer's.
-    Haunted,
-    Taken,
+    /// Whether it may turn out to be a ghost of the newcomer's, who waits since then.
+    fn is_in_doubt(&self, claim: &Claim, waits_since: Instant) -> bool {
+        self.is_akin(claim) && !has_shown_life(self.heard_at, waits_since)
+    }
 }
 
 /// What a newcomer meets beside the holder.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scene<'a> {
     pub(super) holder: Holder<'a>,
-    pub(super) standby: StandbyPlace,
+    /// Who stands by, or will when the one that was called is on the air.
+    pub(super) standby: Option<Holder<'a>>,
     pub(super) flaps: &'a Flaps,
     /// Since when this newcomer waits, if it does.
     pub(super) waits_since: Option<Instant>,
@@ -170,10 +168,13 @@ pub(super) fn rule(now: Instant, claim: &Claim, scene: &Scene<'_>, settings: &Co
         Ok(takeover) => return Ruling::TakesOver(takeover),
         Err(refused) => refused,
     };
-    if settings.standby && scene.standby != StandbyPlace::Taken {
+    let is_free = scene.standby.is_none_or(|standby| standby.is_ghost(now, claim, settings.yield_silent_ms));
+    if settings.standby && is_free {
         return Ruling::StandsBy;
     }
-    if holder.is_akin(claim) && !has_shown_life(holder.heard_at, scene.waits_since.unwrap_or(now)) {
+    let waits_since = scene.waits_since.unwrap_or(now);
+    let mut whom = std::iter::once(holder).chain(&scene.standby);
+    if whom.any(|one| one.is_in_doubt(claim, waits_since)) {
         return Ruling::Waits;
     }
     Ruling::Refused(refused)
@@ -251,7 +252,7 @@ mod tests {
     fn scene<'a>(identity: &'a Option<Identity>, flaps: &'a Flaps) -> Scene<'a> {
         let identity = identity.as_ref();
         let holder = Holder { identity, priority: 5, heard_at: ms(10_000), took_over_at: None };
-        Scene { holder, standby: StandbyPlace::Free, flaps, waits_since: None }
+        Scene { holder, standby: None, flaps, waits_since: None }
     }
 
     const SETTINGS: ContinuitySettings = ContinuitySettings::DEFAULT;
@@ -313,7 +314,7 @@ mod tests {
         assert_eq!(rule(10_700, &scene), Refused(AlreadyPublishing));
     }
 
-    /// A standby's place is for whoever the policy refuses; without one it is as before.
+    /// A standby's place is for whomever the policy refuses; where it is taken it is as without one.
     #[test]
     fn a_standby_is_whom_the_policy_refuses() {
         let holder = identity("holder");
@@ -323,10 +324,27 @@ mod tests {
             |priority, scene: &Scene<'_>| rule(ms(10_100), &claim("other", priority), scene, &settings);
         assert_eq!(rule(9, &scene), TakesOver(Takeover::Priority));
         assert_eq!(rule(5, &scene), StandsBy);
-        scene.standby = StandbyPlace::Haunted;
-        assert_eq!(rule(5, &scene), StandsBy);
-        scene.standby = StandbyPlace::Taken;
+        scene.standby = Some(scene.holder);
         assert_eq!(rule(5, &scene), Refused(Priority));
+    }
+
+    /// A standby's own return waits like a holder's, and has the place of its ghost: nobody lives who would be refused for.
+    #[test]
+    fn a_standby_yields_to_its_own() {
+        let (holder, standby) = (identity("holder"), identity("standby"));
+        let mut scene = scene(&holder, &QUIET);
+        scene.holder.heard_at = ms(30_000);
+        let heard_at = ms(10_000);
+        scene.standby = Some(Holder { identity: standby.as_ref(), heard_at, ..scene.holder });
+        let settings = ContinuitySettings { standby: true, ..SETTINGS };
+        let rule = |at, name, scene: &Scene<'_>| rule(ms(at), &claim(name, 0), scene, &settings);
+        assert_eq!(rule(11_000, "standby", &scene), Waits);
+        assert_eq!(rule(11_000, "other", &scene), Refused(AlreadyPublishing));
+        scene.waits_since = Some(ms(11_000));
+        assert_eq!(rule(12_000, "standby", &scene), StandsBy);
+        assert_eq!(rule(12_000, "other", &scene), Refused(AlreadyPublishing));
+        scene.standby = scene.standby.map(|standby| Holder { heard_at: ms(11_101), ..standby });
+        assert_eq!(rule(11_200, "standby", &scene), Refused(AlreadyPublishing));
     }
 
     /// Who has just taken over keeps the stream for its tenure; a stream that has changed hands too often stays with its holder.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::cast::{Cast, Cause, MediaSet, Part, Publisher, Succession, Waiting};
-use super::claim::{Claim, Entry, Holder, PublishRefused, Ruling, Scene, StandbyPlace, Takeover, rule};
+use super::claim::{Claim, Entry, PublishRefused, Ruling, Scene, Takeover, rule};
 use super::stream::{Role, Stream};
 use super::{AppSettings, ConnectionRef, Hub, HubEvent, MeshMessage, MismatchPolicy, PublisherKey, StreamId};
 use crate::media::health::Health;
@@ -130,21 +130,28 @@ impl Hub {
         }
     }
 
-    /// Who holds a stream that lives here: whom a newcomer would meet. Before a claim its driver says when it was heard of.
+    /// Who holds a stream that lives here: whom a newcomer would meet.
     pub fn holder(&self, key: &StreamKey) -> Option<(PublisherKey, ConnectionRef)> {
         let id = self.find(key, self.settings.core)?;
         let holder = self.cast_ref(id)?.holder()?;
-        Some((holder, self.publishers.get(holder)?.connection))
+        self.with_connection(holder)
     }
 
-    /// The holders of streams that newcomers wait for: before each sweep their drivers say when they were heard of.
+    /// Whose signs of life decide a claim to a stream that lives here: before it their drivers say when they were heard of.
+    pub fn incumbents(&self, key: &StreamKey) -> impl Iterator<Item = (PublisherKey, ConnectionRef)> {
+        let cast = self.find(key, self.settings.core).and_then(|id| self.cast_ref(id));
+        cast.into_iter().flat_map(Cast::incumbents).filter_map(|key| self.with_connection(key))
+    }
+
+    /// The same of all streams that newcomers wait for: before each sweep their drivers say when they were heard of.
     pub fn awaited(&self) -> impl Iterator<Item = (PublisherKey, ConnectionRef)> {
-        self.watched.iter().filter_map(|id| {
-            let cast = self.cast_ref(*id)?;
-            cast.waiting?;
-            let holder = cast.holder()?;
-            Some((holder, self.publishers.get(holder)?.connection))
-        })
+        let casts = self.watched.iter().filter_map(|id| self.cast_ref(*id));
+        let casts = casts.filter(|cast| cast.waiting.is_some());
+        casts.flat_map(Cast::incumbents).filter_map(|key| self.with_connection(key))
+    }
+
+    fn with_connection(&self, key: PublisherKey) -> Option<(PublisherKey, ConnectionRef)> {
+        Some((key, self.publishers.get(key)?.connection))
     }
 
     /// Something of a publisher came at that time, though it may not be a whole message yet.
@@ -181,25 +188,14 @@ impl Hub {
         let (Some(cast), Some(holder)) = (self.cast_ref(id), self.publishers.get(holder)) else {
             unreachable!("the cast is of publishers that are there")
         };
-        let holder = Holder {
-            identity: holder.identity.as_ref(),
-            priority: holder.priority,
-            heard_at: holder.heard_at(),
-            took_over_at: holder.took_over_at,
+        let standby = cast.in_standby_place().and_then(|standby| self.publishers.get(standby));
+        let scene = Scene {
+            holder: holder.as_holder(),
+            standby: standby.map(Publisher::as_holder),
+            flaps: &cast.flaps,
+            waits_since,
         };
-        let standby = match cast.standby.and_then(|standby| self.publishers.get(standby)) {
-            None if cast.has_called() => StandbyPlace::Taken,
-            None => StandbyPlace::Free,
-            Some(standby) => {
-                let (identity, heard_at) = (standby.identity.as_ref(), standby.heard_at());
-                let ghost = Holder { identity, heard_at, ..holder };
-                match ghost.is_ghost(now, claim, cast.settings.yield_silent_ms) {
-                    true => StandbyPlace::Haunted,
-                    false => StandbyPlace::Taken,
-                }
-            }
-        };
-        rule(now, claim, &Scene { holder, standby, flaps: &cast.flaps, waits_since }, &cast.settings)
+        rule(now, claim, &scene, &cast.settings)
     }
 
     fn new_publisher(
@@ -259,11 +255,6 @@ impl Hub {
         app: &AppSettings,
         takeover: Takeover,
     ) -> Entry {
-        match takeover {
-            Takeover::Newest => self.counters.takeovers_newest += 1,
-            Takeover::Priority => self.counters.takeovers_priority += 1,
-            Takeover::Silent => self.counters.takeovers_silent += 1,
-        }
         let makes_before_break =
             app.continuity.mismatch == MismatchPolicy::Refuse && takeover != Takeover::Silent;
         let publisher = self.new_publisher(now, id, claim, app, Part::Successor);
@@ -271,37 +262,63 @@ impl Hub {
             newcomer.took_over_at = Some(now);
         }
         let Some(cast) = self.cast(id) else { return Entry::Follows(publisher) };
-        if takeover != Takeover::Silent {
-            cast.flaps.on_takeover(now);
-        }
-        let about_to = cast.successor.take().map(|successor| successor.publisher);
-        let on_air = if makes_before_break || about_to.is_some() && takeover == Takeover::Silent {
-            None
-        } else {
-            cast.on_air.take()
+        let about_to = cast.successor.take();
+        let of_ghost = about_to.filter(|_| takeover == Takeover::Silent);
+        let stays = cast.on_air.is_some() && (makes_before_break || of_ghost.is_some());
+        // Whom a ghost was about to follow has done nothing: the newcomer is to it what the ghost was.
+        let cause = match of_ghost {
+            Some(ghost) if stays => ghost.cause,
+            _ => Cause::Takeover(takeover),
         };
-        if on_air.is_some() {
-            cast.absent_until = app.continuity.grace().map(|grace| now + grace);
-        }
-        for replaced in [about_to, on_air].into_iter().flatten() {
+        self.count_takeover(now, id, takeover);
+        if let Some(Succession { publisher: replaced, .. }) = about_to {
             self.retire(replaced, |connection| HubEvent::Replaced { connection });
         }
-        if let Some(on_air) = on_air {
-            let media = self.publishers.get(on_air).map(|on_air| MediaSet::of(on_air.ingest.tracks()));
-            if let Some(cast) = self.cast(id) {
-                cast.media = media.unwrap_or_default();
-            }
-            self.fall_silent(id);
+        if !stays {
+            self.take_off_the_air(now, id);
         }
-        self.succeed(now, id, publisher, Cause::Takeover(takeover));
+        self.succeed(now, id, publisher, cause);
         Entry::Follows(publisher)
+    }
+
+    /// A stream has changed hands.
+    fn count_takeover(&mut self, now: Instant, id: StreamId, takeover: Takeover) {
+        match takeover {
+            Takeover::Newest => self.counters.takeovers_newest += 1,
+            Takeover::Priority => self.counters.takeovers_priority += 1,
+            Takeover::Silent => self.counters.takeovers_silent += 1,
+        }
+        if takeover != Takeover::Silent
+            && let Some(cast) = self.cast(id)
+        {
+            cast.flaps.on_takeover(now);
+        }
+    }
+
+    /// Closes who is on the air, if anybody is, before somebody else is there to follow.
+    fn take_off_the_air(&mut self, now: Instant, id: StreamId) {
+        let Some(cast) = self.cast(id) else { return };
+        let Some(on_air) = cast.on_air.take() else { return };
+        cast.absent_until = cast.settings.grace().map(|grace| now + grace);
+        let media = self.publishers.get(on_air).map(|on_air| MediaSet::of(on_air.ingest.tracks()));
+        if let Some(cast) = self.cast(id) {
+            cast.media = media.unwrap_or_default();
+        }
+        self.retire(on_air, |connection| HubEvent::Replaced { connection });
+        self.fall_silent(id);
     }
 
     fn stand_by(&mut self, now: Instant, id: StreamId, claim: Claim, app: &AppSettings) -> Entry {
         let publisher = self.new_publisher(now, id, claim, app, Part::Standby);
         self.counters.standbys += 1;
-        if let Some(ghost) = self.cast(id).and_then(|cast| cast.standby.replace(publisher)) {
+        let Some(cast) = self.cast(id) else { return Entry::StandsBy(publisher) };
+        let has_called = cast.has_called();
+        if let Some(ghost) = cast.standby.replace(publisher) {
             self.retire(ghost, |connection| HubEvent::Replaced { connection });
+        }
+        if has_called {
+            // The newcomer's ghost starves there, and would have stood by when the one that was called is on the air.
+            self.take_off_the_air(now, id);
         }
         self.watch(id);
         Entry::StandsBy(publisher)

@@ -296,11 +296,10 @@ impl Hub {
         let Some(cast) = self.cast_ref(id) else { return };
         let yield_silent = cast.settings.yield_silent();
         if let Some(waiting) = cast.waiting {
-            let holder = cast.holder().and_then(|holder| self.publishers.get(holder));
-            let is_decided = holder.is_none_or(|holder| {
-                has_shown_life(holder.heard_at(), waiting.since) || now - holder.heard_at() >= yield_silent
-            });
-            if is_decided {
+            let heard = || cast.incumbents().filter_map(|key| Some(self.publishers.get(key)?.heard_at()));
+            if heard().any(|at| now - at >= yield_silent)
+                || heard().all(|at| has_shown_life(at, waiting.since))
+            {
                 self.ask_again(id);
             }
         }

@@ -80,9 +80,7 @@ impl Core {
         let stream = admitted.request.address.key.clone();
         let settings = self.app_settings(stream.app());
         let (identity, priority) = (admitted.grant.identity.clone(), admitted.grant.priority);
-        if let Some((holder, connection)) = self.hub.holder(&stream) {
-            self.listen_for(holder, connection, now);
-        }
+        self.listen_before_claim(&stream, now);
         let claim = Claim { connection: key.into(), identity, priority };
         match self.hub.publish(now, &stream, claim, &settings) {
             Ok(Entry::Waits) => self.hold_back(key, admitted, now),

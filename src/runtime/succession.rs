@@ -1,4 +1,4 @@
-//! Publishers that follow one another, as far as it takes sockets: newcomers that wait, and when a holder was heard of last.
+//! Publishers that follow one another, as far as it takes sockets: newcomers that wait, and when those whom they meet were heard of last.
 //!
 //! The hub rules ([`crate::hub::Claim`]). A newcomer that has to wait is a connection with a question open, like one that the outside has
 //! not answered yet ([`super::asking`]): its session parses nothing and its reader rests.
@@ -6,10 +6,11 @@
 //! When something of a holder came last is what its receives say, and what lies in its socket: a core that polls, or that has stood still,
 //! has not read yet what has come. So nobody is taken for a ghost whose bytes are here.
 //! # Bounds
-//! The hub lets one newcomer wait a stream, for its app's `yield_silent_ms` at most, which is less than
-//! [`super::outside::ANSWER_TIME_MAX`]; a look into a socket is one system call, for each
-//! newcomer as it comes and for each that waits ten times a second.
+//! The hub lets one newcomer wait a stream, for its app's `yield_silent_ms` and a moment at most, which is less than
+//! [`super::outside::ANSWER_TIME_MAX`]; a look into a socket is one system call, at most two for each newcomer as it comes and for each that
+//! waits ten times a second: its stream's holder, and whoever has the standby's place.
 
+use smallvec::SmallVec;
 use tracing::{debug, info};
 
 use super::asking::{Admitted, Asked, Request};
@@ -17,25 +18,32 @@ use super::connection::ConnectionKey;
 use super::core::Core;
 use super::socket;
 use crate::hub::{ConnectionRef, HubEvent, PublisherKey};
-use crate::session::{CloseReason, Instant, Rejection};
+use crate::session::{CloseReason, Instant, Rejection, StreamKey};
 
 impl Core {
-    /// Tells the hub when something of a holder came last.
-    pub(crate) fn listen_for(&mut self, holder: PublisherKey, connection: ConnectionRef, now: Instant) {
+    /// Tells the hub when something came last of those whom a newcomer will meet.
+    pub(crate) fn listen_before_claim(&mut self, stream: &StreamKey, now: Instant) {
+        let incumbents: SmallVec<[_; 2]> = self.hub.incumbents(stream).collect();
+        for (publisher, connection) in incumbents {
+            self.listen_for(publisher, connection, now);
+        }
+    }
+
+    /// Likewise, of all whom newcomers wait for. The sweep calls it before the hub's.
+    pub(crate) fn listen_for_awaited(&mut self, now: Instant) {
+        let awaited: Vec<_> = self.hub.awaited().collect();
+        for (publisher, connection) in awaited {
+            self.listen_for(publisher, connection, now);
+        }
+    }
+
+    fn listen_for(&mut self, publisher: PublisherKey, connection: ConnectionRef, now: Instant) {
         let Some(connection) = self.connection(connection.into()) else { return };
         let heard_at = match socket::has_unread(&connection.socket) {
             true => now,
             false => connection.reading.cadence.last().unwrap_or(connection.accepted_at),
         };
-        self.hub.heard(heard_at, holder);
-    }
-
-    /// Likewise, of all holders that a newcomer waits for. The sweep calls it before the hub's.
-    pub(crate) fn listen_for_awaited(&mut self, now: Instant) {
-        let awaited: Vec<_> = self.hub.awaited().collect();
-        for (holder, connection) in awaited {
-            self.listen_for(holder, connection, now);
-        }
+        self.hub.heard(heard_at, publisher);
     }
 
     /// A newcomer waits until the hub knows whether the holder of its stream lives.

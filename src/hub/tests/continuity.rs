@@ -592,6 +592,89 @@ fn a_standby_that_was_called_keeps_its_place() {
     rig.ends_empty(&[first, second], &[]);
 }
 
+/// A standby whose network was cut comes back beside its own ghost: it waits like a holder that does, and then stands by again.
+#[test]
+fn a_standby_that_comes_back_is_not_refused() {
+    let mut rig = with_standby();
+    let first = rig.publish();
+    let second = rig.comes(claim_of(4));
+    rig.send(second, "k");
+    rig.passes_ms(900);
+    rig.send(first, "k");
+    assert_eq!(rig.claim(claim_of(5)), Ok(Entry::Waits));
+    let whom: Vec<_> = rig.home().awaited().map(|(_, connection)| connection.0).collect();
+    assert_eq!(whom, [1, 4], "both may be what is left of it");
+    for _ in 0..2 {
+        rig.passes_ms(500);
+        rig.send(first, "i");
+        assert_eq!(rig.calls(), [], "the holder lives, and of the standby nobody knows");
+    }
+    rig.passes_ms(100);
+    assert_eq!(rig.calls(), [HubEvent::AskAgain { connection: ConnectionRef(5) }]);
+    let entry = rig.claim(claim_of(5)).unwrap();
+    assert!(matches!(entry, Entry::StandsBy(_)), "{entry:?}");
+    assert_eq!(rig.calls(), [HubEvent::Replaced { connection: ConnectionRef(4) }]);
+    // One that both of them are heard to live beside is refused.
+    rig.send(second, "k");
+    assert_eq!(rig.claim(claim_of(6)), Ok(Entry::Waits));
+    rig.wait_ms(101);
+    rig.send(first, "i");
+    rig.send(entry.publisher().unwrap(), "i");
+    rig.passes_ms(0);
+    assert_eq!(rig.calls(), [HubEvent::AskAgain { connection: ConnectionRef(6) }]);
+    assert_eq!(rig.claim(claim_of(6)), Err(PublishRefused::AlreadyPublishing));
+    rig.ends_empty(&[first, second, entry.publisher().unwrap()], &[]);
+}
+
+/// A primary whose network was cut is back while its standby waits for a key frame: its ghost, which is on the air still, makes room.
+#[test]
+fn a_primary_that_comes_back_while_its_standby_is_called_is_not_refused() {
+    let mut rig = with_standby();
+    let (first, here) = (rig.comes(named(1, "one", 0)), rig.subscribe(CORE));
+    rig.send(first, "V1 k");
+    let second = rig.comes(named(4, "two", 0));
+    rig.passes_ms(2_000);
+    rig.send(second, "V2 i");
+    rig.passes_ms(0);
+    assert_eq!(rig.home().counters().failovers, 1);
+    let entry = rig.claim(named(5, "one", 0)).unwrap();
+    assert!(matches!(entry, Entry::StandsBy(_)), "{entry:?}");
+    assert_eq!(rig.calls(), [HubEvent::Replaced { connection: ConnectionRef(1) }]);
+    let third = entry.publisher().unwrap();
+    rig.send(third, "V3 k");
+    rig.send(first, "k");
+    rig.send(second, "i k i");
+    assert_eq!(rig.take(CORE, here), "V1 k1 V2 k6 i7");
+    rig.leaves(second, End::Lost);
+    rig.send(third, "k");
+    assert_eq!(rig.take(CORE, here), "V3 k8");
+    rig.ends_empty(&[first, third], &[(CORE, here)]);
+}
+
+/// A standby that was called and goes silent itself yields to its own return, which is to the primary what the standby was: that one stays
+/// when it sends again.
+#[test]
+fn the_return_of_a_called_standby_stands_down_too() {
+    let mut rig = with_standby();
+    let (first, here) = (rig.comes(named(1, "one", 0)), rig.subscribe(CORE));
+    rig.send(first, "V1 k");
+    let second = rig.comes(named(4, "two", 0));
+    rig.passes_ms(2_000);
+    rig.send(second, "V2 i");
+    rig.passes_ms(0);
+    rig.passes_ms(2_000);
+    let third = rig.comes(named(5, "two", 0));
+    assert_eq!(rig.calls(), [HubEvent::Replaced { connection: ConnectionRef(4) }]);
+    rig.send(first, "i");
+    rig.send(third, "V3 k");
+    rig.send(first, "i");
+    assert_eq!(rig.calls(), [], "the primary is on the air");
+    assert_eq!(rig.take(CORE, here), "V1 k1 i3 i5");
+    let standby = rig.home().streams().next().unwrap().standby().map(|standby| standby.connection());
+    assert_eq!(standby, Some(ConnectionRef(5)));
+    rig.ends_empty(&[second, third, first], &[(CORE, here)]);
+}
+
 /// With a standby, losing both is a loss that is waited for.
 #[test]
 fn both_may_be_lost() {
