@@ -270,7 +270,9 @@ impl Hub {
             Some(ghost) if stays => ghost.cause,
             _ => Cause::Takeover(takeover),
         };
-        self.count_takeover(now, id, takeover);
+        if about_to.is_some() || !stays {
+            self.count_takeover(now, id, takeover);
+        }
         if let Some(Succession { publisher: replaced, .. }) = about_to {
             self.retire(replaced, |connection| HubEvent::Replaced { connection });
         }
@@ -282,7 +284,7 @@ impl Hub {
     }
 
     /// A stream has changed hands.
-    fn count_takeover(&mut self, now: Instant, id: StreamId, takeover: Takeover) {
+    pub(super) fn count_takeover(&mut self, now: Instant, id: StreamId, takeover: Takeover) {
         match takeover {
             Takeover::Newest => self.counters.takeovers_newest += 1,
             Takeover::Priority => self.counters.takeovers_priority += 1,

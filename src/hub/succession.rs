@@ -147,7 +147,12 @@ impl Hub {
         if let Some(before) = before {
             match cause {
                 Some(Cause::Failover) => self.go_to_standby(id, before, leaving),
-                _ => self.retire(before, |connection| HubEvent::Replaced { connection }),
+                cause => {
+                    if let Some(Cause::Takeover(takeover)) = cause {
+                        self.count_takeover(now, id, takeover);
+                    }
+                    self.retire(before, |connection| HubEvent::Replaced { connection });
+                }
             }
         }
         self.fan_out(now, id, Arc::new(frame));

@@ -424,6 +424,39 @@ fn a_newcomer_that_does_not_match_is_closed() {
     }
 }
 
+/// Who is closed for its media has taken nothing over, however often it tries: one that matches is not refused for it.
+#[test]
+fn newcomers_that_do_not_match_are_no_flaps() {
+    let mut rig = rig(|settings| {
+        (settings.takeover, settings.mismatch) = (TakeoverPolicy::Newest, MismatchPolicy::Refuse);
+        settings.flaps_max = 2;
+    });
+    let first = rig.comes(named(1, "one", 0));
+    rig.send(first, "V1 k");
+    let mut all = vec![first];
+    for connection in 4..10 {
+        let other = rig.comes(named(connection, "other", 0));
+        rig.send(other, "H2 q");
+        assert_eq!(rig.calls(), [HubEvent::Mismatched { connection: ConnectionRef(connection) }]);
+        all.push(other);
+    }
+    assert_eq!(rig.home().counters().takeovers_newest, 0);
+    // Those that follow each other before any of them has shown its media take it from each other all the same.
+    let mut takes_over = |rig: &mut Rig, connection| {
+        rig.passes_ms(2_000);
+        rig.send(first, "i");
+        let entry = rig.claim(named(connection, &connection.to_string(), 0))?;
+        all.extend(entry.publisher());
+        Ok(entry.publisher())
+    };
+    let [_, _, third] = [10, 11, 12].map(|connection| takes_over(&mut rig, connection));
+    assert_eq!(takes_over(&mut rig, 13), Err(PublishRefused::Flapping));
+    let third = third.unwrap().unwrap();
+    rig.send(third, "V3 k");
+    assert_eq!(rig.home().counters().takeovers_newest, 3);
+    rig.ends_empty(&all, &[]);
+}
+
 /// After a loss a newcomer has to match as well; the stream is waited for as before.
 #[test]
 fn a_return_that_does_not_match_is_closed() {
