@@ -12,15 +12,16 @@
 //!
 //! All arithmetic is serial, modulo 2^32 (RTMP 1.0 §4).
 
-use super::frame::Frame;
+use super::frame::{Frame, MediaKind};
 use super::timestamps::{HELD_MS, JUMP_MS, later, serial};
 use crate::session::Instant;
 
 /// How far a stream has come: the newest time handed on, and when it was.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timeline {
-    /// Nothing before the first picture or sound.
-    newest: Option<(u32, Instant)>,
+    /// Of pictures, and of sound: some encoders send one seconds behind the other, and that is no clock that is set back. Nothing before the
+    /// first of its kind.
+    newest: [Option<(u32, Instant)>; 2],
 }
 
 /// What moves a publisher's timestamps behind those of the one before it.
@@ -38,21 +39,32 @@ impl Timeline {
         if !frame.role().is_coded() {
             return;
         }
-        let is_jitter =
-            |(newest, _): (u32, Instant)| (-HELD_MS..=0).contains(&serial(frame.timestamp(), newest));
-        if !self.newest.is_some_and(is_jitter) {
-            self.newest = Some((frame.timestamp(), frame.arrived()));
+        let of_kind = usize::from(frame.kind() == MediaKind::Audio);
+        if let Some((newest, _)) = self.newest[of_kind] {
+            let step = serial(frame.timestamp(), newest);
+            if (-HELD_MS..=0).contains(&step) {
+                return;
+            }
+            if step < 0 {
+                self.newest = [None; 2];
+            }
         }
+        self.newest[of_kind] = Some((frame.timestamp(), frame.arrived()));
     }
 
     /// The newest time handed on, ms; 0 before the first picture or sound.
     pub fn newest(&self) -> u32 {
-        self.newest.map_or(0, |(newest, _)| newest)
+        self.newest_of_all().map_or(0, |(newest, _)| newest)
+    }
+
+    fn newest_of_all(&self) -> Option<(u32, Instant)> {
+        let newest = self.newest.into_iter().flatten();
+        newest.reduce(|one, other| if serial(other.0, one.0) > 0 { other } else { one })
     }
 
     /// What makes a publisher go on here whose next frame, arriving now, has this timestamp; nothing where there is nothing to go on from.
     pub fn rebase(&self, now: Instant, timestamp: u32) -> Option<Rebase> {
-        let (newest, at) = self.newest?;
+        let (newest, at) = self.newest_of_all()?;
         let passed_ms = ((now - at).as_millis() as u32).max(1); // wraps, as timestamps do
         Some(Rebase { offset: newest.wrapping_add(passed_ms).wrapping_sub(timestamp), floor: Some(newest) })
     }
@@ -78,14 +90,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::media::{FrameInfo, FrameRole, MediaKind, TrackId};
+    use crate::media::{FrameInfo, FrameRole, TrackId};
 
     fn ms(ms: u64) -> Instant {
         Instant::from_micros(ms * 1000)
     }
 
     fn frame(at_ms: u64, role: FrameRole, timestamp: u32) -> Frame {
-        let (kind, track) = (MediaKind::Video, TrackId::DEFAULT);
+        let kind = if role == FrameRole::Audio { MediaKind::Audio } else { MediaKind::Video };
+        let track = TrackId::DEFAULT;
         let info = FrameInfo { kind, role, track, timestamp, arrived: ms(at_ms), starts_gop: false };
         Frame::new(info, Bytes::from_static(b"body").into(), 0)
     }
@@ -137,6 +150,23 @@ mod tests {
         timeline.note(&frame(1_000, FrameRole::Key, 3_600_000));
         timeline.note(&frame(1_040, FrameRole::Key, 0));
         assert_eq!(timeline.rebase(ms(1_080), 7).unwrap().apply(7), 40);
+    }
+
+    /// Sound that comes long behind its pictures sets no clock back: the stream is as far as its pictures are, whichever came last. When the
+    /// clock is set back, by either, both begin anew.
+    #[test]
+    fn sound_that_lags_sets_no_clock_back() {
+        let mut timeline = Timeline::default();
+        timeline.note(&frame(1_000, FrameRole::Key, 70_000));
+        timeline.note(&frame(1_010, FrameRole::Audio, 67_000));
+        assert_eq!(timeline.newest(), 70_000);
+        timeline.note(&frame(1_020, FrameRole::Inter, 70_040));
+        timeline.note(&frame(1_030, FrameRole::Audio, 67_040));
+        assert_eq!(timeline.rebase(ms(1_040), 5).unwrap().apply(5), 70_060);
+        timeline.note(&frame(1_040, FrameRole::Audio, 10));
+        assert_eq!(timeline.newest(), 10);
+        timeline.note(&frame(1_050, FrameRole::Key, 3_000));
+        assert_eq!(timeline.newest(), 3_000);
     }
 
     proptest! {
