@@ -216,9 +216,9 @@ pub enum News {
         stream: StreamKey,
         /// The core that it lives on.
         home: CoreId,
-        /// What its publisher was granted.
+        /// What its first publisher was granted. Those who follow change nothing of where it goes.
         grant: Arc<Grant>,
-        /// Who publishes it.
+        /// Who publishes it first.
         facts: Arc<Facts>,
     },
     /// It is there no more. Forwards of it end by themselves.
