@@ -8,11 +8,11 @@
 //! # What is real, and what is a model
 //! Real: both sessions with all of the protocol below them, ingest, hubs, mesh messages, queues, and the wire form of frames. A model, in
 //! `tests/engine/`: the links; the inboxes between cores and the directory; and what `runtime/` does with sessions and hubs, as far as it is
-//! not I/O: its requests and answers (`requests.rs`), reader and moves between cores (`reading.rs`), writer (`writing.rs`), turn and sweep
+//! not I/O: its requests and answers (`requests.rs`, `succession.rs`), reader and moves between cores (`reading.rs`), writer (`writing.rs`), turn and sweep
 //! (`core.rs`), drain (`draining.rs`). A change there is to be made here as well. Not modelled: polled
 //! publishers, TLS and PROXY headers, the deadline of a write, the control HTTP but for its kick, and of a drain the requests to connect
-//! again and the wait for key frames. Publishers do not follow one another here: all are strangers, and all ends are said. The rest of
-//! that is in `hub_simulation.rs`.
+//! again and the wait for key frames. In some runs publishers follow one another: their connections are lost and waited for, ghosts yield, others
+//! take over; standbys, and media that has to match, are in `hub_simulation.rs`. In the other runs all are strangers, and all ends are said.
 //!
 //! # What happens
 //! Links cut what is sent at any byte and delay it; they are cut, fall silent or freeze, so that an encoder connects again beside its own
@@ -25,7 +25,8 @@
 //!   written for it, in that order: nothing twice, torn, or of a publisher that was refused (`ledger.rs`, `receiving.rs`).
 //! - Between two gaps that are accounted for, a player gets a gapless run; pictures start at a key frame; each frame follows the headers
 //!   it needs; nothing follows its publisher's end (`simulation/witness.rs`).
-//! - A publish is refused exactly when somebody holds the name, and the holder does not notice.
+//! - Among strangers a publish is refused exactly when somebody holds the name, and the holder does not notice.
+//! - A stream begins only when its last end has been told; and where publishers follow one another, time goes on within a broadcast.
 //! - After every step all bounds hold, and no writer sleeps while something is queued (`bounds.rs`).
 //! - When all is calm, everybody is served again; when all have left, every slab is empty.
 //!

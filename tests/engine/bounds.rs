@@ -81,7 +81,8 @@ impl World {
                 "{}",
                 stream.gop_bytes()
             );
-            assert!(!stream.is_home() || stream.publisher().is_some() == stream.is_live());
+            let is_somebody = stream.publisher().is_some() || stream.is_absent();
+            assert!(!stream.is_home() || is_somebody == stream.is_live());
         }
     }
 

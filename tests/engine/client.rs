@@ -54,6 +54,8 @@ pub(super) struct Link {
     /// What the server has written, and the client has not got yet.
     pub(super) expected: VecDeque<Expected>,
     pub(super) viewing: Viewing,
+    /// One of its publishes was accepted.
+    pub(super) is_admitted: bool,
 }
 
 impl World {
@@ -107,7 +109,8 @@ impl World {
             publishing,
             media_out: BytesMut::new(),
             expected: VecDeque::new(),
-            viewing: Viewing::default(),
+            viewing: Viewing::new(self.follows),
+            is_admitted: false,
         });
         self.drain_client(index);
         self.drive(index);
@@ -224,7 +227,10 @@ impl World {
                     && let Some(publishing) = &link.publishing
                     && status.code == code::PUBLISH_BAD_NAME
                 {
-                    self.ledger.refuse(publishing.life());
+                    // Else it was taken over from, and what it sent before was shown.
+                    if !link.is_admitted {
+                        self.ledger.refuse(publishing.life());
+                    }
                     self.retry(index);
                 }
                 self.links[index].stalled = false;

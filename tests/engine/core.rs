@@ -85,12 +85,15 @@ impl World {
                     assert!(!one.paused && stalled, "hopeless after {rested:?}");
                     self.cores[core].hopeless.push(link);
                 }
-                HubEvent::Over(_) => {}
+                HubEvent::Over(key) => assert!(self.broadcasts.remove(&key), "an end without a beginning"),
+                HubEvent::Replaced { connection } => {
+                    self.tally.replaced += 1;
+                    self.close(connection.0 as usize, CloseReason::Replaced);
+                }
+                HubEvent::AskAgain { connection } => self.claim_again(connection.0 as usize),
+                HubEvent::TurnedAway { connection } => self.turn_away(connection.0 as usize),
+                HubEvent::Mismatched { .. } => unreachable!("all media may follow"),
                 HubEvent::HealthChanged { .. } => unreachable!("nobody judges"),
-                event @ (HubEvent::Replaced { .. }
-                | HubEvent::Mismatched { .. }
-                | HubEvent::AskAgain { .. }
-                | HubEvent::TurnedAway { .. }) => unreachable!("nobody takes over: {event:?}"),
                 HubEvent::StreamGone(key) => {
                     self.tally.streams_gone += 1;
                     assert!(!self.cores[core].hub.streams().any(|stream| *stream.key() == key));
@@ -164,6 +167,8 @@ impl World {
                 }
                 Letter::Arrive(link, served) => self.arrive(core, link, *served),
                 Letter::Stop => {
+                    self.cores[core].hub.end_graces(self.now);
+                    self.pump_hub(core);
                     for link in self.links_of(core) {
                         self.close(link, CloseReason::Drained);
                     }
@@ -187,6 +192,7 @@ impl World {
         for link in self.links_of(core) {
             self.enforce_deadlines(link);
         }
+        self.listen_for_awaited(core);
         self.cores[core].hub.handle_sweep(self.now);
         self.pump_hub(core);
         for (_, reader) in self.cores[core].hub.subscribers() {
@@ -200,7 +206,9 @@ impl World {
         if core == 0 {
             self.end_drain();
         }
-        if !self.leaving || self.is_anybody_there() {
+        // The last publisher may be waited for.
+        let is_empty = self.cores.iter().all(|core| core.hub.is_empty());
+        if !self.leaving || self.is_anybody_there() || !is_empty {
             self.schedule(self.now + SWEEP, Action::Sweep(core));
         }
     }

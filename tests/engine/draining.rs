@@ -98,8 +98,10 @@ impl World {
                     }
                     None => {
                         let told = seat.is_none_or(|seat| seat.witness.saw_end());
-                        // Of one that left just now the news may still be on its way.
-                        let just_now = self.now - self.publisher_left_at < NEWS_TRAVEL;
+                        // Of one that left just now the news may still be on its way, and one that was lost is waited for.
+                        let grace = Duration::from_millis(self.settings.continuity.grace_ms.into());
+                        let waits = if self.follows { grace + NEWS_TRAVEL } else { NEWS_TRAVEL };
+                        let just_now = self.now - self.publisher_left_at < waits;
                         assert!(told || just_now, "an end that was not told");
                         self.tally.ends_heard += u64::from(seat.is_some());
                     }

@@ -33,7 +33,8 @@ impl Publishing {
         let habit = rng.pick(&[Habit::Repeat, Habit::Omit]);
         let chunker = rng.percent(50).then(|| Chunker::new(habit, rng.percent(70), chunk_size as usize));
         let eager = chunker.is_some() && rng.percent(30);
-        let encoder = Encoder::new(ledger.begin(name), rng);
+        let life = ledger.begin(name);
+        let encoder = ledger.encoder(life, rng);
         Self { encoder, chunker, eager, stopped: false, camera_off_since: None, served: false }
     }
 
@@ -181,10 +182,11 @@ impl World {
     /// What it sends from here on is another life's, of this name.
     fn begin_anew(&mut self, index: usize, name: &'static str) {
         let life = self.ledger.begin(name);
+        let encoder = self.ledger.encoder(life, &mut self.rng);
         let link = &mut self.links[index];
         link.name = name;
         let publishing = link.publishing.as_mut().expect("it publishes");
-        publishing.encoder = Encoder::new(life, &mut self.rng);
+        publishing.encoder = encoder;
         (publishing.stopped, publishing.camera_off_since) = (false, None);
     }
 

@@ -25,12 +25,13 @@ impl World {
         if link.frozen || served.reader_ended || served.yielded || served.is_moving() {
             return;
         }
-        if served.phase == Phase::Open && !served.session.wants_bytes() {
+        if served.phase == Phase::Open && (served.asked.is_some() || !served.session.wants_bytes()) {
             return;
         }
         let Some(segment) = link.up.receive(now) else { return self.resume_reading(index) };
         match (segment, served.phase) {
             (Segment::Bytes(bytes), Phase::Open) => {
+                served.heard_at = Some(now);
                 served.session.handle_bytes(now, bytes);
                 self.drive(index);
             }

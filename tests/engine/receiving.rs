@@ -30,8 +30,9 @@ pub(super) enum What {
 }
 
 /// A player's memory.
-#[derive(Default)]
 pub(super) struct Viewing {
+    /// Publishers may follow one another.
+    follows: bool,
     /// Plays that the server said have begun.
     pub(super) begun: u32,
     /// What was seen of each message stream's newest play.
@@ -47,9 +48,14 @@ pub(super) struct Seat {
 }
 
 impl Viewing {
+    pub(super) fn new(follows: bool) -> Self {
+        Self { follows, begun: 0, witnesses: Vec::new() }
+    }
+
     /// The seat of a play; a newer play of the same message stream begins with an empty memory.
     fn seat(&mut self, stream_id: u32, play: u32) -> &mut Seat {
-        let fresh = || Seat { stream_id, play, witness: Witness::default(), last: [None; 3] };
+        let witness = || if self.follows { Witness::of_followers(true) } else { Witness::default() };
+        let fresh = || Seat { stream_id, play, witness: witness(), last: [None; 3] };
         let at = match self.witnesses.iter().position(|seat| seat.stream_id == stream_id) {
             Some(at) => at,
             None => {
@@ -94,6 +100,7 @@ impl World {
         let seen = Seen::of(message.kind, &body);
         self.ledger.check(expected.name, &seen, message.timestamp, &body);
         let seat = self.links[link].viewing.seat(expected.stream_id, expected.play);
+        seat.witness.see_time(frame);
         seat.witness.see_frame(&seen, &expected.dropped, expected.resyncs, &mut self.sights);
         if self.ledger.is_monotonic() && !seen.is_header {
             let last = &mut seat.last[index(seen.kind)];

@@ -1,13 +1,14 @@
-//! What sessions ask for, and how they end. The model of `runtime/requests.rs`, and of the closing part of `runtime/core.rs`.
+//! What sessions ask for, and how they end. The model of `runtime/requests.rs`, `runtime/succession.rs`, and of the closing part of
+//! `runtime/core.rs`.
 
-use inrush::hub::{Claim, ConnectionRef, End, Identity, Reader};
+use inrush::hub::{Claim, ConnectionRef, End, Entry, Identity, PublisherKey, Reader};
 use inrush::media::Form;
 use inrush::rtmp::{Error, PeerMisbehaved};
 use inrush::session::{CloseReason, PlayRequest, PublishRequest, Rejection, StreamKey, status::code};
 
 use super::core::id;
 use super::served::{Activity, CLOSE_TIME_MAX, MOVE_TIME_MAX, Phase, Playing};
-use super::world::{NAMES, Placement, World};
+use super::world::{Action, NAMES, Placement, World};
 
 impl World {
     /// The core that a key lives on, chosen now if it has none.
@@ -54,25 +55,41 @@ impl World {
         let now = self.now;
         let Some(served) = &self.links[link].served else { return };
         let core = served.core;
-        let key = request.address.key;
+        let key = request.address.key.clone();
         let held_by = self
             .links
             .iter()
             .position(|other| other.served.as_ref().is_some_and(|served| served.publishes(&key)));
-        // Strangers all: none is another's ghost.
-        let identity = Some(Identity(link.to_string().into()));
-        let claim = Claim { identity, ..ConnectionRef(link as u64).into() };
+        // Where they do not follow one another they are strangers all: none is another's ghost.
+        let identity = (!self.follows).then(|| Identity(link.to_string().into()));
+        let priority = (link % 3) as u32;
+        let claim = Claim { identity, priority, connection: ConnectionRef(link as u64) };
+        let incumbents: Vec<_> = self.cores[core].hub.incumbents(&key).collect();
+        incumbents
+            .into_iter()
+            .for_each(|(publisher, connection)| self.listen_for(core, publisher, connection));
         let published = self.cores[core].hub.publish(now, &key, claim, &self.settings);
-        assert_eq!(published.is_err(), held_by.is_some(), "publish of {key:?}: {published:?}");
-        if let Some(holder) = held_by {
+        if !self.follows {
+            assert_eq!(published.is_err(), held_by.is_some(), "publish of {key:?}: {published:?}");
+        }
+        if let Some(holder) = held_by
+            && published.is_err()
+        {
             let holder = self.links[holder].served.as_ref().expect("found there");
             assert!(holder.core == core && holder.phase == Phase::Open, "the holder is untouched");
         }
         let Some(served) = &mut self.links[link].served else { return };
         match published {
+            Ok(Entry::Waits) => served.asked = Some(request),
             Ok(entry) => {
-                let publisher = entry.publisher().expect("a stranger does not wait");
+                let publisher = entry.publisher().expect("it does not wait");
                 self.tally.publishes += 1;
+                if let Entry::Begins(_) = entry {
+                    let is_new = self.broadcasts.insert(key.clone());
+                    assert!(is_new, "{key:?} begins before its driver has heard of its end");
+                }
+                self.links[link].is_admitted = true;
+                let Some(served) = &mut self.links[link].served else { return };
                 served.activity = Activity::Publishing { publisher, key };
                 served.session.accept_publish(now, request.request);
             }
@@ -85,6 +102,75 @@ impl World {
             }
         }
         self.pump_hub(core);
+    }
+
+    /// Tells the hub when something of a publisher came last.
+    fn listen_for(&mut self, core: usize, publisher: PublisherKey, ConnectionRef(link): ConnectionRef) {
+        let link = &self.links[link as usize];
+        let Some(served) = &link.served else { return };
+        let has_unread = !link.frozen && link.up.waiting(self.now) > 0;
+        let heard_at = if has_unread { Some(self.now) } else { served.heard_at };
+        self.cores[core].hub.heard(heard_at.unwrap_or_default(), publisher);
+    }
+
+    /// Likewise, of all whom newcomers wait for.
+    pub(super) fn listen_for_awaited(&mut self, core: usize) {
+        let awaited: Vec<_> = self.cores[core].hub.awaited().collect();
+        awaited.into_iter().for_each(|(publisher, connection)| self.listen_for(core, publisher, connection));
+    }
+
+    /// What a newcomer waits for is known.
+    pub(super) fn claim_again(&mut self, link: usize) {
+        let now = self.now;
+        let served = self.links[link].served.as_mut().expect("events name connections that wait");
+        let request = served.asked.take().expect("it waits");
+        if self.draining {
+            let (core, key) = (served.core, &request.address.key);
+            self.cores[core].hub.withdraw(key, ConnectionRef(link as u64));
+            let description = "going down".into();
+            let rejection = Rejection { code: code::STREAM_FAILED, description, close: true };
+            served.session.reject(now, request.request, rejection);
+        } else {
+            self.publish(link, request);
+        }
+        self.go_on(link);
+    }
+
+    /// A newer one waits in its stead.
+    pub(super) fn turn_away(&mut self, link: usize) {
+        let now = self.now;
+        let served = self.links[link].served.as_mut().expect("events name connections that wait");
+        let request = served.asked.take().expect("it waits");
+        served.session.reject(now, request.request, Rejection::already_published());
+        self.tally.claims_turned_away += 1;
+        self.go_on(link);
+    }
+
+    /// The reader drives a session on that has its answer.
+    fn go_on(&mut self, link: usize) {
+        if let Some(served) = &mut self.links[link].served
+            && !std::mem::replace(&mut served.yielded, true)
+        {
+            self.schedule_in_ms(0, Action::Drive(link));
+        }
+    }
+
+    /// A connection ends: if it waits, it does so no longer.
+    fn withdraw(&mut self, link: usize) {
+        let Some(served) = &mut self.links[link].served else { return };
+        if let Some(request) = served.asked.take() {
+            self.tally.claims_withdrawn += 1;
+            self.cores[served.core].hub.withdraw(&request.address.key, ConnectionRef(link as u64));
+        }
+    }
+
+    /// How a publisher ends whose connection does: its encoder may come back unless one of the two has said otherwise.
+    fn end_of(&self, link: usize, stream_id: Option<u32>) -> End {
+        const SAID: &[&str] = &["kicked", "drained", "stopped", "refused", "rejected"];
+        let served = self.links[link].served.as_ref();
+        let reason = served.and_then(|served| served.close_reason.as_deref());
+        let is_lost = reason.is_some_and(|reason| !SAID.contains(&reason));
+        if self.follows && is_lost && stream_id.is_none() && !self.draining { End::Lost } else { End::Said }
     }
 
     pub(super) fn on_play_requested(&mut self, link: usize, request: &PlayRequest) {
@@ -142,6 +228,7 @@ impl World {
     /// Ends what the connection publishes or plays: on one message stream, or (`None`) on all.
     pub(super) fn stop(&mut self, link: usize, stream_id: Option<u32>) {
         let now = self.now;
+        let end = self.end_of(link, stream_id);
         let Some(served) = &mut self.links[link].served else { return };
         let core = served.core;
         match std::mem::replace(&mut served.activity, Activity::None) {
@@ -149,9 +236,10 @@ impl World {
             Activity::Publishing { publisher, .. } => {
                 self.tally.unpublishes += 1;
                 self.publisher_left_at = now;
-                self.cores[core].hub.unpublish(now, publisher, End::Said);
+                self.tally.publishers_lost += u64::from(end == End::Lost);
+                self.cores[core].hub.unpublish(now, publisher, end);
                 // A key that has gone does nothing.
-                self.cores[core].hub.unpublish(now, publisher, End::Said);
+                self.cores[core].hub.unpublish(now, publisher, end);
             }
             Activity::Playing(all) => {
                 let ends = |one: &Playing| stream_id.is_none_or(|id| id == one.stream_id);
@@ -200,6 +288,7 @@ impl World {
         served.give_up_at = give_up_at;
         self.tally.pings += served.session.counters().pings_sent;
         self.give_reason(link, &reason);
+        self.withdraw(link);
         self.stop(link, None);
         self.wake_writer(link);
         self.resume_reading(link);
@@ -219,6 +308,7 @@ impl World {
         let Some(served) = &mut self.links[link].served else { return };
         let unsent = served.in_flight.take().is_some_and(|write| !write.rest.is_empty());
         self.give_reason(link, &reason);
+        self.withdraw(link);
         self.stop(link, None);
         let link = &mut self.links[link];
         link.lossy |= unsent;

@@ -36,6 +36,10 @@ pub(super) struct Served {
     pub(super) close_reason: Option<String>,
     /// Plays accepted so far.
     pub(super) plays: u32,
+    /// A publish that waits for the stream's holder.
+    pub(super) asked: Option<PublishRequest>,
+    /// When something came last.
+    pub(super) heard_at: Option<Instant>,
 }
 
 pub(super) struct Write {
@@ -99,6 +103,8 @@ impl Served {
             lingered_bytes: 0,
             close_reason: None,
             plays: 0,
+            asked: None,
+            heard_at: None,
         }
     }
 

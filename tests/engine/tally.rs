@@ -46,6 +46,8 @@ tally! {
     sound_gaps, metadata_set, metadata_cleared, data_in_amf3, chunk_size_changes, links_cut, links_reset, links_frozen, links_silent,
     readers_stalled, cores_stalled, kicked, drains, stops, budgets_used_up, inputs_moved, writes_waited, sends_failed, lingered,
     gave_up, pings, overflows, dropped_audio, dropped_video, dropped_data, hopeless, feed_pauses, feed_frames_withheld, resyncs, resumed_at_sound,
+    claims_held, claims_turned_away, claims_withdrawn, replaced, publishers_lost, takeovers_newest, takeovers_priority, takeovers_silent,
+    graces_resumed, graces_expired, discontinuities, switches_seen,
     stale_messages, streams_gone, served_again, ends_heard, ends_with_all_received, audiences_told,
 }
 
@@ -69,6 +71,13 @@ impl Tally {
     pub(crate) fn add_hub(&mut self, counters: &HubCounters) {
         self.messages_ingested += counters.messages_ingested;
         self.publishes_refused += counters.publishes_refused;
+        self.claims_held += counters.publishes_held;
+        self.takeovers_newest += counters.takeovers_newest;
+        self.takeovers_priority += counters.takeovers_priority;
+        self.takeovers_silent += counters.takeovers_silent;
+        self.graces_resumed += counters.graces_resumed;
+        self.graces_expired += counters.graces_expired;
+        self.discontinuities += counters.discontinuities;
         self.overflows += counters.overflows;
         self.dropped_audio += counters.dropped.audio;
         self.dropped_video += counters.dropped.video;
@@ -86,6 +95,7 @@ impl Tally {
         self.notices_received += sights.notices;
         self.picture_gaps += sights.picture_gaps;
         self.sound_gaps += sights.sound_gaps;
+        self.switches_seen += sights.switches;
     }
 
     pub(crate) fn assert_all_occurred(&self) {

@@ -1,13 +1,13 @@
 //! The agenda of one run, in virtual time, and everybody who takes part.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use inrush::hub::{AppSettings, QueueSettings};
+use inrush::hub::{AppSettings, ContinuitySettings, QueueSettings, TakeoverPolicy};
 use inrush::media::{GopSettings, IngestSettings, TimestampPolicy};
-use inrush::session::{Deadlines, Instant, ServerSettings};
+use inrush::session::{Deadlines, Instant, ServerSettings, StreamKey};
 
 use super::client::Link;
 use super::core::Core;
@@ -79,6 +79,10 @@ pub(crate) struct World {
     pub(super) directory: Directory,
     pub(super) placement: Placement,
     pub(super) ledger: Ledger,
+    /// Publishers may follow one another: none has credentials, so each may be another's ghost.
+    pub(super) follows: bool,
+    /// Streams that have begun and not ended, as whoever drives the hub has heard.
+    pub(super) broadcasts: BTreeSet<StreamKey>,
     pub(super) names: usize,
     pub(super) settings: AppSettings,
     pub(super) session_settings: Arc<ServerSettings>,
@@ -97,6 +101,19 @@ pub(crate) struct World {
     pub(super) publisher_left_at: Instant,
     pub(super) tally: Tally,
     pub(super) sights: Sights,
+}
+
+/// Settings with short times, so that all of them pass within a run. There is no standby, and any media may follow: those have a simulation of
+/// their own (`hub_simulation.rs`).
+fn continuity(rng: &mut Rng) -> ContinuitySettings {
+    ContinuitySettings {
+        takeover: rng.pick(&[TakeoverPolicy::Reject, TakeoverPolicy::Newest, TakeoverPolicy::Priority]),
+        tenure_ms: rng.pick(&[0, 100, 400]),
+        flaps_max: rng.pick(&[1, 3, 100]),
+        yield_silent_ms: 500,
+        grace_ms: rng.pick(&[0, 300, 1_500]),
+        ..ContinuitySettings::default()
+    }
 }
 
 /// Runs one seed and gives what occurred.
@@ -119,6 +136,7 @@ impl World {
             true => TimestampPolicy::Monotonic,
             false => TimestampPolicy::Pass,
         };
+        let follows = rng.percent(40);
         let settings = AppSettings {
             gop: GopSettings {
                 enabled: rng.percent(80),
@@ -128,6 +146,7 @@ impl World {
             },
             ingest: IngestSettings { timestamps: policy, ..IngestSettings::default() },
             queue: QUEUE,
+            continuity: if follows { continuity(&mut rng) } else { ContinuitySettings::default() },
             ..AppSettings::default()
         };
         let seconds = Duration::from_secs;
@@ -157,7 +176,9 @@ impl World {
                 1 => Placement::Core(rng.index(cores)),
                 _ => Placement::Any,
             },
-            ledger: Ledger::new(policy),
+            ledger: Ledger::new(policy, follows),
+            follows,
+            broadcasts: BTreeSet::new(),
             names: 1 + rng.index(NAMES.len()),
             settings,
             session_settings: Arc::new(session_settings),

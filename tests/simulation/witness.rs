@@ -102,7 +102,7 @@ impl Witness {
     }
 
     /// Within a broadcast time goes on, whoever publishes.
-    fn see_time(&mut self, frame: &Frame) {
+    pub fn see_time(&mut self, frame: &Frame) {
         if !self.steady || !frame.role().is_coded() {
             return;
         }
