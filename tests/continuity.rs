@@ -10,13 +10,16 @@ use std::time::{Duration, Instant};
 use inrush::hub::Identity;
 use inrush::runtime::outside::{Admission, Grant, News, Notify, Question, Verdict};
 use inrush::runtime::{self, App, NameHasher, Outside, RuntimeSettings};
-use support::client::{Client, Recording};
+use support::client::{Client, Event, Recording};
+use support::ffmpeg::{self, Generation};
 use support::flv::{Kind, Tag};
 use support::live::Live;
 use support::media::H264_AAC;
 use support::namespaces::Link;
+use support::packets::{Clock, Defect, Packet, Role, gapless_run};
 use support::server::{Inrush, Server};
 use support::synthetic::{Pattern, sequence_headers, stamp};
+use support::tls::Tls;
 use support::{PATIENCE, wait_until};
 
 const BAD_NAME: &str = "NetStream.Publish.BadName";
@@ -435,4 +438,103 @@ fn newcomers_that_wait_are_few() {
         (server.metrics().counter("takeovers_silent") == 1).then_some(())
     });
     client.unpublish();
+}
+
+/// A newcomer that has waited until the holder said goodbye begins another broadcast, which is forwarded like any other.
+#[test]
+fn what_a_newcomer_begins_is_forwarded() {
+    let origin = Inrush::new().start();
+    let target =
+        format!("[[target]]\nurl = \"rtmp://{}/{{app}}/{{name}}\"\nbackoff_ms_min = 100\n", origin.rtmp());
+    let edge = Inrush::new().cores(2).config(&target).start();
+    let (first, _) = publish(edge.rtmp(), "next", 0).pause();
+    let mut player = connect(origin.rtmp()).play("next");
+    let mut second = connect(edge.rtmp());
+    let second = std::thread::spawn(move || (second.request_publish("next").code, second));
+    wait_until("a newcomer waits", PATIENCE, || {
+        (edge.metrics().counter("publishes_held") == 1).then_some(())
+    });
+    first.unpublish();
+    let (code, second) = second.join().expect("no panic");
+    assert_eq!(code, START);
+    let second = Live::start(second, headers(), &pattern(), SECOND);
+    player.wait_for("the target has it", |event| match event {
+        Event::Media(tag) => stamp(tag.kind, &tag.body).filter(|stamp| stamp.number >= SECOND),
+        _ => None,
+    });
+    assert_eq!(edge.metrics().counter("takeovers_silent"), 0);
+    second.pause().0.unpublish();
+}
+
+/// The same over TLS: an encoder that comes back waits for its ghost, and players go on, over TLS and without.
+#[test]
+fn an_encoder_comes_back_over_tls() {
+    let server = Inrush::new().rtmps().args(&["--rtmps-self-signed"]).cores(2).start();
+    let tls = Tls::new();
+    let open = || Client::open_tls(server.rtmps(), &tls).connect("live");
+    let first = Live::start(open().publish("sealed"), headers(), &pattern(), 0);
+    let players = [open(), connect(server.rtmp())].map(|client| client.play("sealed").record_in_background());
+    server.wait_for_players("live", "sealed", 2);
+    sends(&first, 60);
+    // It has stopped sending, and its connection stays.
+    let ghost = first.pause();
+    let second = Live::start(open().publish("sealed"), headers(), &pattern(), SECOND);
+    sends(&second, 60);
+    second.pause().0.unpublish();
+    for player in players {
+        let parts = parts(&player.tags());
+        let [old, new] = &parts[..] else { panic!("{parts:?}") };
+        assert!(old.first < SECOND && new.first == SECOND, "{parts:?}");
+        assert!(new.times.0.wrapping_sub(old.times.1) >= 1_900, "the gap is as long as it was: {parts:?}");
+    }
+    assert_eq!(server.metrics().counter("takeovers_silent"), 1);
+    drop(ghost);
+}
+
+/// ffmpeg is killed and started again within the grace. ffmpeg as a player has one file of it: what came until then, and then all of the
+/// second run, in a timeline that goes on.
+#[test]
+fn ffmpeg_plays_through_the_death_of_ffmpeg() {
+    let server = server("");
+    let media = H264_AAC.media();
+    let url = server.url("live", "killed");
+    let first = ffmpeg::Publisher::start(Generation::Five, &media, &url);
+    server.wait_for_publisher("live", "killed");
+    let player = ffmpeg::play(Generation::Five, &url);
+    server.wait_for_players("live", "killed", 1);
+    let received = || server.connections_of("publisher", "live", "killed")[0]["bytes_in"].as_u64();
+    let began = received();
+    wait_until("it has sent for a while", PATIENCE, || {
+        (received() > began.map(|bytes| bytes + 200_000)).then_some(())
+    });
+    first.kill();
+    wait_until("it is missed", PATIENCE, || {
+        server.streams().iter().any(|stream| stream["absent"] == true).then_some(())
+    });
+    ffmpeg::Publisher::start(Generation::Five, &media, &url).finish();
+    let packets = player.finish().packets;
+
+    let start = media.packets.iter().find(|packet| packet.track == Kind::Video && packet.role == Role::Key);
+    let start = start.expect("a key frame");
+    // The first run may have been joined at its very start, too.
+    let is_start = |packet: &Packet| (packet.role, packet.checksum) == (start.role, start.checksum);
+    let again = packets.iter().rfind(|packet| is_start(packet)).expect("the second run").timestamp;
+    for track in [Kind::Video, Kind::Audio] {
+        let of_track = packets.iter().filter(|packet| packet.track == track && packet.role != Role::Config);
+        let times: Vec<_> = of_track.map(|packet| packet.timestamp).collect();
+        let steps = times.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]) as i32);
+        assert!(steps.clone().all(|step| step >= 0), "{track:?} steps back: {times:?}");
+        assert_eq!(steps.filter(|step| *step > 150).count(), 1, "gaps of {track:?}: {times:?}");
+    }
+    let is_of_second = |packet: &Packet| packet.timestamp.wrapping_sub(again) as i32 >= -100;
+    let (mut second, first): (Vec<_>, Vec<_>) = packets.into_iter().partition(is_of_second);
+    println!("{} packets, and {} of the second run", first.len(), second.len());
+    let first = gapless_run(&media.packets, &first, Clock::Bits31);
+    assert!(matches!(first, Err(Defect::CutShort { .. })), "{first:?}");
+    let offset = again.wrapping_sub(start.timestamp);
+    // They are the same ones, and ffmpeg writes them once.
+    second.extend(media.packets.iter().filter(|packet| packet.role == Role::Config).cloned());
+    second.iter_mut().for_each(|packet| packet.timestamp = packet.timestamp.wrapping_sub(offset));
+    let run = gapless_run(&media.packets, &second, Clock::Bits31).expect("all of the second run");
+    assert!(run.skipped <= 2, "more than sound that came before the first picture: {run:?}");
 }

@@ -109,6 +109,11 @@ impl Publisher {
         assert!(status.success(), "{} ended with {status}: {}", self.process.name(), self.process.stderr());
     }
 
+    /// Kills it: its connection ends without a word.
+    pub fn kill(self) {
+        self.process.signal(libc::SIGKILL);
+    }
+
     /// Waits until it has ended, well or badly, and gives its exit code and messages.
     #[track_caller]
     pub fn wait(mut self) -> (Option<i32>, String) {
