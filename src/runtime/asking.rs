@@ -9,7 +9,9 @@ use tracing::info;
 
 use super::connection::{Connection, ConnectionKey};
 use super::core::Core;
-use super::outside::{ANSWER_TIME_MAX, Action, Denial, Facts, Grant, News, Question, Ticket, Verdict};
+use super::outside::{
+    ANSWER_TIME_MAX, Action, Denial, Facts, Grant, Manner, News, Question, Ticket, Verdict, Wish,
+};
 use crate::session::stream_key::host_of;
 use crate::session::{Instant, PlayRequest, PublishRequest, Rejection, RequestId, StreamAddress, params};
 
@@ -55,6 +57,15 @@ impl Request {
         }
     }
 
+    fn wish(&self) -> Wish {
+        let manner = match self {
+            Self::Publish(request) => Manner::Publish(request.kind),
+            Self::Claim(admitted) => Manner::Publish(admitted.request.kind),
+            Self::Play(request) => Manner::Play(request.terms),
+        };
+        Wish { stream: self.address().key.clone(), manner }
+    }
+
     fn action(&self) -> Action {
         match self {
             Self::Publish(_) | Self::Claim(_) => Action::Publish,
@@ -70,7 +81,8 @@ impl Core {
         let shared = Arc::clone(&self.shared);
         let Some(connection) = self.connection(key) else { return };
         let address = request.address();
-        let facts = Arc::new(facts(connection, address.host.clone(), address.params.clone()));
+        let facts =
+            Arc::new(facts(connection, address.host.clone(), address.params.clone(), Some(request.wish())));
         let question = Question {
             ticket: Ticket { core, connection: key, request: request.id() },
             action: request.action(),
@@ -173,7 +185,7 @@ impl Core {
         }
         let Some(connection) = self.connection(key) else { return };
         let host = connection.session.connect_info().and_then(|info| host_of(&info.tc_url));
-        let facts = Arc::new(facts(connection, host, String::new()));
+        let facts = Arc::new(facts(connection, host, String::new(), None));
         notify.notify(News::Connected { facts });
     }
 }
@@ -185,7 +197,7 @@ impl Asked {
     }
 }
 
-fn facts(connection: &Connection, host: Option<String>, params: String) -> Facts {
+fn facts(connection: &Connection, host: Option<String>, params: String, wish: Option<Wish>) -> Facts {
     let info = connection.session.connect_info();
     Facts {
         connection: connection.id,
@@ -195,6 +207,9 @@ fn facts(connection: &Connection, host: Option<String>, params: String) -> Facts
         host,
         tc_url: info.map(|info| info.tc_url.clone()).unwrap_or_default(),
         flash_ver: info.map(|info| info.flash_ver.clone()).unwrap_or_default(),
+        swf_url: info.map(|info| info.swf_url.clone()).unwrap_or_default(),
+        page_url: info.map(|info| info.page_url.clone()).unwrap_or_default(),
         params,
+        wish,
     }
 }

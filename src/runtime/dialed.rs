@@ -289,7 +289,10 @@ impl Core {
             host: Some(outgoing.host.clone()),
             tc_url: outgoing.tc_url.clone(),
             flash_ver: String::new(),
+            swf_url: String::new(),
+            page_url: String::new(),
             params: String::new(),
+            wish: None,
         };
         if shared.is_draining() {
             return self.end_made(key, OutgoingEnd::Stopping, CloseReason::Drained);

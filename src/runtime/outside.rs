@@ -16,7 +16,7 @@ use super::outgoing::{OutgoingEvent, OutgoingId};
 use crate::hub::CoreId;
 pub use crate::hub::Identity;
 use crate::media::health::Code;
-use crate::session::{RequestId, StreamKey};
+use crate::session::{PlayTerms, PublishKind, RequestId, StreamKey};
 
 /// Longest wait for an answer. Whoever answers has deadlines of its own below it; this one is for an answer that never comes.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
@@ -107,7 +107,25 @@ impl Ticket {
     }
 }
 
-/// Who asks, as far as it is known. `params` and `tc_url` may hold secrets.
+/// What somebody asks for, in its own words. They are told on; what they mean here is that everything is live.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wish {
+    /// The stream as it named it: not the one that it was granted, where that is another.
+    pub stream: StreamKey,
+    /// How.
+    pub manner: Manner,
+}
+
+/// How a stream is to be published or played, as a peer says it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Manner {
+    /// Published.
+    Publish(PublishKind),
+    /// Played.
+    Play(PlayTerms),
+}
+
+/// Who asks, as far as it is known. `params` and the URLs may hold secrets.
 #[derive(Clone)]
 pub struct Facts {
     /// Its name in the API.
@@ -124,8 +142,14 @@ pub struct Facts {
     pub tc_url: String,
     /// The encoder's or player's name for itself.
     pub flash_ver: String,
+    /// URL of the program that connected, as it says; at most 256 bytes.
+    pub swf_url: String,
+    /// URL of the page that it was loaded from, likewise.
+    pub page_url: String,
     /// The query, without its question mark.
     pub params: String,
+    /// What it asks for; `None` of those who have only connected, and of connections that we make.
+    pub wish: Option<Wish>,
 }
 
 /// The answer to a question.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::status::code;
 use super::{CloseReason, Instant, MediaMessage, Oddity, StreamAddress};
-pub use crate::rtmp::command::PublishKind;
+pub use crate::rtmp::command::{PlayTerms, PublishKind};
 
 /// What `ServerSession::poll_output` gives.
 #[derive(Debug)]
@@ -106,6 +106,8 @@ pub struct PlayRequest {
     pub stream_id: u32,
     /// Which stream, and what else the address said.
     pub address: StreamAddress,
+    /// What else was said; everything is played live.
+    pub terms: PlayTerms,
 }
 
 /// Why a publish or play is refused, as the peer is told.

@@ -59,7 +59,9 @@ pub use client_url::{ClientUrl, ClientUrlError};
 pub use close::CloseReason;
 pub use counters::{MediaCount, SessionCounters};
 pub use deadlines::Deadlines;
-pub use event::{Event, Notice, Output, PlayRequest, PublishKind, PublishRequest, Rejection, RequestId};
+pub use event::{
+    Event, Notice, Output, PlayRequest, PlayTerms, PublishKind, PublishRequest, Rejection, RequestId,
+};
 pub use fingerprint::{Behaviour, Encoder};
 pub use instant::Instant;
 pub use media_message::{MediaKind, MediaMessage};

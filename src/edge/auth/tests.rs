@@ -6,8 +6,8 @@ use super::rules::{Rules, Said};
 use super::settings::{AuthSettings, AuthTable, Source};
 use super::static_keys::{StaticKey, hash};
 use crate::runtime::observe::ConnectionId;
-use crate::runtime::outside::{Action, Facts, Question, Ticket, Verdict};
-use crate::session::StreamKey;
+use crate::runtime::outside::{Action, Facts, Manner, Question, Ticket, Verdict, Wish};
+use crate::session::{PublishKind, StreamKey};
 
 /// A question of a publisher.
 pub(crate) fn question(app: &str, name: &str, params: &str) -> Question {
@@ -19,7 +19,10 @@ pub(crate) fn question(app: &str, name: &str, params: &str) -> Question {
         host: Some("live.example.org".into()),
         tc_url: "rtmps://live.example.org/live".into(),
         flash_ver: "FMLE/3.0".into(),
+        swf_url: "http://h/player.swf".into(),
+        page_url: String::new(),
         params: params.into(),
+        wish: Some(Wish { stream: StreamKey::new(app, name), manner: Manner::Publish(PublishKind::Live) }),
     };
     Question {
         ticket: Ticket::for_test(),

@@ -162,7 +162,10 @@ mod tests {
             host: Some("live.example.org".into()),
             tc_url: "rtmp://live.example.org/live?token=s3cret".into(),
             flash_ver: "FMLE/3.0".into(),
+            swf_url: "http://h/s3cret".into(),
+            page_url: "http://h/s3cret".into(),
             params: "key=s3cret".into(),
+            wish: None,
         });
         let stream = StreamKey::new("live", "test");
         let told = |news: News| {

@@ -139,7 +139,10 @@ fn facts(params: &str) -> Arc<Facts> {
         host: Some("here.example".into()),
         tc_url: String::new(),
         flash_ver: String::new(),
+        swf_url: String::new(),
+        page_url: String::new(),
         params: params.into(),
+        wish: None,
     })
 }
 

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::{Command, CommandKind, Connect, PublishKind, data_name, parse};
+use super::{Command, CommandKind, Connect, PlayTerms, PublishKind, data_name, parse};
 use crate::rtmp::amf::Value;
 use crate::rtmp::limits::AmfLimits;
 use crate::rtmp::message::type_id;
@@ -176,7 +176,10 @@ fn ffmpeg_plays() {
     );
     assert_eq!(
         Wire::call("play", 4.0).null().string("stream").number(-2000.0).kind(),
-        CommandKind::Play { name: "stream".into(), start: -2000.0, duration: -1.0, reset: true }
+        CommandKind::Play {
+            name: "stream".into(),
+            terms: PlayTerms { start: Some(-2000.0), ..PlayTerms::default() }
+        }
     );
 }
 
@@ -245,10 +248,7 @@ fn a_flash_player_connects() {
         .null()
         .string("stream")
         .parse_as(type_id::COMMAND_AMF3);
-    assert_eq!(
-        play.kind,
-        CommandKind::Play { name: "stream".into(), start: -2.0, duration: -1.0, reset: true }
-    );
+    assert_eq!(play.kind, CommandKind::Play { name: "stream".into(), terms: PlayTerms::default() });
 }
 
 #[test]

@@ -85,13 +85,8 @@ pub enum CommandKind {
     Play {
         /// The stream, as sent: may carry a query, may be empty.
         name: StreamName,
-        /// Where to start, as sent: seconds in the specification, milliseconds from ffmpeg and librtmp; -2 if missing.
-        /// Negative means live in either unit.
-        start: f64,
-        /// For how long, in the unit of `start`; -1 if missing: until the end.
-        duration: f64,
-        /// Whether what was asked before is forgotten.
-        reset: bool,
+        /// What it says beside the name.
+        terms: PlayTerms,
     },
     /// `play2` (§7.2.2.2): change to another rendition.
     Play2 {
@@ -193,6 +188,18 @@ pub enum PublishKind {
     Record,
     /// Recorded behind what there is.
     Append,
+}
+
+/// What `play` says beside the stream's name (RTMP 1.0 §7.2.2.1), as sent; `None` where it says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PlayTerms {
+    /// Where to start: seconds in the specification, which takes a missing one for -2, and milliseconds from ffmpeg and librtmp. Negative
+    /// means live in either unit.
+    pub start: Option<f64>,
+    /// For how long, in the unit of `start`; a missing one is taken for -1: until the end.
+    pub duration: Option<f64>,
+    /// Whether what was asked before is forgotten, as it is where nothing is said.
+    pub reset: Option<bool>,
 }
 
 impl PublishKind {

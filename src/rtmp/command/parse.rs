@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 
 use super::data::format_bytes;
-use super::{Command, CommandKind, Connect, PublishKind, StreamName};
+use super::{Command, CommandKind, Connect, PlayTerms, PublishKind, StreamName};
 use crate::rtmp::amf::{Value, amf0};
 use crate::rtmp::limits::AmfLimits;
 use crate::rtmp::{Error, Message, PeerMisbehaved};
@@ -56,9 +56,14 @@ fn kind(name: &str, arguments: &mut Arguments<'_>, stream_id: u32) -> Result<Com
             Some(Value::Boolean(false)) => CommandKind::CloseStream,
             name => CommandKind::Play {
                 name: stream_name(name)?,
-                start: arguments.number()?.unwrap_or(-2.0),
-                duration: arguments.number()?.unwrap_or(-1.0),
-                reset: arguments.next()?.is_none_or(|reset| resets(&reset)),
+                terms: PlayTerms {
+                    start: arguments.number()?,
+                    duration: arguments.number()?,
+                    reset: arguments
+                        .next()?
+                        .filter(|reset| *reset != Value::Null)
+                        .map(|reset| resets(&reset)),
+                },
             },
         },
         "play2" => play2(&arguments.next_object()?)?,
@@ -291,23 +296,25 @@ mod tests {
             |arguments: &[Value]| kind_of(&[&["play".into(), 0.0.into(), Value::Null], arguments].concat());
         let expected = |name: &str, start, duration, reset| CommandKind::Play {
             name: name.into(),
-            start,
-            duration,
-            reset,
+            terms: PlayTerms { start, duration, reset },
         };
-        assert_eq!(play(&["key".into()]), expected("key", -2.0, -1.0, true));
-        assert_eq!(play(&["".into(), (-2000.0).into()]), expected("", -2000.0, -1.0, true));
+        assert_eq!(play(&["key".into()]), expected("key", None, None, None));
+        assert_eq!(play(&["".into(), (-2000.0).into()]), expected("", Some(-2000.0), None, None));
         assert_eq!(
             play(&["key".into(), 1.0.into(), 2.0.into(), false.into()]),
-            expected("key", 1.0, 2.0, false)
+            expected("key", Some(1.0), Some(2.0), Some(false))
         );
         assert_eq!(
             play(&["key".into(), Value::Null, Value::Null, 2.0.into()]),
-            expected("key", -2.0, -1.0, false)
+            expected("key", None, None, Some(false))
         );
         assert_eq!(
             play(&["key".into(), "x".into(), true.into(), 3.0.into()]),
-            expected("key", -2.0, -1.0, true)
+            expected("key", None, None, Some(true))
+        );
+        assert_eq!(
+            play(&["key".into(), Value::Null, 2.0.into(), Value::Null]),
+            expected("key", None, Some(2.0), None)
         );
         assert_eq!(play(&[false.into()]), CommandKind::CloseStream);
     }

@@ -254,7 +254,7 @@ fn message(type_id: u8, stream_id: u32, timestamp: u32, out: BytesMut) -> Messag
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CommandKind, Status, data_name, parse};
+    use super::super::{CommandKind, PlayTerms, Status, data_name, parse};
     use super::*;
     use crate::rtmp::limits::AmfLimits;
 
@@ -285,7 +285,10 @@ mod tests {
             (
                 1,
                 play(1, 2.0, "key?token=1", start, duration, reset),
-                CommandKind::Play { name: name(), start, duration, reset },
+                CommandKind::Play {
+                    name: name(),
+                    terms: PlayTerms { start: Some(start), duration: Some(duration), reset: Some(reset) },
+                },
             ),
             (
                 1,

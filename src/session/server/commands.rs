@@ -1,7 +1,7 @@
 //! What each command of a peer does (RTMP 1.0 §7.2).
 
 use super::{ConnectInfo, Failure, Pending, ServerSession, Use, Wanted, code, level};
-use crate::rtmp::command::{self, Command, CommandKind, Connect, PublishKind};
+use crate::rtmp::command::{self, Command, CommandKind, Connect, PlayTerms, PublishKind};
 use crate::rtmp::{Error, Message, PeerMisbehaved};
 use crate::session::stream_key::canonical;
 use crate::session::{Event, Oddity, PlayRequest, PublishRequest, RequestId, StreamAddress};
@@ -80,8 +80,11 @@ impl ServerSession {
                 self.send_command(&command::write::number_result(transaction, 0.0));
             }
             CommandKind::Publish { name, kind } => return self.on_publish(stream_id, &name, kind),
-            CommandKind::Play { name, reset, .. } => return self.on_play(stream_id, &name, reset),
-            CommandKind::Play2 { name, .. } => return self.on_play(stream_id, &name, false),
+            CommandKind::Play { name, terms } => return self.on_play(stream_id, &name, terms),
+            CommandKind::Play2 { name, .. } => {
+                let terms = PlayTerms { reset: Some(false), ..PlayTerms::default() };
+                return self.on_play(stream_id, &name, terms);
+            }
 
             CommandKind::Unpublish => self.on_unpublish(),
             CommandKind::FcUnpublish { name } => {
@@ -153,14 +156,14 @@ impl ServerSession {
         Ok(())
     }
 
-    fn on_play(&mut self, stream_id: u32, name: &str, reset: bool) -> Result<(), Failure> {
+    fn on_play(&mut self, stream_id: u32, name: &str, terms: PlayTerms) -> Result<(), Failure> {
         self.keep_secret(name);
         let address =
             self.address(name).map_err(|error| self.refuse_stream(stream_id, code::PLAY_FAILED, error))?;
         self.ensure_stream(stream_id, code::PLAY_FAILED)?;
         self.stop(stream_id);
-        let request = self.request(stream_id, Wanted::Play { reset });
-        self.events.push_back(Event::PlayRequested(PlayRequest { request, stream_id, address }));
+        let request = self.request(stream_id, Wanted::Play { reset: terms.reset.unwrap_or(true) });
+        self.events.push_back(Event::PlayRequested(PlayRequest { request, stream_id, address, terms }));
         Ok(())
     }
 

@@ -9,8 +9,8 @@ use crate::rtmp::{Error, PeerMisbehaved, PeerUnsupported};
 
 /// The peer's own account of itself, as it was accepted.
 ///
-/// App and tcUrl are as sent: either may hold the stream's name or a token, which to most users are secrets. The app to
-/// show is that of the canonical key, known from `publish` or `play` on. `Debug` shows neither.
+/// App and the URLs are as sent: each may hold the stream's name or a token, which to most users are secrets. The app to
+/// show is that of the canonical key, known from `publish` or `play` on. `Debug` shows none of them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConnectInfo {
     /// Application.
@@ -19,6 +19,10 @@ pub struct ConnectInfo {
     pub tc_url: String,
     /// The encoder's or player's name for itself; cut at [`FLASH_VER_BYTES_MAX`] bytes.
     pub flash_ver: String,
+    /// URL of the program that connects, as sent; cut at [`CLIENT_URL_BYTES_MAX`] bytes.
+    pub swf_url: String,
+    /// URL of the page that the program was loaded from, as sent; cut likewise.
+    pub page_url: String,
     /// 0 for AMF0 or 3 for AMF3.
     pub object_encoding: u8,
     /// What it says of its Enhanced RTMP; empty for a peer that knows nothing of it.
@@ -27,6 +31,9 @@ pub struct ConnectInfo {
 
 /// Longest flashVer that is kept, bytes. It only informs, so a longer one is cut rather than refused.
 pub const FLASH_VER_BYTES_MAX: usize = 256;
+
+/// Longest swfUrl and pageUrl that are kept, bytes each: nginx-rtmp's bound. They only inform, too.
+pub const CLIENT_URL_BYTES_MAX: usize = 256;
 
 impl ConnectInfo {
     /// Takes over what is kept for the session's life.
@@ -43,8 +50,11 @@ impl ConnectInfo {
             return Err(PeerUnsupported::ObjectEncoding(object_encoding).into());
         }
         let flash_ver = prefix(&connect.flash_ver, FLASH_VER_BYTES_MAX).into();
+        let url = |text: &str| prefix(text, CLIENT_URL_BYTES_MAX).into();
+        let (swf_url, page_url) = (url(&connect.swf_url), url(&connect.page_url));
         let capabilities = Capabilities::of(&connect.properties);
-        Ok(Self { app: connect.app, tc_url: connect.tc_url, flash_ver, object_encoding, capabilities })
+        let Connect { app, tc_url, .. } = connect;
+        Ok(Self { app, tc_url, flash_ver, swf_url, page_url, object_encoding, capabilities })
     }
 }
 
@@ -60,6 +70,8 @@ impl fmt::Debug for ConnectInfo {
             .field("app_bytes", &self.app.len())
             .field("tc_url_bytes", &self.tc_url.len())
             .field("flash_ver", &self.flash_ver)
+            .field("swf_url_bytes", &self.swf_url.len())
+            .field("page_url_bytes", &self.page_url.len())
             .field("object_encoding", &self.object_encoding)
             .field("capabilities", &self.capabilities)
             .finish()
@@ -76,5 +88,27 @@ mod tests {
         assert_eq!(prefix("été", 4), "ét");
         assert_eq!(prefix("été", 1), "");
         assert_eq!(prefix("", 10), "");
+    }
+
+    /// What a client says of where it comes from is kept to its bound, and shown nowhere.
+    #[test]
+    fn urls_of_the_client_are_cut_and_hidden() {
+        let long = "hunter2".repeat(CLIENT_URL_BYTES_MAX);
+        let connect = Connect {
+            app: "live".into(),
+            tc_url: "rtmp://h/live".into(),
+            flash_ver: String::new(),
+            swf_url: long.clone(),
+            page_url: "http://h/hunter2".into(),
+            object_encoding: 0.0,
+            properties: crate::rtmp::amf::Value::Null,
+        };
+        let info = ConnectInfo::new(connect, &Limits::default()).unwrap();
+        assert_eq!(
+            (info.swf_url.as_str(), info.page_url.as_str()),
+            (&long[..CLIENT_URL_BYTES_MAX], "http://h/hunter2")
+        );
+        let shown = alloc::format!("{info:?}");
+        assert!(!shown.contains("hunter"), "{shown}");
     }
 }
