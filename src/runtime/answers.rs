@@ -15,14 +15,15 @@ impl Core {
             Ask::Streams(answer) => drop(answer.send(self.stream_infos())),
             Ask::Connections(answer) => drop(answer.send(self.connection_infos())),
             Ask::Outgoing(answer) => drop(answer.send(self.outgoing_infos())),
-            Ask::Kick(id, answer) => drop(answer.send(self.kick(id))),
+            Ask::Kick(id, answer) => drop(answer.send(self.close_by_id(id, CloseReason::Kicked))),
         }
     }
 
-    fn kick(&mut self, id: ConnectionId) -> bool {
+    /// Closes a connection; false when it is not here.
+    pub(crate) fn close_by_id(&mut self, id: ConnectionId, reason: CloseReason) -> bool {
         let found = self.keys_where(|connection| connection.id == id);
         for key in &found {
-            self.close(*key, CloseReason::Kicked);
+            self.close(*key, reason);
         }
         !found.is_empty()
     }

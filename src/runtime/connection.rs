@@ -385,6 +385,7 @@ impl Connection {
     pub(crate) fn has_failed(&self, reason: &CloseReason) -> bool {
         match reason {
             CloseReason::Kicked
+            | CloseReason::Revoked
             | CloseReason::Drained
             | CloseReason::Replaced
             | CloseReason::Hopeless

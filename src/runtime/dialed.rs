@@ -457,7 +457,7 @@ fn end_of(reason: CloseReason) -> OutgoingEnd {
             OutgoingEnd::Refused(ServerStatus { level, code, description })
         }
         CloseReason::Stopped => OutgoingEnd::HungUp,
-        CloseReason::Kicked => OutgoingEnd::Kicked,
+        CloseReason::Kicked | CloseReason::Revoked => OutgoingEnd::Kicked,
         CloseReason::Drained => OutgoingEnd::Stopping,
         CloseReason::Replaced | CloseReason::Mismatch => OutgoingEnd::Taken,
         CloseReason::Hopeless => OutgoingEnd::Hopeless,

@@ -62,6 +62,11 @@ impl Handle {
         self.shared.inboxes.push(ticket.core, ToCore::Verdict(ticket, verdict));
     }
 
+    /// Ends what a connection was allowed: closes it, and tells the peer so. One that has gone is nobody's.
+    pub fn revoke(&self, id: ConnectionId) {
+        tell_all(&self.shared, || ToCore::Revoke(id));
+    }
+
     /// Gives a connection that was made to the core that its stream lives on. Whatever becomes of it comes as
     /// [`News::Outgoing`](super::outside::News::Outgoing), its end included; from an engine that has ended nothing comes any more.
     pub fn take_over(&self, dialed: Dialed) {

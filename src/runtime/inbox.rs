@@ -32,6 +32,8 @@ pub(crate) enum ToCore {
     Ask(Ask),
     /// The outside's answer to a question of this core.
     Verdict(Ticket, Verdict),
+    /// A connection, of this core or another, is allowed no longer what it does.
+    Revoke(ConnectionId),
     /// Take no new connections, and ask those that understand to connect again.
     Drain,
     /// Close everything and end: at once, or when players have what is queued for them.

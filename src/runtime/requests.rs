@@ -306,6 +306,7 @@ impl Core {
         let reason = self.connection_ref(key).and_then(|connection| connection.close_reason);
         let is_lost = |reason| match reason {
             CloseReason::Kicked
+            | CloseReason::Revoked
             | CloseReason::Drained
             | CloseReason::Stopped
             | CloseReason::Rejected { .. } => false,

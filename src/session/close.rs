@@ -20,6 +20,8 @@ pub enum CloseReason {
     Stopped,
     /// The operator closed it.
     Kicked,
+    /// Who decides who may publish and play has ended it.
+    Revoked,
     /// The server is going down.
     Drained,
     /// Another publisher took the stream over.
@@ -48,6 +50,7 @@ impl CloseReason {
             Self::Refused => "refused",
             Self::Stopped => "stopped",
             Self::Kicked => "kicked",
+            Self::Revoked => "revoked",
             Self::Drained => "drained",
             Self::Replaced => "replaced",
             Self::Mismatch => "media_mismatch",
@@ -69,6 +72,7 @@ impl core::fmt::Display for CloseReason {
             Self::Refused => f.write_str("the far end said no"),
             Self::Stopped => f.write_str("no longer wanted"),
             Self::Kicked => f.write_str("closed by the operator"),
+            Self::Revoked => f.write_str("this is allowed no longer: the back end has ended the session"),
             Self::Drained => f.write_str("the server is going down"),
             Self::Replaced => f.write_str("another encoder took this stream over"),
             Self::Mismatch => {

@@ -91,7 +91,7 @@ pub(super) fn farewell(reason: &CloseReason, activity: Activity) -> Option<(&'st
         CloseReason::Hopeless | CloseReason::Error(Error::PeerMisbehaved(PeerMisbehaved::NotReading)) => {
             return None;
         }
-        CloseReason::Kicked => code::CONNECT_CLOSED,
+        CloseReason::Kicked | CloseReason::Revoked => code::CONNECT_CLOSED,
         CloseReason::Drained => code::CONNECT_APP_SHUTDOWN,
         CloseReason::Overload => code::CONNECT_REJECTED,
         CloseReason::Replaced => code::PUBLISH_BAD_NAME,

@@ -444,6 +444,7 @@ fn the_end_comes_at_once_while_a_request_waits() {
 fn closing_from_outside_says_why() {
     let cases = [
         (CloseReason::Kicked, Some("0 onStatus error NetConnection.Connect.Closed")),
+        (CloseReason::Revoked, Some("0 onStatus error NetConnection.Connect.Closed")),
         (CloseReason::Drained, Some("0 onStatus error NetConnection.Connect.AppShutdown")),
         (CloseReason::Replaced, Some("1 onStatus error NetStream.Publish.BadName")),
         (CloseReason::Mismatch, Some("1 onStatus error NetStream.Publish.Denied")),
