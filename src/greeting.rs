@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
-use crate::edge::auth::{AuthSettings, AuthTable, Source};
+use crate::edge::auth::{AuthSettings, AuthTable};
+use crate::runtime::outside::Action;
 
 /// The port that an `rtmp:` URL without one means.
 const RTMP_PORT: u16 = 1935;
@@ -87,8 +88,8 @@ impl Greeting<'_> {
             let apps: Vec<_> = tables.iter().filter(|table| sources(table)).map(AuthTable::label).collect();
             (!apps.is_empty()).then(|| format!("{action} in {}", apps.join(", ")))
         };
-        let publish = open_in("publish", &|table| table.publish.contains(&Source::Open));
-        let play = open_in("play", &|table| table.play.contains(&Source::Open));
+        let publish = open_in("publish", &|table| table.is_open(Action::Publish));
+        let play = open_in("play", &|table| table.is_open(Action::Play));
         let open: Vec<_> = publish.into_iter().chain(play).collect();
         if !open.is_empty() {
             let _ =
@@ -126,6 +127,7 @@ pub fn host_address() -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::auth::Source;
 
     fn text(rtmp: &[&str], control: &str) -> String {
         text_with(rtmp, &[], control)
@@ -204,5 +206,12 @@ mod tests {
         let two = vec![table("live", &keys, &all), table("*", &all, &all)];
         let expected = "open to everybody who reaches these addresses: publish in *; play in live, *";
         assert_eq!(warning(two).as_deref(), Some(expected));
+        // As with nginx-rtmp, what nobody is asked about is allowed.
+        let mut half = table("live", &[Source::Nginx], &[Source::Nginx]);
+        half.nginx.on_publish = "http://h/".into();
+        let expected = "open to everybody who reaches these addresses: play in live";
+        assert_eq!(warning(vec![half.clone()]).as_deref(), Some(expected));
+        half.nginx.on_connect = "http://h/".into();
+        assert_eq!(warning(vec![half]), None);
     }
 }

@@ -246,7 +246,7 @@ fn wrong_authorisation_is_refused_with_its_line() {
     let hash = "f52fbd32b2b3b86ff88ef6c490628285f482af15ddcb29541f94bcf526a3f6c7";
     let app = "an app's name without slashes around it, or *";
     let network = "ADDRESS/BITS, such as 127.0.0.0/8 or ::1/128";
-    let sources = "static, signed, jwt, callback, open";
+    let sources = "static, signed, jwt, callback, nginx, open";
     let place = "file:PATH or env:NAME";
     let secrets = "\"ID=file:PATH\" or \"ID=env:NAME\", each ID of letters, digits, - and _, once";
     let url = "http://HOST/… or https://HOST/…";
@@ -362,6 +362,45 @@ fn wrong_authorisation_is_refused_with_its_line() {
             "callback_timeout_ms = 30000",
             "3: auth.callback_timeout_ms: 30000 is out of range".into(),
             "10 to 14000",
+        ),
+        ("publish = [\"nginx\"]", "2: auth.on_publish: none, nor any other on_… URL, and nginx is a source".into(), url),
+        ("on_play_done = \"http://h/\"", "3: auth.on_play_done: nginx is no source of this table".into(), url),
+        (
+            "publish = [\"nginx\"]\non_publish = \"http://h/\"\non_play = \"http://h/\"",
+            "5: auth.on_play: never asked, as nginx is no source of play".into(),
+            url,
+        ),
+        (
+            "play = [\"nginx\"]\non_publish = \"http://h/\"",
+            "4: auth.on_publish: never asked, as nginx is no source of publish".into(),
+            url,
+        ),
+        (
+            "publish = [\"nginx\"]\non_publish = \"http://h/\"\nplay = [\"callback\"]\ncallback_url = \"http://h/\"",
+            "3: auth.publish: nginx beside callback: a table asks one back end".into(),
+            sources,
+        ),
+        (
+            "publish = [\"nginx\", \"open\"]",
+            "3: auth.publish: open is never asked, as nginx decides everything".into(),
+            sources,
+        ),
+        ("on_update = \"localhost:8080/auth\"", "3: auth.on_update: is no URL: invalid format".into(), url),
+        (
+            "on_done = \"http://hunter2@h/\"",
+            "3: auth.on_done: has a user or password in it, which is not supported".into(),
+            url,
+        ),
+        ("notify_method = \"put\"", "3: auth.notify_method: \"put\" is neither post nor get".into(), "post, get"),
+        (
+            "notify_update_ms = 99",
+            "3: auth.notify_update_ms: 99 is out of range".into(),
+            "100 to 86400000",
+        ),
+        (
+            "notify_update_strict = \"yes\"",
+            "3: auth.notify_update_strict: \"yes\" is neither true nor false".into(),
+            "true, false",
         ),
         ("callback_failures_max = 0", "3: auth.callback_failures_max: 0 is out of range".into(), "1 to 1000"),
         ("callback_ipv4_bits = 33", "3: auth.callback_ipv4_bits: 33 is out of range".into(), "0 to 32"),

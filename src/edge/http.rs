@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderName, USER_AGENT};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, USER_AGENT};
 use hyper::{Method, Request, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
@@ -154,7 +154,8 @@ impl Client {
         let request = request.header(USER_AGENT, concat!("inrush/", env!("CARGO_PKG_VERSION"))).body(body);
         let request = request.map_err(|_| Failure::Unreachable)?;
         let response = self.inner.request(request).await.map_err(|_| Failure::Unreachable)?;
-        Ok(Answer { status: response.status().as_u16(), body: response.into_body() })
+        let (head, body) = response.into_parts();
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
     }
 }
 
@@ -163,10 +164,16 @@ impl Client {
 pub struct Answer {
     /// The status.
     pub status: u16,
+    headers: HeaderMap,
     body: Incoming,
 }
 
 impl Answer {
+    /// The first header of this name, as it came.
+    pub fn header(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.headers.get(name).map(hyper::header::HeaderValue::as_bytes)
+    }
+
     /// The body.
     ///
     /// # Errors

@@ -59,7 +59,8 @@ pub fn start(settings: Settings, names: NameHasher) -> io::Result<Edge> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
     let engine = Arc::new(OnceLock::new());
-    let auth = Arc::new(Auth::start(settings.rules, handle.clone(), Arc::clone(&engine)));
+    let (auth, reporter) = Auth::start(settings.rules, handle.clone(), Arc::clone(&engine));
+    let auth = Arc::new(auth);
     let (notices, teller) = match settings.recipient {
         Some(recipient) => {
             let (notices, teller) = Notices::start(recipient, &handle);
@@ -73,9 +74,12 @@ pub fn start(settings: Settings, names: NameHasher) -> io::Result<Edge> {
         runtime.block_on(async {
             // Ends with the sender.
             let _ = stopped.await;
-            if let Some(teller) = teller {
-                teller.finish().await;
-            }
+            let tell = async {
+                if let Some(teller) = teller {
+                    teller.finish().await;
+                }
+            };
+            tokio::join!(tell, reporter.finish());
         });
         // A name server may keep one of its threads for long.
         runtime.shutdown_background();
@@ -87,9 +91,9 @@ pub fn start(settings: Settings, names: NameHasher) -> io::Result<Edge> {
 impl Edge {
     /// What the engine is given to ask and to tell.
     pub fn outside(&self) -> Outside {
-        let relay: Arc<dyn Notify> = Arc::clone(&self.relay) as _;
+        let ours: [Arc<dyn Notify>; 2] = [Arc::clone(&self.relay) as _, Arc::clone(&self.auth) as _];
         let notices = self.notices.iter().map(|notices| Arc::clone(notices) as _);
-        let hearers = std::iter::once(relay).chain(notices).collect();
+        let hearers = ours.into_iter().chain(notices).collect();
         Outside { admission: Arc::clone(&self.auth) as _, notify: Arc::new(Everybody(hearers)) }
     }
 

@@ -78,9 +78,15 @@ impl Publisher {
     /// Starts to publish `media` again and again, until something stops it.
     #[track_caller]
     pub fn start_endless(generation: Generation, media: &Media, url: &str) -> Self {
+        Self::start_endless_with(generation, media, url, &[])
+    }
+
+    /// The same with further output options.
+    #[track_caller]
+    pub fn start_endless_with(generation: Generation, media: &Media, url: &str, options: &[&str]) -> Self {
         let mut command = generation.command();
         command.args(["-stream_loop", "-1"]);
-        Self::start_from(command, generation, media, url, &[])
+        Self::start_from(command, generation, media, url, options)
     }
 
     /// Starts to publish with further output options.

@@ -192,16 +192,23 @@ impl Server {
     /// Debian's nginx-rtmp, with one worker.
     #[track_caller]
     pub fn nginx_rtmp() -> Self {
+        Self::nginx_rtmp_with("")
+    }
+
+    /// The same with more directives for all of its apps.
+    #[track_caller]
+    pub fn nginx_rtmp_with(directives: &str) -> Self {
         wait_until("nginx gets the ports that were free a moment ago", PATIENCE, || {
-            Self::try_nginx_rtmp(ports::free_port(), ports::free_port())
+            Self::try_nginx_rtmp(ports::free_port(), ports::free_port(), directives)
         })
     }
 
-    fn try_nginx_rtmp(rtmp_port: u16, http_port: u16) -> Option<Self> {
+    fn try_nginx_rtmp(rtmp_port: u16, http_port: u16, directives: &str) -> Option<Self> {
         let directory = scratch_file("nginx");
         std::fs::create_dir_all(&directory).expect("make a directory for nginx");
         let config = directory.join("nginx.conf");
-        std::fs::write(&config, nginx_config(&directory, rtmp_port, http_port)).expect("configure nginx");
+        std::fs::write(&config, nginx_config(&directory, rtmp_port, http_port, directives))
+            .expect("configure nginx");
         let mut command =
             Command::new(if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" });
         command.arg("-p").arg(&directory).arg("-c").arg(&config).args(["-e", "stderr"]);
@@ -444,7 +451,7 @@ fn list(mut value: Value, name: &str) -> Vec<Value> {
 }
 
 /// Unlike `inrush`, nginx-rtmp keeps no GOP: a player starts at the next key frame.
-fn nginx_config(directory: &Path, rtmp_port: u16, http_port: u16) -> String {
+fn nginx_config(directory: &Path, rtmp_port: u16, http_port: u16, directives: &str) -> String {
     let directory = directory.display();
     format!(
         "daemon off; master_process off; pid {directory}/nginx.pid; error_log stderr notice;
@@ -454,6 +461,7 @@ rtmp {{ server {{
     listen 127.0.0.1:{rtmp_port};
     chunk_size 60000;
     max_message 8M;
+    {directives}
     application live {{ live on; wait_key on; wait_video on; publish_notify on; }}
 }} }}
 http {{

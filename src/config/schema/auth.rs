@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::config::key::{Key, Kind};
 use crate::edge::auth::broker::Fail;
 use crate::edge::auth::jwt::{Algorithm, KeySetPlace};
+use crate::edge::auth::nginx::Method;
 use crate::edge::auth::ruling::Role;
 use crate::edge::auth::static_keys::{StaticKey, hex};
 use crate::edge::auth::{AuthTable, Source};
@@ -51,7 +52,7 @@ macro_rules! sources {
 }
 
 /// The keys of an `[[auth]]` table.
-pub(in crate::config) static AUTH_KEYS: [Key<AuthTable>; 32] = [
+pub(in crate::config) static AUTH_KEYS: [Key<AuthTable>; 43] = [
     text!(
         "app",
         APP_OR_ANY,
@@ -76,7 +77,7 @@ pub(in crate::config) static AUTH_KEYS: [Key<AuthTable>; 32] = [
     },
     sources!(
         publish,
-        "Who decides who may publish, in order: static, signed, jwt, callback, open; nobody: no one may"
+        "Who decides who may publish, in order: static, signed, jwt, callback, nginx, open; nobody: no one may"
     ),
     sources!(play, "Who decides who may play, likewise"),
     networks!(
@@ -196,7 +197,7 @@ pub(in crate::config) static AUTH_KEYS: [Key<AuthTable>; 32] = [
     milliseconds!(
         "callback_timeout_ms",
         10..=14_000,
-        "How long an answer may take; a question that waits for a call may wait as long before it",
+        "How long an answer may take, also of nginx; a question that waits for a call may wait as long before it",
         broker.timeout
     ),
     number!(
@@ -248,6 +249,75 @@ pub(in crate::config) static AUTH_KEYS: [Key<AuthTable>; 32] = [
         1..=3600,
         "For how long it is left alone then",
         broker.breaker.open_time
+    ),
+    text!(
+        "on_publish",
+        HTTP_URL,
+        "The source nginx, as nginx-rtmp's directives of these names: asked who may publish; empty: everybody",
+        nginx.on_publish,
+        http_url
+    ),
+    text!("on_play", HTTP_URL, "Asked who may play; empty: everybody", nginx.on_play, http_url),
+    text!("on_connect", HTTP_URL, "Asked before each of these; empty: it is not", nginx.on_connect, http_url),
+    text!(
+        "on_update",
+        HTTP_URL,
+        "Asked now and then whether one who publishes or plays goes on; empty: it is not",
+        nginx.on_update,
+        http_url
+    ),
+    text!(
+        "on_publish_done",
+        HTTP_URL,
+        "Told that somebody publishes no more; empty: it is not",
+        nginx.on_publish_done,
+        http_url
+    ),
+    text!(
+        "on_play_done",
+        HTTP_URL,
+        "Told that somebody plays no more; empty: it is not",
+        nginx.on_play_done,
+        http_url
+    ),
+    text!("on_done", HTTP_URL, "Told of both ends; empty: it is not", nginx.on_done, http_url),
+    Key {
+        name: "notify_method",
+        about: "How all of these are called: post, with the fields in the body, or get, with the fields in the query",
+        kind: Kind::Text {
+            allowed: "post, get",
+            read: |table| {
+                match table.nginx.method {
+                    Method::Post => "post",
+                    Method::Get => "get",
+                }
+                .into()
+            },
+            write: |table, text| {
+                table.nginx.method = match text {
+                    "post" => Method::Post,
+                    "get" => Method::Get,
+                    _ => return Err(format!("{text:?} is neither post nor get")),
+                };
+                Ok(())
+            },
+        },
+    },
+    milliseconds!(
+        "notify_update_ms",
+        100..=DAY_SECONDS * 1000,
+        "How long after its beginning, and after each answer, a session's next update is",
+        nginx.update_every
+    ),
+    switch!(
+        "notify_update_strict",
+        "Whether only 2xx lets a session go on: otherwise 3xx, 502, 503 and 504 do too",
+        nginx.update_strict
+    ),
+    switch!(
+        "notify_relay_redirect",
+        "Whether a stream that on_publish redirects to rtmp:// is called by the MD5 of that URL here",
+        nginx.relay_redirect
     ),
 ];
 

@@ -159,17 +159,7 @@ fn denial(reason: Option<&str>) -> Denial {
 
 fn grant(app: &str, reply: Reply) -> Result<Grant, Failure> {
     let Reply { stream, identity, priority, forwards, dry_run, .. } = reply;
-    let is_name = |name: &String| {
-        let fits = (1..=NAME_BYTES_MAX).contains(&name.len());
-        fits && !name.starts_with('/') && !name.ends_with('/') && !name.chars().any(char::is_control)
-    };
-    // What no player could ask for, since addresses are cut and decoded before they are looked up, is no name.
-    let is_askable = |name: &String| {
-        let app = if app.is_empty() { "" } else { "app" };
-        canonical("", app, name)
-            .is_ok_and(|address| address.key == StreamKey::new(app, name) && address.params.is_empty())
-    };
-    if !stream.iter().all(|name| is_name(name) && is_askable(name))
+    if !stream.iter().all(|name| is_stream_name(app, name))
         || identity.iter().any(|identity| identity.len() > NAME_BYTES_MAX)
         || forwards.len() > FORWARDS_MAX
         || forwards.iter().any(|url| forward(url).is_err())
@@ -183,6 +173,21 @@ fn grant(app: &str, reply: Reply) -> Result<Grant, Failure> {
         forwards,
         dry_run,
     })
+}
+
+/// Whether a stream of `app` can have this name. What no player could ask for, since addresses are cut and decoded before they are looked up, is
+/// no name.
+pub(super) fn is_stream_name(app: &str, name: &str) -> bool {
+    let fits = (1..=NAME_BYTES_MAX).contains(&name.len());
+    let app = if app.is_empty() { "" } else { "app" };
+    let is_askable = || {
+        canonical("", app, name)
+            .is_ok_and(|address| address.key == StreamKey::new(app, name) && address.params.is_empty())
+    };
+    fits && !name.starts_with('/')
+        && !name.ends_with('/')
+        && !name.chars().any(char::is_control)
+        && is_askable()
 }
 
 /// Whether a URL is one that a stream can be forwarded to.

@@ -6,6 +6,7 @@
 //!                                                  signed   [`signed`]       at once
 //!                                                  jwt      [`jwt`]          the worker, with a key set ([`key_set`])
 //!                                                  callback [`callback`]     the worker, through a broker ([`broker`])
+//!                                                  nginx    [`nginx`]        likewise; it is told of sessions, too
 //!                                                  open                      at once: yes
 //! ```
 //! What each source takes for a credential of its kind, and so for its own to decide, stands in its module; [`rules`] says which table a question is
@@ -13,7 +14,8 @@
 //! # Invariant
 //! Every question gets one answer. What nobody can be asked about is answered as its table says ([`broker::Fail`]).
 //! # Bounds
-//! Those of [`worker`], [`broker`], [`cache`] and [`crate::edge::http`]. Nothing here is held for a stream that is live.
+//! Those of [`worker`], [`broker`], [`cache`] and [`crate::edge::http`]. Nothing here is held for a stream that is live but for sessions
+//! that a back end of the source `nginx` is told of ([`nginx::lives`]).
 //! # Secrets
 //! Keys, tokens and parameters show in no log and no metric. Secrets stand in files and variables that the configuration names ([`super::secret`]).
 
@@ -25,6 +27,7 @@ pub mod callback;
 pub mod counters;
 pub mod jwt;
 pub mod key_set;
+pub mod nginx;
 pub mod rules;
 pub mod ruling;
 pub mod settings;
@@ -32,22 +35,27 @@ pub mod signed;
 pub mod static_keys;
 pub mod worker;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::mpsc;
 
+use self::nginx::reporter::{Item, Reporter};
 use self::rules::{Rules, Said};
 pub use self::settings::{AuthSettings, AuthTable, Place, Problem, Source};
 use self::worker::{Job, QUESTIONS_MAX};
 use crate::control::metrics::Family;
 use crate::runtime::Handle;
-use crate::runtime::outside::{Admission, Question, Verdict};
+use crate::runtime::outside::{Action, Admission, Facts, News, Notify, Question, Verdict};
 
 /// Who may, as the engine asks it.
 pub struct Auth {
     current: RwLock<Arc<Current>>,
     runtime: tokio::runtime::Handle,
     engine: Arc<OnceLock<Handle>>,
+    sessions: mpsc::UnboundedSender<Item>,
+    /// Whether anybody has been told of sessions, ever: the ends of those that an earlier configuration told of are told too.
+    has_dialect: AtomicBool,
 }
 
 /// One reading of the configuration. Its worker ends with the last who holds it.
@@ -57,18 +65,22 @@ struct Current {
 }
 
 impl Auth {
-    /// Starts the worker of these rules on `runtime`. Answers go to `engine`, once it is there.
+    /// Starts the worker of these rules on `runtime`, and the one that tells of sessions. Answers go to `engine`, once it is there.
     pub(super) fn start(
         rules: Rules,
         runtime: tokio::runtime::Handle,
         engine: Arc<OnceLock<Handle>>,
-    ) -> Self {
+    ) -> (Self, Reporter) {
+        let has_dialect = AtomicBool::new(rules.has_dialect());
         let current = RwLock::new(Arc::new(Current::start(rules, &runtime, &engine)));
-        Self { current, runtime, engine }
+        let (sessions, receiver) = mpsc::unbounded_channel();
+        let reporter = Reporter::start(receiver, &runtime, Arc::clone(&engine));
+        (Self { current, runtime, engine, sessions, has_dialect }, reporter)
     }
 
     /// Puts other rules in force: for questions from now on. Their counters and their knowledge of back ends begin anew.
     pub fn replace(&self, rules: Rules) {
+        self.has_dialect.fetch_or(rules.has_dialect(), Ordering::Relaxed);
         let new = Arc::new(Current::start(rules, &self.runtime, &self.engine));
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
@@ -76,7 +88,10 @@ impl Auth {
     /// What it has decided, and what its back ends did.
     pub fn families(&self) -> Vec<Family> {
         let current = self.current();
-        counters::families(current.rules.tables.iter().map(|table| &*table.counters))
+        let mut families = counters::families(current.rules.tables.iter().map(|table| &*table.counters));
+        let dialects = current.rules.tables.iter().filter_map(|table| table.dialect.as_deref());
+        families.extend(nginx::tally::families(dialects.map(|dialect| (&*dialect.label, &dialect.tally))));
+        families
     }
 
     fn current(&self) -> Arc<Current> {
@@ -109,6 +124,38 @@ impl Admission for Auth {
         let verdict = table.broker.fail.verdict();
         table.counters.on_decision(action, source.name(), &verdict);
         Some(verdict)
+    }
+}
+
+/// It hears of sessions where a back end is told of them.
+impl Notify for Auth {
+    fn notify(&self, news: News) {
+        if !self.has_dialect.load(Ordering::Relaxed) {
+            return;
+        }
+        let began = |action, stream, facts: Arc<Facts>| {
+            let dialect = Arc::clone(self.current().rules.dialect_of(&facts)?);
+            Some(Item::Began { dialect, action, stream, facts })
+        };
+        let item = match news {
+            News::PublishBegan { facts, stream, .. } => began(Action::Publish, stream, facts),
+            News::PlayBegan { facts, stream, .. } => began(Action::Play, stream, facts),
+            News::PublishEnded { connection, stream, .. } => {
+                Some(Item::Ended { connection, action: Action::Publish, stream })
+            }
+            News::PlayEnded { connection, stream, .. } => {
+                Some(Item::Ended { connection, action: Action::Play, stream })
+            }
+            News::Connected { .. }
+            | News::StreamBegan { .. }
+            | News::StreamEnded { .. }
+            | News::HealthChanged { .. }
+            | News::Outgoing { .. } => None,
+        };
+        if let Some(item) = item {
+            // Whoever would hear of it has ended with the edge's thread.
+            let _ = self.sessions.send(item);
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use super::broker::BrokerSettings;
 use super::counters::Counters;
 use super::jwt::{self, Algorithm, Expected, KeySetPlace, TOKEN_PARAM, VerifyingKey};
 use super::key_set::KeySet;
+use super::nginx::Dialect;
 use super::ruling::{Ruling, covers};
 use super::settings::{AuthSettings, AuthTable, Place, Problem, Source};
 use super::signed::{self, NamedSecret};
@@ -53,8 +54,10 @@ pub(super) struct Table {
     secrets: Vec<NamedSecret>,
     skew_seconds: u64,
     pub(super) broker: BrokerSettings,
+    pub(super) network_bits: NetworkBits,
     pub(super) tokens: Option<Tokens>,
     pub(super) back_end: Option<BackEnd>,
+    pub(super) dialect: Option<Arc<Dialect>>,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -82,8 +85,13 @@ pub(super) struct BackEnd {
     pub(super) client: Client,
     pub(super) url: Uri,
     pub(super) secret: Option<Secret>,
-    pub(super) ipv4_bits: u8,
-    pub(super) ipv6_bits: u8,
+}
+
+/// How much of an address an answer holds for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NetworkBits {
+    pub(super) ipv4: u8,
+    pub(super) ipv6: u8,
 }
 
 /// What can be said at once.
@@ -139,8 +147,23 @@ impl Rules {
     }
 
     fn table_for(&self, question: &Question) -> Option<usize> {
+        self.table_of(question.stream.app(), &question.facts)
+    }
+
+    fn table_of(&self, app: &str, facts: &Facts) -> Option<usize> {
         let tables = self.tables.iter().map(|table| (&*table.app, &*table.host));
-        table_for(tables, question.stream.app(), |host| asked_for(&question.facts, host))
+        table_for(tables, app, |host| asked_for(facts, host))
+    }
+
+    /// Whether a back end is told of any session.
+    pub(super) fn has_dialect(&self) -> bool {
+        self.tables.iter().any(|table| table.dialect.is_some())
+    }
+
+    /// The back end that is told of somebody's sessions, if any is.
+    pub(super) fn dialect_of(&self, facts: &Facts) -> Option<&Arc<Dialect>> {
+        let wish = facts.wish.as_ref()?;
+        self.tables.get(self.table_of(wish.stream.app(), facts)?)?.dialect.as_ref()
     }
 }
 
@@ -212,6 +235,11 @@ impl Table {
                     None => Ruling::Pass,
                 },
                 Source::Callback => return Err(Source::Callback),
+                Source::Nginx if self.dialect.as_ref().is_some_and(|dialect| dialect.is_asked(*action)) => {
+                    return Err(Source::Nginx);
+                }
+                // As there: who is not asked about may.
+                Source::Nginx => Ruling::Allow(Default::default()),
                 Source::Open => Ruling::Allow(Default::default()),
             };
             match ruling {
@@ -263,9 +291,14 @@ fn read(table: &AuthTable, settings: &AuthSettings) -> Result<Table, (&'static s
         secrets: if table.asks(Source::Signed) { read_secrets(table)? } else { Vec::new() },
         skew_seconds: table.signed_skew_seconds,
         broker: table.broker,
+        network_bits: NetworkBits { ipv4: table.callback_ipv4_bits, ipv6: table.callback_ipv6_bits },
         tokens: if table.asks(Source::Jwt) { Some(read_tokens(table, client)?) } else { None },
         back_end: if table.asks(Source::Callback) { Some(read_back_end(table, client)?) } else { None },
-        counters: Arc::new(Counters::new(table.label(), table.asks(Source::Callback))),
+        dialect: read_dialect(table, client)?,
+        counters: Arc::new(Counters::new(
+            table.label(),
+            table.asks(Source::Callback) || table.asks(Source::Nginx),
+        )),
     })
 }
 
@@ -340,11 +373,35 @@ fn read_back_end(
         Some(place) => Some(place.read().map_err(|problem| ("callback_secret", problem))?),
         None => None,
     };
-    Ok(BackEnd {
-        client: client()?,
-        url,
-        secret,
-        ipv4_bits: table.callback_ipv4_bits,
-        ipv6_bits: table.callback_ipv6_bits,
-    })
+    Ok(BackEnd { client: client()?, url, secret })
+}
+
+/// The dialect of nginx-rtmp, where it is a source. What looks like a lock and is none is refused: a question of an action that does not name the
+/// source would never be put.
+fn read_dialect(
+    table: &AuthTable,
+    client: impl Fn() -> Result<Client, (&'static str, String)>,
+) -> Result<Option<Arc<Dialect>>, (&'static str, String)> {
+    let has = |key: &str| table.nginx.urls().any(|(set, _)| set == key);
+    if !table.asks(Source::Nginx) {
+        return match table.nginx.urls().next() {
+            Some((key, _)) => Err((key, "nginx is no source of this table".into())),
+            None => Ok(None),
+        };
+    }
+    if table.asks(Source::Callback) {
+        let key = if table.publish.contains(&Source::Nginx) { "publish" } else { "play" };
+        return Err((key, "nginx beside callback: a table asks one back end".into()));
+    }
+    for (key, sources) in [("on_publish", &table.publish), ("on_play", &table.play)] {
+        if has(key) && !sources.contains(&Source::Nginx) {
+            let action = key.trim_start_matches("on_");
+            return Err((key, format!("never asked, as nginx is no source of {action}")));
+        }
+    }
+    if table.nginx.urls().next().is_none() {
+        return Err(("on_publish", "none, nor any other on_… URL, and nginx is a source".into()));
+    }
+    let dialect = Dialect::new(table.label(), &table.nginx, client()?, table.broker.timeout)?;
+    Ok(Some(Arc::new(dialect)))
 }

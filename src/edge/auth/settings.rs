@@ -8,9 +8,11 @@ use super::breaker::BreakerSettings;
 use super::broker::{BrokerSettings, Fail};
 use super::cache::CacheSettings;
 use super::jwt::{Algorithm, KeySetPlace};
+use super::nginx::NginxSettings;
 use super::ruling::ANY;
 use super::static_keys::StaticKey;
 use crate::edge::secret::SecretPlace;
+use crate::runtime::outside::Action;
 
 /// A source that questions are put to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,13 +25,15 @@ pub enum Source {
     Jwt,
     /// A back end ([`super::callback`]). Every question is one of its kind.
     Callback,
+    /// A back end of nginx-rtmp ([`super::nginx`]), likewise.
+    Nginx,
     /// Everybody may.
     Open,
 }
 
 impl Source {
     /// How they are written, for error lines.
-    pub const NAMES: &'static str = "static, signed, jwt, callback, open";
+    pub const NAMES: &'static str = "static, signed, jwt, callback, nginx, open";
 
     /// By its name.
     pub fn from_name(name: &str) -> Option<Self> {
@@ -38,6 +42,7 @@ impl Source {
             "signed" => Some(Self::Signed),
             "jwt" => Some(Self::Jwt),
             "callback" => Some(Self::Callback),
+            "nginx" => Some(Self::Nginx),
             "open" => Some(Self::Open),
             _ => None,
         }
@@ -50,13 +55,14 @@ impl Source {
             Self::Signed => "signed",
             Self::Jwt => "jwt",
             Self::Callback => "callback",
+            Self::Nginx => "nginx",
             Self::Open => "open",
         }
     }
 
     /// Whether it decides every question, so that no source behind it is ever asked.
     pub fn decides_all(self) -> bool {
-        matches!(self, Self::Callback | Self::Open)
+        matches!(self, Self::Callback | Self::Nginx | Self::Open)
     }
 }
 
@@ -112,7 +118,9 @@ pub struct AuthTable {
     pub callback_ipv4_bits: u8,
     /// The same of an IPv6 address.
     pub callback_ipv6_bits: u8,
-    /// How the back end is asked.
+    /// The back end of the source `nginx`.
+    pub nginx: NginxSettings,
+    /// How the back end is asked, of either source.
     pub broker: BrokerSettings,
 }
 
@@ -140,6 +148,7 @@ impl Default for AuthTable {
             ca_file: None,
             callback_ipv4_bits: 32,
             callback_ipv6_bits: 64,
+            nginx: NginxSettings::default(),
             broker: BrokerSettings {
                 timeout: seconds(3),
                 calls_max: 64,
@@ -161,6 +170,16 @@ impl AuthTable {
     /// Its name in metrics and logs.
     pub fn label(&self) -> String {
         if self.host.is_empty() { self.app.clone() } else { format!("{}@{}", self.app, self.host) }
+    }
+
+    /// Whether everybody may do this, of those whom the sources before leave to the last one.
+    pub fn is_open(&self, action: Action) -> bool {
+        let (sources, on) = match action {
+            Action::Publish => (&self.publish, &self.nginx.on_publish),
+            Action::Play => (&self.play, &self.nginx.on_play),
+        };
+        let asks_nobody = on.is_empty() && self.nginx.on_connect.is_empty();
+        sources.contains(&Source::Open) || asks_nobody && sources.contains(&Source::Nginx)
     }
 
     /// Whether one of its actions asks this source.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::nginx::NginxSettings;
 use super::rules::{Rules, Said};
 use super::settings::{AuthSettings, AuthTable, Source};
 use super::static_keys::{StaticKey, hash};
@@ -163,4 +164,27 @@ fn hosts_that_differ_in_their_sources_are_told_of() {
     ] {
         assert_eq!(unequal(&tables), expected, "{tables:?}");
     }
+}
+
+/// As with nginx-rtmp, who is not asked about may; `on_connect` is asked about everybody. Sessions are told of where the table is, whoever let them in.
+#[test]
+fn the_dialect_is_asked_where_it_has_a_url() {
+    let rules = |set: &dyn Fn(&mut NginxSettings)| {
+        let mut table = table("live", "", &[Source::Static, Source::Nginx]);
+        table.play = vec![Source::Nginx];
+        set(&mut table.nginx);
+        Rules::new(&with_keys(vec![table, self::table("*", "", &[Source::Open])])).unwrap()
+    };
+    let publish = question("live", "test", "");
+    let play = Question { action: Action::Play, ..question("live", "test", "") };
+    let on = |set: &dyn Fn(&mut NginxSettings)| (said(&rules(set), &publish), said(&rules(set), &play));
+    let (asked, open) = ("0 nginx".to_owned(), "+".to_owned());
+    assert_eq!(on(&|nginx| nginx.on_publish = "http://h/".into()), (asked.clone(), open.clone()));
+    assert_eq!(on(&|nginx| nginx.on_play = "http://h/".into()), (open.clone(), asked.clone()));
+    assert_eq!(on(&|nginx| nginx.on_connect = "http://h/".into()), (asked.clone(), asked));
+    assert_eq!(on(&|nginx| nginx.on_done = "http://h/".into()), (open.clone(), open));
+    let rules = rules(&|nginx| nginx.on_done = "http://h/".into());
+    assert_eq!(said(&rules, &question("live", "test", "key=wrong")), "key_wrong");
+    assert!(rules.has_dialect() && rules.dialect_of(&publish.facts).is_some());
+    assert!(rules.dialect_of(&question("other", "test", "").facts).is_none());
 }

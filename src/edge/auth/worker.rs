@@ -21,7 +21,8 @@ use super::callback;
 use super::counters::KeySetCounters;
 use super::jwt::{TOKEN_PARAM, VerifyingKey, key_set};
 use super::key_set::{FETCH_TIME_MAX, Judged, KeySet, Presented, SET_BYTES_MAX};
-use super::rules::{BackEnd, Rules, Table, now_unix};
+use super::nginx::known::{Known, asked_each_time};
+use super::rules::{BackEnd, NetworkBits, Rules, Table, now_unix};
 use super::ruling::Ruling;
 use super::settings::Source;
 use crate::edge::http;
@@ -98,11 +99,13 @@ struct Worker<'r> {
     tasks: JoinSet<Done>,
     purposes: HashMap<Id, For>,
     began: tokio::time::Instant,
+    questions: u64,
 }
 
-/// What the worker has of each table.
+/// What the worker has of each table. A table has one back end at most, of the source `callback` or `nginx`.
 struct Desk {
     broker: Option<Broker<Arc<Question>, Question>>,
+    known: Option<Known>,
     key_set: Option<KeySet>,
     parked: Vec<Question>,
     fetches: KeySetCounters,
@@ -112,7 +115,12 @@ struct Desk {
 impl<'r> Worker<'r> {
     fn new(rules: &'r Rules, engine: Arc<OnceLock<Handle>>) -> Self {
         let desk = |table: &Table| Desk {
-            broker: table.back_end.as_ref().map(|_| Broker::new(table.broker)),
+            broker: table
+                .back_end
+                .as_ref()
+                .map(|_| Broker::new(table.broker))
+                .or_else(|| table.dialect.as_ref().map(|_| Broker::new(asked_each_time(table.broker)))),
+            known: table.dialect.as_ref().map(|_| Known::new(table.broker.cache, table.network_bits)),
             key_set: table.tokens.as_ref().map(super::rules::Tokens::key_set),
             parked: Vec::new(),
             fetches: KeySetCounters::default(),
@@ -120,7 +128,7 @@ impl<'r> Worker<'r> {
         };
         let desks = rules.tables.iter().map(desk).collect();
         let (tasks, purposes) = (JoinSet::new(), HashMap::new());
-        Self { rules, engine, desks, tasks, purposes, began: tokio::time::Instant::now() }
+        Self { rules, engine, desks, tasks, purposes, began: tokio::time::Instant::now(), questions: 0 }
     }
 
     fn now(&self) -> Instant {
@@ -167,8 +175,20 @@ impl<'r> Worker<'r> {
                 else {
                     return;
                 };
-                let (Some(broker), Some(back_end)) = (&mut desk.broker, &rules.back_end) else { return };
-                let subject = subject(&question, back_end);
+                let Some(broker) = &mut desk.broker else { return };
+                let subject = subject(&question, rules.network_bits, &[]);
+                broker.handle_question(now, subject, Arc::new(question.clone()), question);
+                self.drain(table);
+            }
+            Source::Nginx => {
+                let now = self.now();
+                let Some(broker) = self.desks.get_mut(table).and_then(|desk| desk.broker.as_mut()) else {
+                    return;
+                };
+                self.questions += 1;
+                // A name that no other question has: each is asked by a call of its own.
+                let mut subject = Subject::default();
+                subject[..8].copy_from_slice(&self.questions.to_be_bytes());
                 broker.handle_question(now, subject, Arc::new(question.clone()), question);
                 self.drain(table);
             }
@@ -210,18 +230,35 @@ impl<'r> Worker<'r> {
     fn drain(&mut self, table: usize) {
         let rules = self.rules;
         let now = self.now();
-        if let Some(broker) = &self.desks[table].broker {
+        let source = if rules.tables[table].dialect.is_some() { "nginx" } else { "callback" };
+        let desk = &mut self.desks[table];
+        let outputs: Vec<_> = std::iter::from_fn(|| desk.broker.as_mut().and_then(Broker::poll_output))
+            .map(|output| match &mut desk.known {
+                Some(known) => known.seen(now, output),
+                None => output,
+            })
+            .collect();
+        if let Some(broker) = &desk.broker {
             // Before anybody is told, so that who is told and looks sees it.
-            rules.tables[table].counters.on_broker(broker.counters());
+            let counters = broker.counters();
+            let counters = desk.known.as_ref().map_or(counters, |known| known.counted(counters));
+            rules.tables[table].counters.on_broker(counters);
         }
-        while let Some(output) = self.desks[table].broker.as_mut().and_then(Broker::poll_output) {
+        for output in outputs {
             match output {
-                Output::Answer { waiter, verdict, from: _ } => {
-                    self.answer(table, &waiter, "callback", verdict)
-                }
+                Output::Answer { waiter, verdict, from: _ } => self.answer(table, &waiter, source, verdict),
                 Output::Call { subject, question, deadline } => {
+                    let deadline = self.began + (deadline - Instant::default());
+                    if let Some(dialect) = &rules.tables[table].dialect {
+                        let dialect = Arc::clone(dialect);
+                        let task = self
+                            .tasks
+                            .spawn(async move { Done::Reply(dialect.ask(&question, deadline).await) });
+                        self.purposes.insert(task.id(), For::Call { table, subject, began: now });
+                        continue;
+                    }
                     let Some(back_end) = &rules.tables[table].back_end else { continue };
-                    let call = call(back_end, &question, self.began + (deadline - Instant::default()));
+                    let call = call(back_end, &question, deadline);
                     let task = self.tasks.spawn(async move {
                         Done::Reply(call.await.and_then(|(status, body)| {
                             callback::verdict(question.stream.app(), status, &body)
@@ -355,11 +392,12 @@ fn call(
 }
 
 /// Names a question by all that its answer may depend on, which is all that a back end is given: what is asked for, with which parameters, of which
-/// host, by which encoder, and from which network. The port and the connection's name are left out: they mean nothing beyond one connection.
-fn subject(question: &Question, back_end: &BackEnd) -> Subject {
+/// host, by which encoder, and from which network, and `more`. The port and the connection's name are left out: they mean nothing beyond one
+/// connection.
+pub(super) fn subject(question: &Question, bits: NetworkBits, more: &[&str]) -> Subject {
     let facts = &question.facts;
     let peer = facts.peer.ip().to_canonical();
-    let bits = if peer.is_ipv4() { back_end.ipv4_bits } else { back_end.ipv6_bits };
+    let bits = if peer.is_ipv4() { bits.ipv4 } else { bits.ipv6 };
     // A setting beyond the address's length is refused at load.
     let network =
         ipnet::IpNet::new(peer, bits).map(|network| network.trunc().to_string()).unwrap_or_default();
@@ -378,7 +416,7 @@ fn subject(question: &Question, back_end: &BackEnd) -> Subject {
         &facts.flash_ver,
     ];
     let mut hash = Sha256::new();
-    for part in parts {
+    for part in parts.iter().chain(more) {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
@@ -398,14 +436,7 @@ mod tests {
     /// Two questions are the same exactly when a back end could not tell them apart by what its answer may depend on.
     #[test]
     fn the_same_question_has_the_same_name() {
-        let back_end = |ipv4_bits| BackEnd {
-            client: Client::new(None).unwrap(),
-            url: url("http://h/").unwrap(),
-            secret: None,
-            ipv4_bits,
-            ipv6_bits: 64,
-        };
-        let (exact, wide) = (back_end(32), back_end(24));
+        let (exact, wide) = (NetworkBits { ipv4: 32, ipv6: 64 }, NetworkBits { ipv4: 24, ipv6: 64 });
         let first = question("live", "test", "a=1");
         let with = |change: &dyn Fn(&mut Facts)| {
             let mut other = question("live", "test", "a=1");
@@ -414,7 +445,7 @@ mod tests {
             other.facts = Arc::new(facts);
             other
         };
-        let name = |question: &Question| subject(question, &exact);
+        let name = |question: &Question| subject(question, exact, &[]);
         assert_eq!(name(&first), name(&with(&|facts| facts.peer.set_port(1))));
         for other in [
             question("live", "test2", "a=1"),
@@ -433,7 +464,8 @@ mod tests {
             assert_ne!(name(&first), name(&other), "{other:?}");
         }
         let neighbour = with(&|facts| facts.peer.set_ip("192.0.2.8".parse().unwrap()));
-        assert_eq!(subject(&first, &wide), subject(&neighbour, &wide));
+        assert_eq!(subject(&first, wide, &[]), subject(&neighbour, wide, &[]));
+        assert_ne!(subject(&first, exact, &["a", ""]), subject(&first, exact, &["", "a"]));
         let mapped = with(&|facts| facts.peer.set_ip("::ffff:192.0.2.7".parse().unwrap()));
         assert_eq!(name(&first), name(&mapped));
     }
@@ -444,8 +476,6 @@ mod tests {
             client: Client::new(None).unwrap(),
             url: url(&format!("http://{}/", listener.local_addr().unwrap())).unwrap(),
             secret: None,
-            ipv4_bits: 32,
-            ipv6_bits: 64,
         };
         let said = format!("HTTP/1.1 {head}\r\nconnection: close\r\n\r\n{}", "x".repeat(body_bytes));
         let server = std::thread::spawn(move || {

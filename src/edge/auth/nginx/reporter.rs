@@ -1,0 +1,265 @@
+//! The task that tells back ends of sessions, and asks them whether these go on: it drives [`super::lives`], one a table, and makes their calls.
+//!
+//! Tables are those of the configuration as it was when a session began: what has begun is told to its end where its beginning was asked.
+//! # Invariant
+//! No media core waits for any of it, and no call that has no answer changes anything for a stream that is live.
+//! # Bounds
+//! News wait in a queue that nothing but this task empties, which waits for nothing else; they come no faster than connections publish, play and end.
+//! Calls and sessions are bounded by [`super::lives`], of each table. At the end of the process what waits is tried once more, for [`FAREWELL_MAX`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{Id, JoinError, JoinSet};
+use tracing::{info, warn};
+
+use super::form::{self, Progress};
+use super::lives::{Lives, Output, Report, Session};
+use super::reply::Word;
+use super::{Dialect, form::Call};
+use crate::runtime::Handle;
+use crate::runtime::observe::ConnectionId;
+use crate::runtime::outside::{Action, Facts};
+use crate::session::{Instant, StreamKey};
+
+/// How long the end of the process waits for ends that are still to be told.
+pub const FAREWELL_MAX: Duration = Duration::from_secs(2);
+
+/// A back end that does not answer is logged once in this time.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// What the task hears.
+pub(in crate::edge::auth) enum Item {
+    /// Somebody publishes or plays from now on.
+    Began { dialect: Arc<Dialect>, action: Action, stream: StreamKey, facts: Arc<Facts> },
+    /// Somebody does no more.
+    Ended { connection: ConnectionId, action: Action, stream: StreamKey },
+}
+
+/// The task, and the way to end it.
+pub struct Reporter {
+    finish: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Reporter {
+    /// Starts it on `runtime`. Sessions are ended by way of `engine`.
+    pub(in crate::edge::auth) fn start(
+        items: mpsc::UnboundedReceiver<Item>,
+        runtime: &tokio::runtime::Handle,
+        engine: Arc<OnceLock<Handle>>,
+    ) -> Self {
+        let (finish, finished) = oneshot::channel();
+        let task = runtime.spawn(run(items, finished, engine));
+        Self { finish, task }
+    }
+
+    /// Lets what waits be told once more, and ends.
+    pub(in crate::edge) async fn finish(self) {
+        let _ = self.finish.send(());
+        let _ = tokio::time::timeout(FAREWELL_MAX, self.task).await;
+    }
+}
+
+/// One table's sessions.
+struct Office {
+    dialect: Arc<Dialect>,
+    lives: Lives,
+    logged: Option<Instant>,
+}
+
+/// What a task brings: a status, or which calls of an end could not be made.
+enum Done {
+    Word(Word),
+    Told(Report),
+}
+
+/// What a task was for, known also when it is lost.
+#[derive(Clone, Copy)]
+enum For {
+    Update { office: u64, number: u64 },
+    Report { office: u64 },
+}
+
+struct Desk {
+    engine: Arc<OnceLock<Handle>>,
+    offices: BTreeMap<u64, Office>,
+    next_office: u64,
+    tasks: JoinSet<Done>,
+    purposes: HashMap<Id, For>,
+    epoch: tokio::time::Instant,
+    is_last: bool,
+}
+
+async fn run(
+    mut items: mpsc::UnboundedReceiver<Item>,
+    mut finished: oneshot::Receiver<()>,
+    engine: Arc<OnceLock<Handle>>,
+) {
+    let mut desk = Desk {
+        engine,
+        offices: BTreeMap::new(),
+        next_office: 0,
+        tasks: JoinSet::new(),
+        purposes: HashMap::new(),
+        epoch: tokio::time::Instant::now(),
+        is_last: false,
+    };
+    loop {
+        desk.work();
+        if desk.is_last && desk.offices.values().all(|office| office.lives.has_told_all()) {
+            return;
+        }
+        let wake_at = desk.next_timeout();
+        tokio::select! {
+            item = items.recv(), if !desk.is_last => match item {
+                Some(item) => desk.handle(item),
+                None => desk.handle_last(),
+            },
+            Some(done) = desk.tasks.join_next_with_id() => desk.handle_done(done),
+            () = async { tokio::time::sleep_until(wake_at.unwrap_or(desk.epoch)).await }, if wake_at.is_some() => {}
+            _ = &mut finished, if !desk.is_last => {
+                while let Ok(item) = items.try_recv() {
+                    desk.handle(item);
+                }
+                desk.handle_last();
+            }
+        }
+    }
+}
+
+impl Desk {
+    fn now(&self) -> Instant {
+        Instant::default() + self.epoch.elapsed()
+    }
+
+    fn next_timeout(&self) -> Option<tokio::time::Instant> {
+        let first = self.offices.values().filter_map(|office| office.lives.next_timeout()).min()?;
+        Some(self.epoch + (first - Instant::default()))
+    }
+
+    fn handle(&mut self, item: Item) {
+        let now = self.now();
+        match item {
+            Item::Began { dialect, action, stream, facts } => {
+                let number = self.office(dialect);
+                if let Some(office) = self.offices.get_mut(&number) {
+                    office.lives.handle_began(now, action, stream, facts);
+                }
+            }
+            Item::Ended { connection, action, stream } => {
+                for office in self.offices.values_mut() {
+                    office.lives.handle_ended(now, connection, action, &stream);
+                }
+            }
+        }
+    }
+
+    /// The office of a table. Those of tables that are in force no more go when they have nothing to do.
+    fn office(&mut self, dialect: Arc<Dialect>) -> u64 {
+        if let Some((number, _)) =
+            self.offices.iter().find(|(_, office)| Arc::ptr_eq(&office.dialect, &dialect))
+        {
+            return *number;
+        }
+        self.offices.retain(|_, office| !office.lives.is_idle() || Arc::strong_count(&office.dialect) > 1);
+        let lives = Lives::new(dialect.lives());
+        self.next_office += 1;
+        self.offices.insert(self.next_office, Office { dialect, lives, logged: None });
+        self.next_office
+    }
+
+    fn handle_last(&mut self) {
+        self.is_last = true;
+        let now = self.now();
+        self.offices.values_mut().for_each(|office| office.lives.handle_last(now));
+    }
+
+    /// Does what there is to do.
+    fn work(&mut self) {
+        let now = self.now();
+        for (number, office) in &mut self.offices {
+            while let Some(output) = office.lives.poll_output(now) {
+                let dialect = Arc::clone(&office.dialect);
+                let (task, purpose) = match output {
+                    Output::Update { number: session_number, call, session } => {
+                        let lasted = now - session.began;
+                        let purpose = For::Update { office: *number, number: session_number };
+                        (self.tasks.spawn(update(dialect, call, session, lasted)), purpose)
+                    }
+                    Output::Tell(report) => {
+                        (self.tasks.spawn(tell(dialect, report)), For::Report { office: *number })
+                    }
+                };
+                self.purposes.insert(task.id(), purpose);
+            }
+            office.dialect.tally.on_lives(office.lives.counters());
+        }
+    }
+
+    fn handle_done(&mut self, done: Result<(Id, Done), JoinError>) {
+        let now = self.now();
+        let (id, done) = match done {
+            Ok((id, done)) => (id, Some(done)),
+            // A panic; it has been logged, and nobody has answered.
+            Err(error) => (error.id(), None),
+        };
+        let Some(purpose) = self.purposes.remove(&id) else { return };
+        let (For::Update { office, .. } | For::Report { office }) = purpose;
+        let Some(office) = self.offices.get_mut(&office) else { return };
+        match (purpose, done) {
+            (For::Update { number, .. }, done) => {
+                let word = if let Some(Done::Word(word)) = done { word } else { Word::Silence };
+                if word == Word::Silence {
+                    office.log(now, "an update has no answer: the session goes on");
+                }
+                if let Some(connection) = office.lives.handle_word(now, number, word) {
+                    info!(table = office.dialect.label, id = connection.0, "ended by the back end");
+                    if let Some(engine) = self.engine.get() {
+                        engine.revoke(connection);
+                    }
+                }
+            }
+            (For::Report { .. }, Some(Done::Told(report))) => {
+                if !report.calls.is_empty() {
+                    office.log(now, "an end is not taken");
+                }
+                office.lives.handle_report(now, report);
+            }
+            (For::Report { .. }, _) => office.lives.handle_lost_report(),
+        }
+    }
+}
+
+impl Office {
+    fn log(&mut self, now: Instant, why: &str) {
+        if self.logged.is_none_or(|logged| now - logged >= LOG_EVERY) {
+            self.logged = Some(now);
+            warn!(table = self.dialect.label, why, "a back end does not answer; said once a minute at most");
+        }
+    }
+}
+
+async fn update(dialect: Arc<Dialect>, call: Call, session: Arc<Session>, lasted: Duration) -> Done {
+    // Five hundred million years are enough.
+    let progress = Progress { lasted_ms: u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX) };
+    let body = form::update(call, &session.facts, session.stream.app(), progress);
+    Done::Word(match dialect.tell(call, body).await {
+        Ok(status) => dialect.word(status),
+        Err(_) => Word::Silence,
+    })
+}
+
+/// Makes the calls of an end, up to the first that nobody takes. Any answer will do, but for one that says that there is no back end.
+async fn tell(dialect: Arc<Dialect>, mut report: Report) -> Done {
+    while let Some(call) = report.calls.first().copied() {
+        let body = form::done(call, &report.session.facts, report.session.stream.app());
+        match dialect.tell(call, body).await {
+            Ok(100..=499) => drop(report.calls.remove(0)),
+            Ok(_) | Err(_) => break,
+        }
+    }
+    Done::Told(report)
+}
