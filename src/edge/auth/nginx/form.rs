@@ -356,7 +356,7 @@ mod tests {
         ] {
             for query in [
                 format!("{name}=1.2.3.4"),
-                format!("{name}"),
+                name.to_owned(),
                 format!("a=1&{name}=1.2.3.4"),
                 format!("&&{name}=1.2.3.4&a=1&"),
             ] {
