@@ -37,7 +37,7 @@ use alloc::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-pub use connect_info::{ConnectInfo, FLASH_VER_BYTES_MAX};
+pub use connect_info::{CLIENT_URL_BYTES_MAX, ConnectInfo, FLASH_VER_BYTES_MAX};
 pub use messages::STRAY_MEDIA_BYTES_MAX;
 pub use settings::ServerSettings;
 
