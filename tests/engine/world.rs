@@ -147,7 +147,6 @@ impl World {
             ingest: IngestSettings { timestamps: policy, ..IngestSettings::default() },
             queue: QUEUE,
             continuity: if follows { continuity(&mut rng) } else { ContinuitySettings::default() },
-            ..AppSettings::default()
         };
         let seconds = Duration::from_secs;
         let mut session_settings = ServerSettings {

@@ -659,29 +659,37 @@ fn a_standby_that_comes_back_is_not_refused() {
     rig.ends_empty(&[first, second, entry.publisher().unwrap()], &[]);
 }
 
-/// A primary whose network was cut is back while its standby waits for a key frame: its ghost, which is on the air still, makes room.
+/// A primary whose network was cut is back when its standby is called, and waits for a key frame: its ghost, which is on the air still, makes
+/// room, whether it came just now or has waited.
 #[test]
 fn a_primary_that_comes_back_while_its_standby_is_called_is_not_refused() {
-    let mut rig = with_standby();
-    let (first, here) = (rig.comes(named(1, "one", 0)), rig.subscribe(CORE));
-    rig.send(first, "V1 k");
-    let second = rig.comes(named(4, "two", 0));
-    rig.passes_ms(2_000);
-    rig.send(second, "V2 i");
-    rig.passes_ms(0);
-    assert_eq!(rig.home().counters().failovers, 1);
-    let entry = rig.claim(named(5, "one", 0)).unwrap();
-    assert!(matches!(entry, Entry::StandsBy(_)), "{entry:?}");
-    assert_eq!(rig.calls(), [HubEvent::Replaced { connection: ConnectionRef(1) }]);
-    let third = entry.publisher().unwrap();
-    rig.send(third, "V3 k");
-    rig.send(first, "k");
-    rig.send(second, "i k i");
-    assert_eq!(rig.take(CORE, here), "V1 k1 V2 k6 i7");
-    rig.leaves(second, End::Lost);
-    rig.send(third, "k");
-    assert_eq!(rig.take(CORE, here), "V3 k8");
-    rig.ends_empty(&[first, third], &[(CORE, here)]);
+    for has_waited in [false, true] {
+        let mut rig = with_standby();
+        let (first, here) = (rig.comes(named(1, "one", 0)), rig.subscribe(CORE));
+        rig.send(first, "V1 k");
+        let second = rig.comes(named(4, "two", 0));
+        rig.passes_ms(1_000);
+        rig.send(second, "V2 i");
+        if has_waited {
+            assert_eq!(rig.claim(named(5, "one", 0)), Ok(Entry::Waits));
+        }
+        rig.passes_ms(1_000);
+        let asked = HubEvent::AskAgain { connection: ConnectionRef(5) };
+        assert_eq!(rig.calls(), if has_waited { vec![asked] } else { vec![] });
+        assert_eq!(rig.home().counters().failovers, 1);
+        let entry = rig.claim(named(5, "one", 0)).unwrap();
+        assert!(matches!(entry, Entry::StandsBy(_)), "{entry:?}");
+        assert_eq!(rig.calls(), [HubEvent::Replaced { connection: ConnectionRef(1) }]);
+        let third = entry.publisher().unwrap();
+        rig.send(third, "V3 k");
+        rig.send(first, "k");
+        rig.send(second, "i k i");
+        assert_eq!(rig.take(CORE, here), "V1 k1 V2 k6 i7");
+        rig.leaves(second, End::Lost);
+        rig.send(third, "k");
+        assert_eq!(rig.take(CORE, here), "V3 k8");
+        rig.ends_empty(&[first, third], &[(CORE, here)]);
+    }
 }
 
 /// A standby that was called and goes silent itself yields to its own return, which is to the primary what the standby was: that one stays
