@@ -34,7 +34,7 @@ tally! {
     lost, claims_held, claims_decided, claims_turned_away, claims_withdrawn, replaced, mismatched, refused_by_tenure,
     refused_by_flapping, refused_by_priority, takeovers_newest, takeovers_priority, takeovers_silent, standbys, failovers, graces,
     graces_resumed, graces_expired, discontinuities, switches_seen, broadcasts_over, publishers_silent,
-    codes_began, codes_ended,
+    codes_began,
 }
 
 impl Tally {
