@@ -11,6 +11,7 @@ use support::flv::{Kind, Tag};
 use support::media::{self, Media};
 use support::namespaces::Link;
 use support::packets::{Clock, Defect, Packet, Role, Run, gapless_run, gapless_sequence};
+use support::ports::HeldPort;
 use support::server::Server;
 use support::synthetic::{Pattern, sequence_headers, stamp};
 use support::wire::{ChunkReader, ChunkWriter, ExtendedTimestamp, MediaHeaders, Message};
@@ -309,4 +310,27 @@ fn player_waits_at_nginx_rtmp() {
         let is_media = matches!(&event, Event::Media(tag) if tag.kind != Kind::Data);
         assert!(!is_media && event != Event::Closed, "{event:?}");
     }
+}
+
+/// A held port refuses, serves whoever listens on it, one at a time, and refuses again; nobody else gets it.
+#[test]
+fn a_held_port_is_there_for_one_listener_at_a_time() {
+    use std::io::ErrorKind;
+    use std::net::{TcpListener, TcpStream};
+
+    let port = HeldPort::new();
+    let connect = || TcpStream::connect(port.address());
+    for _ in 0..2 {
+        assert_eq!(connect().expect_err("nobody listens").kind(), ErrorKind::ConnectionRefused);
+        let listener = TcpListener::bind(port.address()).expect("it is kept for a listener");
+        let client = connect().expect("connect");
+        let served = listener.accept().expect("accept");
+        let second = TcpListener::bind(port.address()).expect_err("it is taken");
+        assert_eq!(second.kind(), ErrorKind::AddrInUse);
+        // What was connected does not keep the port when the listener has gone.
+        drop(listener);
+        drop((client, served));
+    }
+    let other = HeldPort::new();
+    assert_ne!(port.address(), other.address());
 }

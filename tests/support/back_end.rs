@@ -1,5 +1,6 @@
 //! A back end as operators have them: an HTTP server that says what the test wants, and remembers what it was asked.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +11,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::PATIENCE;
+
+/// Requests that it remembers, so that a test may go on for long.
+pub const REMEMBERED_MAX: usize = 10_000;
 
 /// What it was asked.
 #[derive(Clone, Debug)]
@@ -64,7 +68,7 @@ type Mind = Box<dyn Fn(&Request) -> Answer + Send + Sync>;
 
 struct Shared {
     mind: Mutex<Arc<Mind>>,
-    requests: Mutex<Vec<Request>>,
+    requests: Mutex<VecDeque<Request>>,
     stopping: AtomicBool,
 }
 
@@ -78,7 +82,12 @@ pub struct BackEnd {
 impl BackEnd {
     /// On a free port of 127.0.0.1.
     pub fn start(mind: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        Self::start_on((Ipv4Addr::LOCALHOST, 0).into(), mind)
+    }
+
+    /// On this address.
+    pub fn start_on(address: SocketAddr, mind: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             mind: Mutex::new(Arc::new(Box::new(mind))),
@@ -109,9 +118,19 @@ impl BackEnd {
         *self.shared.mind.lock().expect("no panic in between") = Arc::new(Box::new(mind));
     }
 
-    /// What it was asked so far.
+    /// What it was asked so far; of many, the last [`REMEMBERED_MAX`].
     pub fn requests(&self) -> Vec<Request> {
-        self.shared.requests.lock().expect("no panic in between").clone()
+        self.shared.requests.lock().expect("no panic in between").iter().cloned().collect()
+    }
+}
+
+impl Shared {
+    fn remember(&self, request: Request) {
+        let mut requests = self.requests.lock().expect("no panic in between");
+        if requests.len() == REMEMBERED_MAX {
+            requests.pop_front();
+        }
+        requests.push_back(request);
     }
 }
 
@@ -135,7 +154,7 @@ fn serve(mut socket: TcpStream, shared: &Shared) -> std::io::Result<()> {
     reader.take(length).read_to_string(&mut request.body)?;
     let mind = Arc::clone(&shared.mind.lock().expect("no panic in between"));
     let answer = mind(&request);
-    shared.requests.lock().expect("no panic in between").push(request);
+    shared.remember(request);
     let (status, header, body) = match answer {
         Answer::HangUp => return Ok(()),
         Answer::Say(status, body) => (status, String::new(), body),

@@ -42,13 +42,17 @@ impl Crowd {
 
     /// Lets a player join each of these streams of one app; one of several players may be named several times.
     pub fn join_each(address: SocketAddr, app: &str, names: Vec<String>) -> Self {
-        let app = app.to_owned();
+        Self::join_streams(address, names.into_iter().map(|name| (app.to_owned(), name)).collect())
+    }
+
+    /// Lets a player join each of these streams, an app and a name each.
+    pub fn join_streams(address: SocketAddr, streams: Vec<(String, String)>) -> Self {
         let thread = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a tokio runtime");
             runtime.block_on(async {
-                let play = |name| tokio::spawn(play(address, app.clone(), name));
-                let players: Vec<_> = names.into_iter().map(play).collect();
+                let play = |(app, name)| tokio::spawn(play(address, app, name));
+                let players: Vec<_> = streams.into_iter().map(play).collect();
                 let mut reports = Vec::new();
                 for player in players {
                     reports.push(player.await.expect("a player does not panic"));
