@@ -1,4 +1,5 @@
-//! A link is cut under publishers: whoever is silent then is known to be dead within seconds, and the key is free again.
+//! A link or a connection is cut under publishers: whoever is silent then is known to be dead within seconds, and the key is free again, at once
+//! for who comes back.
 #![cfg(feature = "engine")]
 
 mod support;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use support::client::Client;
+use support::crowd::Crowd;
 use support::media::H264_AAC;
 use support::namespaces::Link;
 use support::server::Inrush;
@@ -69,4 +71,53 @@ fn send_on(mut socket: TcpStream, pattern: &Pattern, over: &AtomicBool) {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Players that keep a core busy with 50 messages a second each, so that it polls.
+const PLAYERS: usize = 60;
+/// Encoders that come back at the same time, and how often each does.
+const ENCODERS: usize = 8;
+const RETURNS: usize = 2;
+
+/// An encoder whose connection ends in the midst of its media, and that comes back at once, is never refused for its own ghost: not by a core
+/// either that looks for what has come once a second, and has not read yet what the encoder had sent before it closed.
+#[test]
+fn who_comes_back_at_once_meets_no_ghost() {
+    let server = Inrush::new().cores(1).config("[ingest]\nlatency_budget_ms = 1000\n").start();
+    let players = Crowd::join(server.rtmp(), "live", "busy", PLAYERS);
+    server.wait_for_players("live", "busy", PLAYERS);
+    let (pattern, headers) = (Pattern::with_bits_per_second(200_000), sequence_headers(&H264_AAC.media()));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (server, pattern, headers, over) = (&server, &pattern, &headers, &over);
+        let _end = SetOnDrop(over);
+        scope.spawn(move || {
+            let mut publisher = Client::open(server.rtmp()).connect("live").publish("busy");
+            let mut number = 0;
+            while !over.load(Ordering::Relaxed) {
+                publisher.send_synthetic(pattern, number..number + 10);
+                number += 10;
+            }
+            publisher.unpublish();
+        });
+        wait_until("the busy core polls", PATIENCE, || {
+            (server.metrics().gauge("polling") == 1).then_some(())
+        });
+        let come_back = |name: String| {
+            for time in 0..=RETURNS {
+                let mut encoder = Client::open(server.rtmp()).connect("live");
+                let status = encoder.request_publish(&name);
+                assert_eq!(status.code, "NetStream.Publish.Start", "{name}, after {time} returns");
+                headers.iter().for_each(|header| encoder.send_tag(header));
+                encoder.send_synthetic(pattern, 0..25);
+            }
+        };
+        let encoders: Vec<_> =
+            (0..ENCODERS).map(|number| scope.spawn(move || come_back(format!("encoder-{number}")))).collect();
+        for encoder in encoders {
+            encoder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+    });
+    drop(players.finish());
+    println!("{} of {} met a ghost", server.metrics().counter("publishes_held"), ENCODERS * RETURNS);
 }

@@ -54,6 +54,8 @@ pub(super) struct Publisher {
     pub(super) spoke_at: Instant,
     /// When something of it came last, as far as its driver has told.
     pub(super) heard_at: Instant,
+    /// Whether its peer has closed, as far as its driver has told: what still comes of it was sent before.
+    pub(super) is_leaving: bool,
     /// When it took the stream over, if it did.
     pub(super) took_over_at: Option<Instant>,
     pub(super) ingest: Ingest,
@@ -76,6 +78,7 @@ impl Publisher {
             identity: self.identity.as_ref(),
             priority: self.priority,
             heard_at: self.heard_at(),
+            is_leaving: self.is_leaving,
             took_over_at: self.took_over_at,
         }
     }

@@ -8,7 +8,7 @@
 //!    `flaps_max` times in its minute ([`Flaps`]): so two encoders that both come back cannot take it from each other for ever.
 //! 3. Where there is a place for a standby, or a ghost of the newcomer's has it, the newcomer gets it.
 //! 4. The holder, or whoever has the standby's place, may be the newcomer's own ghost, from a network that was cut a moment ago. So a
-//!    newcomer of the same credentials waits, until they are heard of or rule 1 or 3 holds: `yield_silent_ms` and [`LATE_ARRIVAL`] at most.
+//!    newcomer of the same credentials waits, until they are heard of or rule 1 or 3 holds (of one whose peer has closed nothing is heard any more, whatever is read of it): `yield_silent_ms` and [`LATE_ARRIVAL`] at most.
 //!    One waits a stream; the newest of them.
 //! 5. It is refused.
 //!
@@ -118,6 +118,8 @@ pub(super) struct Holder<'a> {
     pub(super) priority: u32,
     /// When something of it came last.
     pub(super) heard_at: Instant,
+    /// Whether its peer has closed.
+    pub(super) is_leaving: bool,
     /// Since when it has the stream, if it has taken it over.
     pub(super) took_over_at: Option<Instant>,
 }
@@ -134,7 +136,13 @@ impl Holder<'_> {
 
     /// Whether it may turn out to be a ghost of the newcomer's, who waits since then.
     fn is_in_doubt(&self, claim: &Claim, waits_since: Instant) -> bool {
-        self.is_akin(claim) && !has_shown_life(self.heard_at, waits_since)
+        self.is_akin(claim) && !self.has_shown_life(waits_since)
+    }
+
+    /// Whether it is alive, for a newcomer that waits since. Whose peer has closed may have sent a lot before, which is read after: that
+    /// is no life.
+    pub(super) fn has_shown_life(&self, waits_since: Instant) -> bool {
+        !self.is_leaving && self.heard_at > waits_since + LATE_ARRIVAL
     }
 }
 
@@ -178,11 +186,6 @@ pub(super) fn rule(now: Instant, claim: &Claim, scene: &Scene<'_>, settings: &Co
         return Ruling::Waits;
     }
     Ruling::Refused(refused)
-}
-
-/// Whether a holder that was heard of then is alive, for a newcomer that waits since.
-pub(super) fn has_shown_life(heard_at: Instant, waits_since: Instant) -> bool {
-    heard_at > waits_since + LATE_ARRIVAL
 }
 
 fn by_policy(
@@ -251,7 +254,8 @@ mod tests {
     /// A holder of priority 5 and no tenure, heard of at 10,000 ms.
     fn scene<'a>(identity: &'a Option<Identity>, flaps: &'a Flaps) -> Scene<'a> {
         let identity = identity.as_ref();
-        let holder = Holder { identity, priority: 5, heard_at: ms(10_000), took_over_at: None };
+        let holder =
+            Holder { identity, priority: 5, heard_at: ms(10_000), is_leaving: false, took_over_at: None };
         Scene { holder, standby: None, flaps, waits_since: None }
     }
 
@@ -312,6 +316,8 @@ mod tests {
         assert_eq!(rule(10_700, &scene), Waits);
         scene.holder.heard_at = ms(10_601);
         assert_eq!(rule(10_700, &scene), Refused(AlreadyPublishing));
+        scene.holder.is_leaving = true;
+        assert_eq!(rule(10_700, &scene), Waits, "what is read of a peer that has closed is old");
     }
 
     /// A standby's place is for whomever the policy refuses; where it is taken it is as without one.

@@ -161,6 +161,14 @@ impl Hub {
         }
     }
 
+    /// A publisher's peer has closed. [`Hub::unpublish`] comes when all that was sent before has been read; until then nothing of it is a
+    /// sign of life.
+    pub fn leaves(&mut self, publisher: PublisherKey) {
+        if let Some(publisher) = self.publishers.get_mut(publisher) {
+            publisher.is_leaving = true;
+        }
+    }
+
     /// A newcomer that waits has gone.
     pub fn withdraw(&mut self, key: &StreamKey, connection: ConnectionRef) {
         if let Some(id) = self.find(key, self.settings.core) {
@@ -216,6 +224,7 @@ impl Hub {
             part,
             spoke_at: now,
             heard_at: now,
+            is_leaving: false,
             took_over_at: None,
             ingest: Ingest::new(app.ingest.clone()),
             rehearsal: (part != Part::OnAir).then(Publisher::rehearsal),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cast::{Cast, Cause, Likeness, MediaSet, Part, Publisher, Succession};
-use super::claim::{Takeover, has_shown_life};
+use super::claim::Takeover;
 use super::publishing::End;
 use super::stream::Role;
 use super::{ConnectionRef, Hub, HubEvent, MeshMessage, MismatchPolicy, PublisherKey, StreamId};
@@ -301,9 +301,9 @@ impl Hub {
         let Some(cast) = self.cast_ref(id) else { return };
         let yield_silent = cast.settings.yield_silent();
         if let Some(waiting) = cast.waiting {
-            let heard = || cast.incumbents().filter_map(|key| Some(self.publishers.get(key)?.heard_at()));
-            if heard().any(|at| now - at >= yield_silent)
-                || heard().all(|at| has_shown_life(at, waiting.since))
+            let met = || cast.incumbents().filter_map(|key| Some(self.publishers.get(key)?.as_holder()));
+            if met().any(|one| now - one.heard_at >= yield_silent)
+                || met().all(|one| one.has_shown_life(waiting.since))
             {
                 self.ask_again(id);
             }

@@ -78,6 +78,14 @@ pub(crate) fn has_unread(socket: &OwnedFd) -> bool {
     result == 0 && bytes > 0
 }
 
+/// Whether the peer has closed, also if what it has sent before is not read yet.
+pub(crate) fn has_peer_closed(socket: &OwnedFd) -> bool {
+    let mut asked = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY: the descriptor is open while it is borrowed; the kernel writes into the one entry, which lives across the call, and does not wait.
+    let result = unsafe { libc::poll(&raw mut asked, 1, 0) };
+    result == 1 && asked.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
+}
+
 /// Has what comes acknowledged when it is read, small as it may be. The kernel stops to do so when we send something, since it then
 /// hopes for an answer that carries the acknowledgement; after that it is to be told again.
 pub(crate) fn acknowledge_at_read(socket: &OwnedFd) -> io::Result<()> {
@@ -155,6 +163,28 @@ mod tests {
         assert!(has_unread(&socket));
         ours.read_exact(&mut [0; 7]).unwrap();
         assert!(!has_unread(&socket));
+    }
+
+    /// A peer that has closed is seen before what it has sent is read, and with the mark of a polled socket.
+    #[test]
+    fn a_close_is_seen_behind_what_is_unread() {
+        for resets in [false, true] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let ours = listener.accept().unwrap().0;
+            let socket = OwnedFd::from(ours.try_clone().unwrap());
+            largest_receive_mark(&socket).unwrap();
+            peer.write_all(b"message").unwrap();
+            ours.peek(&mut [0; 1]).unwrap();
+            assert!(!has_peer_closed(&socket));
+            if resets {
+                SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+            }
+            drop(peer);
+            // The loopback delivers in the course of the close.
+            assert!(has_peer_closed(&socket), "resets: {resets}");
+            assert!(has_unread(&socket) || resets);
+        }
     }
 
     /// Something that we send soon after something came makes the kernel hold acknowledgements back; being told again ends that.

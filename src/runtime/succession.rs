@@ -4,10 +4,10 @@
 //! not answered yet ([`super::asking`]): its session parses nothing and its reader rests.
 //!
 //! When something of a holder came last is what its receives say, and what lies in its socket: a core that polls, or that has stood still,
-//! has not read yet what has come. So nobody is taken for a ghost whose bytes are here.
+//! has not read yet what has come. So nobody is taken for a ghost whose bytes are here; and nobody for alive whose peer has closed behind them.
 //! # Bounds
 //! The hub lets one newcomer wait a stream, for its app's `yield_silent_ms` and a moment at most, which is less than
-//! [`super::outside::ANSWER_TIME_MAX`]; a look into a socket is one system call, at most two for each newcomer as it comes and for each that
+//! [`super::outside::ANSWER_TIME_MAX`]; a look into a socket is two system calls, at most four for each newcomer as it comes and for each that
 //! waits ten times a second: its stream's holder, and whoever has the standby's place.
 
 use smallvec::SmallVec;
@@ -39,6 +39,9 @@ impl Core {
 
     fn listen_for(&mut self, publisher: PublisherKey, connection: ConnectionRef, now: Instant) {
         let Some(connection) = self.connection(connection.into()) else { return };
+        if socket::has_peer_closed(&connection.socket) {
+            return self.hub.leaves(publisher);
+        }
         let heard_at = match socket::has_unread(&connection.socket) {
             true => now,
             false => connection.reading.cadence.last().unwrap_or(connection.accepted_at),

@@ -268,6 +268,27 @@ fn a_holder_that_lives_stays() {
     }
 }
 
+/// A holder whose peer has closed has shown no life, however much is read of it afterwards: the newcomer waits for its end.
+#[test]
+fn what_is_read_of_a_peer_that_has_closed_is_old() {
+    let mut rig = rig(|_| {});
+    let (ghost, here) = (rig.publish(), rig.subscribe(CORE));
+    rig.send(ghost, "V1 k");
+    assert_eq!(rig.claim(claim_of(4)), Ok(Entry::Waits));
+    rig.passes_ms(200);
+    rig.home().leaves(ghost);
+    rig.send(ghost, "i");
+    rig.passes_ms(100);
+    assert_eq!(rig.calls(), [], "it is waited for");
+    assert_eq!(rig.claim(claim_of(4)), Ok(Entry::Waits));
+    rig.leaves(ghost, End::Lost);
+    assert_eq!(rig.calls(), [HubEvent::AskAgain { connection: ConnectionRef(4) }]);
+    let second = rig.comes(claim_of(4));
+    rig.send(second, "V2 k");
+    assert_eq!(rig.take(CORE, here), "V1 k1 i2 V2 k3");
+    rig.ends_empty(&[second], &[(CORE, here)]);
+}
+
 /// One newcomer waits, the newest; it is answered as soon as the holder is gone, and one that goes is forgotten.
 #[test]
 fn one_newcomer_waits() {
