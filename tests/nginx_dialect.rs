@@ -192,13 +192,16 @@ fn answers_are_obeyed() {
     ] {
         assert_eq!(ask(&server, app, name).code, code, "{app}/{name}");
     }
-    for name in ["refused", "pulled"] {
-        let mut player = Client::open(server.rtmp()).connect("live").play(name);
-        assert_eq!(player.wait_for_status().code, "NetStream.Play.Failed", "{name}");
-    }
+    let mut refused = Client::open(server.rtmp()).connect("live").play("refused");
+    assert_eq!(refused.wait_for_status().code, "NetStream.Play.Failed");
     let forwarded = Client::open(server.rtmp()).connect("live").publish("forwarded");
     target.wait_for_publisher("live", "there");
-    drop(forwarded);
+    let pulled = Client::open(server.rtmp()).connect("live").play("pulled");
+    target.wait_for_players("live", "there", 1);
+    let pulls = server.pulls();
+    assert_eq!((pulls.len(), pulls[0]["name"].as_str()), (1, Some("pulled")), "{pulls:?}");
+    assert_eq!(pulls[0]["named_by"], "back_end", "{pulls:?}");
+    drop((forwarded, pulled));
     let hashed = Client::open(server.rtmp()).connect("hashed").publish("forwarded");
     let md5 = <md5::Md5 as md5::Digest>::digest(&forward);
     let md5: String = md5.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -245,7 +248,7 @@ fn answers_are_obeyed() {
     assert_eq!(calls(&[("table", "live"), ("call", "publish"), ("result", "redirected")]), 3);
     let outcome =
         |outcome| metrics.sum("inrush_auth_decisions_total", &[("source", "nginx"), ("outcome", outcome)]);
-    assert_eq!((outcome("nginx_denied"), outcome("nginx_pull"), outcome("back_end_failed")), (4, 1, 2));
+    assert_eq!((outcome("nginx_denied"), outcome("back_end_failed")), (4, 2));
 
     // What ends with the process is told too.
     let stays = Client::open(server.rtmp()).connect("live").publish("stays");

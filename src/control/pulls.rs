@@ -3,11 +3,11 @@
 //! One entry for each upstream of each stream that is wanted, sorted by app, name and source:
 //! ```json
 //! {"pulls": [{"app": "live", "name": "test", "name_hash": "9f86d081", "source": "rtmps://origin.example:443/live/…",
-//!   "bits_in_per_second": 3012000, "bytes_in": 9412345, "messages_in": 4711, "active": true, "state": "live", "state_seconds": 12.5,
+//!   "named_by": "file", "bits_in_per_second": 3012000, "bytes_in": 9412345, "messages_in": 4711, "active": true, "state": "live", "state_seconds": 12.5,
 //!   "connection": "17", "reconnects": 1, "last_error": "refused: NetStream.Play.StreamNotFound", "next_try_seconds": null}],
 //!   "stalled_cores": []}
 //! ```
-//! A source is shown without the stream's name there and without its query. `state` is as of forwards (see [`super::forwards`]): `standby` while
+//! A source is shown without the stream's name there and without its query; `named_by` is `file` or `back_end`. `state` is as of forwards (see [`super::forwards`]): `standby` while
 //! another upstream has the stream, `ready` while the source has said yes and nothing comes. `bytes_in` is of all connections to the source
 //! for this stream: of those that are over their media, of the present one all that it has received.
 
@@ -41,6 +41,7 @@ pub(super) struct List {
 #[derive(Serialize)]
 struct Pull {
     source: String,
+    named_by: &'static str,
     bits_in_per_second: u64,
     bytes_in: u64,
     messages_in: u64,
@@ -50,6 +51,7 @@ impl Pull {
     fn new(info: &ForwardInfo, connection: Option<&OutgoingInfo>) -> Self {
         Self {
             source: info.target.clone(),
+            named_by: info.named_by.label(),
             bits_in_per_second: said(connection, |it| it.bits_per_second),
             bytes_in: info.bytes_before + said(connection, |it| it.bytes_in),
             messages_in: said(connection, |it| it.messages),

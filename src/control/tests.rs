@@ -469,7 +469,7 @@ fn pulls_come_sorted_in_the_documented_shape_with_what_their_core_says() {
     assert_eq!(
         pulls[0],
         json!({
-            "app": "live", "name": "a", "name_hash": "0badcafe", "source": "rtmp://a/live/…", "active": true, "state": "live",
+            "app": "live", "name": "a", "name_hash": "0badcafe", "source": "rtmp://a/live/…", "named_by": "file", "active": true, "state": "live",
             "connection": "17", "bits_in_per_second": 9, "bytes_in": 1500, "messages_in": 40, "reconnects": 2, "last_error": "eof",
             "next_try_seconds": null
         })

@@ -150,7 +150,7 @@ impl Core {
                 if let Some(stream) = &grant.stream {
                     request.address.key = stream.clone();
                 }
-                self.play(key, &request, facts, now);
+                self.play(key, &request, facts, grant, now);
             }
         }
     }

@@ -178,6 +178,9 @@ pub struct Grant {
     pub priority: u32,
     /// URLs that the stream is to be forwarded to beside those of the configuration. They hold secrets.
     pub forwards: Vec<String>,
+    /// URLs that a stream which is played is pulled from while nobody publishes it here, after those of the configuration. They hold secrets. Says
+    /// nothing to a publisher.
+    pub sources: Vec<String>,
     /// Everything is taken in and judged, and nobody gets it, neither players nor forwards; it is in no other publisher's way. So it is
     /// also where the publisher asks for it (`?bandwidthtest=1`). Says nothing to a player.
     pub dry_run: bool,
@@ -267,6 +270,8 @@ pub enum News {
         stream: StreamKey,
         /// The core that the stream lives on, or will if it comes while somebody waits for it.
         home: CoreId,
+        /// What it was granted.
+        grant: Arc<Grant>,
     },
     /// It plays no more.
     PlayEnded {
@@ -299,6 +304,7 @@ impl std::fmt::Debug for Grant {
             .field("identity", &self.identity)
             .field("priority", &self.priority)
             .field("forwards", &self.forwards.len())
+            .field("sources", &self.sources.len())
             .field("dry_run", &self.dry_run)
             .finish()
     }

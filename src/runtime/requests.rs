@@ -181,6 +181,7 @@ impl Core {
         key: ConnectionKey,
         request: &PlayRequest,
         facts: Arc<Facts>,
+        grant: Arc<Grant>,
         now: Instant,
     ) {
         let shared = self.shared.clone();
@@ -220,7 +221,7 @@ impl Core {
         if let Some(session) = connection.session.server_mut() {
             session.accept_play(now, request.request);
         }
-        shared.outside.notify.notify(News::PlayBegan { facts, stream, home });
+        shared.outside.notify.notify(News::PlayBegan { facts, stream, home, grant });
         self.pump_hub();
     }
 

@@ -316,7 +316,7 @@ pub(in crate::config) static AUTH_KEYS: [Key<AuthTable>; 43] = [
     ),
     switch!(
         "notify_relay_redirect",
-        "Whether a stream that on_publish redirects to rtmp:// is called by the MD5 of that URL here",
+        "Whether a stream that on_publish or on_play redirects to rtmp:// is called by the MD5 of that URL here",
         nginx.relay_redirect
     ),
 ];

@@ -172,6 +172,7 @@ fn grant(app: &str, reply: Reply) -> Result<Grant, Failure> {
         priority,
         forwards,
         dry_run,
+        ..Grant::default()
     })
 }
 
@@ -260,6 +261,7 @@ mod tests {
                 priority: 10,
                 forwards: vec!["rtmp://h/live/x".into()],
                 dry_run: true,
+                ..Grant::default()
             }
         );
         let denied = |status, body: &str| match verdict("live", status, body.as_bytes()) {

@@ -195,7 +195,10 @@ mod tests {
         let publish = with(with(json!({"event": "publish", "dry_run": true}), who.clone()), named.clone());
         assert_eq!(told(began), publish);
         let play = with(with(json!({"event": "play"}), who), named.clone());
-        assert_eq!(told(News::PlayBegan { facts, stream: stream.clone(), home: CoreId(0) }), play);
+        assert_eq!(
+            told(News::PlayBegan { facts, stream: stream.clone(), home: CoreId(0), grant: Arc::default() }),
+            play
+        );
         let totals = Totals { bytes: 1, messages: 2, dropped: 3, lasted: Duration::from_millis(1_500) };
         let came = with(named.clone(), json!({"bytes": 1, "messages": 2, "dropped": 3, "seconds": 1.5}));
         let connection = ConnectionId(17);

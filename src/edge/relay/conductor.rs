@@ -1,7 +1,7 @@
 //! Who is told what: streams that begin, or that players wait for, get their groups, and news of connections goes to the group that made them.
 //!
 //! # Bounds
-//! [`NAMED_MAX`] targets that a back end names for one publisher, [`RECENT_MAX`] streams whose last beginning is remembered. News wait in a queue that nothing but this task empties, which waits for
+//! [`NAMED_MAX`] targets that a back end names for one publisher and as many upstreams for one player, [`RECENT_MAX`] streams whose last beginning is remembered. News wait in a queue that nothing but this task empties, which waits for
 //! nothing else; they come no faster than connections publish, are made and end.
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,18 +15,20 @@ use tracing::{error, warn};
 use super::Engine;
 use super::course::{self, Goal, Heard, Means, Purpose, Way};
 use super::group::in_order;
-use super::observe::{NamedBy, add};
+use super::observe::{Board, NamedBy, add};
 use super::plan::Ids;
-use super::puller::{Errand, Outcome, Puller, Source};
+use super::puller::{Errand, Outcome, Player, Puller, Source};
 use super::target::Target;
-use super::template::{Filling, NoUrl};
+use super::template::{Filling, NoUrl, TemplateError};
+use super::upstream::Upstream;
 use crate::hub::CoreId;
 use crate::runtime::NameHasher;
+use crate::runtime::observe::ConnectionId;
 use crate::runtime::outside::{Facts, Grant};
 use crate::runtime::{OutgoingEvent, OutgoingId};
 use crate::session::{ClientUrl, Instant, StreamKey};
 
-/// Targets that a back end may name for one publisher; further ones are ignored and counted.
+/// Targets that a back end may name for one publisher, or upstreams for one player; further ones are ignored and counted.
 pub const NAMED_MAX: usize = 16;
 
 /// Streams whose last beginning is remembered, so that one that begins again and again is not a dial each time. Beyond as many at a time, what
@@ -38,8 +40,8 @@ pub(super) enum Item {
     Began { stream: StreamKey, home: CoreId, grant: Arc<Grant>, facts: Arc<Facts> },
     Ended { stream: StreamKey, home: CoreId },
     Outgoing { id: OutgoingId, event: OutgoingEvent },
-    Played { stream: StreamKey, home: CoreId, facts: Arc<Facts> },
-    PlayedNoMore { stream: StreamKey },
+    Played { stream: StreamKey, home: CoreId, facts: Arc<Facts>, grant: Arc<Grant> },
+    PlayedNoMore { stream: StreamKey, connection: ConnectionId },
 }
 
 /// A target of the file with whom it trusts.
@@ -143,12 +145,15 @@ impl<E: Engine> Conductor<E> {
                 let outcome = self.puller.on_stream_end(&stream);
                 self.run_errands(outcome);
             }
-            Item::Played { stream, home, facts } => {
-                let outcome = self.puller.on_play(&stream, home, &facts);
+            Item::Played { stream, home, facts, grant } => {
+                let named = self
+                    .named(&grant.sources, &self.means.pulls, |url| Upstream::at(url).map(|it| it.source));
+                let is_here = self.streams.contains_key(&stream);
+                let outcome = self.puller.on_play(&stream, Player { home, facts, named, is_here });
                 self.run_errands(outcome);
             }
-            Item::PlayedNoMore { stream } => {
-                let outcome = self.puller.on_play_end(&stream);
+            Item::PlayedNoMore { stream, connection } => {
+                let outcome = self.puller.on_play_end(&stream, connection);
                 self.run_errands(outcome);
             }
             Item::Outgoing { id, event } => {
@@ -266,7 +271,7 @@ impl<E: Engine> Conductor<E> {
 
     /// The targets of a stream: of each group those that belong together, in the order of their ranks.
     fn goals(&self, stream: &StreamKey, grant: &Grant, facts: &Facts) -> Vec<Vec<Goal>> {
-        let named = self.named(grant);
+        let named = self.named(&grant.forwards, &self.means.forwards, Target::named);
         let of_file = self.targets.iter().filter(|prepared| prepared.target.takes(stream.app()));
         let of_file = of_file.map(|prepared| (prepared, NamedBy::File));
         let all = of_file.chain(named.iter().map(|prepared| (prepared, NamedBy::BackEnd)));
@@ -296,20 +301,25 @@ impl<E: Engine> Conductor<E> {
     }
 
     /// What a back end has named. A bad one is ignored: the stream is live, and others of its targets may be right.
-    fn named(&self, grant: &Grant) -> Vec<Prepared> {
-        if grant.forwards.len() > NAMED_MAX {
-            add(&self.means.forwards.targets_refused, (grant.forwards.len() - NAMED_MAX) as u64);
-            warn!(named = grant.forwards.len(), max = NAMED_MAX, "a back end names too many targets");
+    fn named(
+        &self,
+        urls: &[String],
+        board: &Board,
+        make: impl Fn(&str) -> Result<Target, TemplateError>,
+    ) -> Vec<Prepared> {
+        if urls.len() > NAMED_MAX {
+            add(&board.targets_refused, (urls.len() - NAMED_MAX) as u64);
+            warn!(named = urls.len(), max = NAMED_MAX, "a back end names too many targets");
         }
         let mut named = Vec::new();
-        for url in grant.forwards.iter().take(NAMED_MAX) {
-            match Target::named(url) {
+        for url in urls.iter().take(NAMED_MAX) {
+            match make(url) {
                 Ok(target) => {
                     // The web's roots, as for every URL that comes without others.
                     named.push(Prepared { target: Arc::new(target), trust: None });
                 }
                 Err(error) => {
-                    add(&self.means.forwards.targets_refused, 1);
+                    add(&board.targets_refused, 1);
                     warn!(%error, "a back end names a target that cannot be used");
                 }
             }

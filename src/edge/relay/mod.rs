@@ -164,10 +164,8 @@ impl Notify for Relay {
             News::StreamBegan { stream, home, grant, facts } => Item::Began { stream, home, grant, facts },
             News::StreamEnded { stream, home } => Item::Ended { stream, home },
             News::Outgoing { id, event } => Item::Outgoing { id, event },
-            // Without upstreams nobody needs to know.
-            News::PlayBegan { .. } | News::PlayEnded { .. } if self.sources.is_empty() => return,
-            News::PlayBegan { stream, home, facts } => Item::Played { stream, home, facts },
-            News::PlayEnded { stream, .. } => Item::PlayedNoMore { stream },
+            News::PlayBegan { stream, home, facts, grant } => Item::Played { stream, home, facts, grant },
+            News::PlayEnded { stream, connection, .. } => Item::PlayedNoMore { stream, connection },
             _ => return,
         };
         // Whoever would hear of it has ended with the edge's thread.

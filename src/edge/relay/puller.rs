@@ -1,4 +1,5 @@
-//! What is pulled: the demand for each stream of an app that has upstreams, and the pulls that are under way.
+//! What is pulled: the demand for each stream of an app that has upstreams, or for whose players a back end has named some, and the pulls that are
+//! under way.
 //!
 //! It decides nothing (see [`super::demand`]) and runs nothing (see [`super::course`]): it knows which pull is which stream's.
 //!
@@ -6,8 +7,10 @@
 //! What was pulled is forwarded like any other stream, but not to where it can come from: the conductor asks for those. Two servers that
 //! pull the same app from each other wait for each other for ever, each a player of the other; RTMP has nothing to tell that by.
 //! # Bounds
-//! One entry for each stream that is played, published or pulled here; [`PULLS_MAX`] pulls.
+//! One entry for each stream that is played, published or pulled here, and a count for each player that a back end has named an upstream for;
+//! [`PULLS_MAX`] pulls.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +22,10 @@ use super::conductor::Prepared;
 use super::course::Goal;
 use super::demand::{Demand, Order};
 use super::observe::NamedBy;
+use super::upstream::Upstream;
 use crate::hub::CoreId;
 use crate::runtime::NameHasher;
+use crate::runtime::observe::ConnectionId;
 use crate::runtime::outside::Facts;
 use crate::session::{ClientUrl, Instant, StreamKey};
 
@@ -55,6 +60,22 @@ struct Wanted {
     number: Option<u32>,
     /// Where that can come from.
     urls: Vec<ClientUrl>,
+    /// Upstreams that a back end has named, after those of the file.
+    named: Vec<Prepared>,
+    /// Where the file has no upstream for the app: who plays by such a name, and how often. Others who play it are not counted, so their ends must
+    /// not be either.
+    by_name: HashMap<ConnectionId, u32>,
+}
+
+/// Who plays a stream.
+pub(super) struct Player {
+    /// The core that the stream lives on, as it was told.
+    pub(super) home: CoreId,
+    pub(super) facts: Arc<Facts>,
+    /// Where a back end says that it can come from.
+    pub(super) named: Vec<Prepared>,
+    /// Whether somebody publishes it here.
+    pub(super) is_here: bool,
 }
 
 /// What is to be done now.
@@ -94,18 +115,45 @@ impl Puller {
         self.wanted.get(stream).map(|wanted| &*wanted.urls).unwrap_or_default()
     }
 
-    pub(super) fn on_play(&mut self, stream: &StreamKey, home: CoreId, facts: &Arc<Facts>) -> Outcome {
+    pub(super) fn on_play(&mut self, stream: &StreamKey, player: Player) -> Outcome {
+        let Player { home, facts, named, is_here } = player;
+        let by_name = !self.has_sources(stream.app());
+        if by_name && !named.is_empty() && !self.wanted.contains_key(stream) {
+            // Until now nobody has asked whether it is here.
+            let mut demand = Demand::new(Upstream::default().linger);
+            if is_here {
+                demand.handle_stream(false);
+            }
+            self.wanted.insert(stream.clone(), Wanted::new(demand));
+        }
         self.with(stream, |wanted| {
+            if by_name && named.is_empty() {
+                return None;
+            }
             if wanted.demand.is_unplayed() {
-                wanted.facts = Some(Arc::clone(facts));
+                wanted.facts = Some(Arc::clone(&facts));
+                wanted.named = named;
+            } else if !named.is_empty() {
+                wanted.named = named;
+            }
+            if by_name {
+                *wanted.by_name.entry(facts.connection).or_default() += 1;
             }
             wanted.demand.handle_play(home)
         })
     }
 
-    pub(super) fn on_play_end(&mut self, stream: &StreamKey) -> Outcome {
+    pub(super) fn on_play_end(&mut self, stream: &StreamKey, connection: ConnectionId) -> Outcome {
         let now = self.clock.now();
+        let by_name = !self.has_sources(stream.app());
         self.with(stream, |wanted| {
+            if by_name {
+                let Entry::Occupied(mut times) = wanted.by_name.entry(connection) else { return None };
+                *times.get_mut() -= 1;
+                if *times.get() == 0 {
+                    times.remove();
+                }
+            }
             wanted.demand.handle_play_end(now);
             None
         })
@@ -168,17 +216,12 @@ impl Puller {
 
     /// One input for the demand of a stream, and what follows of it.
     fn with(&mut self, stream: &StreamKey, input: impl FnOnce(&mut Wanted) -> Option<Order>) -> Outcome {
-        if !self.has_sources(stream.app()) {
+        if !self.has_sources(stream.app()) && !self.wanted.contains_key(stream) {
             return Outcome::default();
         }
         let of_app = self.sources.iter().filter(|source| source.prepared.target.takes(stream.app()));
         let linger = of_app.map(|source| source.linger).max().unwrap_or_default();
-        let wanted = self.wanted.entry(stream.clone()).or_insert_with(|| Wanted {
-            demand: Demand::new(linger),
-            facts: None,
-            number: None,
-            urls: Vec::new(),
-        });
+        let wanted = self.wanted.entry(stream.clone()).or_insert_with(|| Wanted::new(Demand::new(linger)));
         let before = wanted.number.map(|number| (wanted.demand.next_timeout(), number));
         let order = input(wanted);
         let mut outcome = Outcome::default();
@@ -219,17 +262,33 @@ impl Puller {
 
     /// The upstreams of a stream, in their order.
     fn goals(&self, stream: &StreamKey) -> Vec<Goal> {
-        let facts = self.wanted.get(stream).and_then(|wanted| wanted.facts.as_deref());
+        let wanted = self.wanted.get(stream);
+        let facts = wanted.and_then(|wanted| wanted.facts.as_deref());
         let params = facts.map(|facts| facts.params.as_str()).unwrap_or_default();
         let host = facts.and_then(|facts| facts.host.as_deref()).unwrap_or_default();
         let of_app = self.sources.iter().filter(|source| source.prepared.target.takes(stream.app()));
-        let goals = of_app.map(|source| source.prepared.goal(stream, params, host, NamedBy::File));
+        let of_file = of_app.map(|source| (&source.prepared, NamedBy::File));
+        let named = wanted.into_iter().flat_map(|wanted| &wanted.named).map(|it| (it, NamedBy::BackEnd));
+        let goals = of_file.chain(named).map(|(prepared, by)| prepared.goal(stream, params, host, by));
         goals.filter_map(Result::ok).collect()
     }
 
     fn forget_if_idle(&mut self, stream: &StreamKey) {
         if self.wanted.get(stream).is_some_and(|wanted| wanted.demand.is_idle()) {
             self.wanted.remove(stream);
+        }
+    }
+}
+
+impl Wanted {
+    fn new(demand: Demand) -> Self {
+        Self {
+            demand,
+            facts: None,
+            number: None,
+            urls: Vec::new(),
+            named: Vec::new(),
+            by_name: HashMap::new(),
         }
     }
 }

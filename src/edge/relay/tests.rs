@@ -73,8 +73,13 @@ impl Stage {
     }
 
     fn play(&self, name: &str, params: &str) {
+        self.play_granted(name, params, Grant::default());
+    }
+
+    fn play_granted(&self, name: &str, params: &str, grant: Grant) {
         let stream = StreamKey::new("live", name);
-        self.relay.notify(News::PlayBegan { facts: facts(params), stream, home: CoreId(1) });
+        let grant = Arc::new(grant);
+        self.relay.notify(News::PlayBegan { facts: facts(params), stream, home: CoreId(1), grant });
     }
 
     fn play_no_more(&self, name: &str) {
@@ -291,6 +296,47 @@ fn a_stream_is_pulled_while_somebody_plays_it_and_nobody_publishes_it() {
     let counts = stage.relay.pulls().counts();
     assert_eq!((counts.tries, counts.began, counts.targets_refused), (3, 1, 0));
     assert_eq!(stage.relay.board().counts().tries, 0);
+}
+
+/// A back end names where a stream comes from for those that it lets play it. They alone are counted; a publisher here has precedence.
+#[test]
+fn a_stream_is_pulled_from_where_a_back_end_says() {
+    let (_listener, address) = listener();
+    let named = || Grant { sources: vec![format!("rtmp://{address}/live/there")], ..Grant::default() };
+    let stage = Stage::new(Vec::new());
+    stage.play("a", "");
+    stage.play_granted("a", "", named());
+    let first = stage.taken();
+    assert_eq!((first.home, first.task, &*first.client.url.name), (CoreId(1), Task::Pull, "there"));
+    stage.event(first.id, OutgoingEvent::Ready);
+    stage.event(first.id, OutgoingEvent::Began);
+    stage.begin("a", Grant::default());
+    let info = stage.pull("it is live", |info| info.state == LifeState::On(Step::Live));
+    assert_eq!(info.named_by, NamedBy::BackEnd);
+    // Another's end is not the end of whom it was pulled for.
+    stage.relay.notify(News::PlayEnded {
+        connection: ConnectionId(2),
+        stream: StreamKey::new("live", "a"),
+        totals: Totals::default(),
+    });
+    stage.play_granted("a", "", named());
+    stage.play_no_more("a");
+    // What is published here is not pulled for another, until it ends.
+    stage.begin("b", Grant::default());
+    stage.play_granted("b", "", named());
+    stage.end("b");
+    assert_eq!(stage.taken().client.url.name, "there");
+    let pulls = stage.relay.pulls();
+    assert_eq!((pulls.counts().tries, pulls.forwards().len()), (2, 2), "one for each stream");
+    assert!(!stage.cores.hung_up.lock().unwrap().contains(&first.id));
+    stage.play_no_more("a");
+    stage.hung_up(first.id);
+    // More than may be named, and what is no address, are counted and not pulled from.
+    let mut sources = vec!["rtmp://127.0.0.1:9/a/b".into(); conductor::NAMED_MAX];
+    sources.extend(["http://h/a/b".into(), "rtmp://h/a/b".into()]);
+    sources[0] = "rtmp:///".into();
+    stage.play_granted("c", "", Grant { sources, ..Grant::default() });
+    stage.wait("they are refused", |stage| (stage.relay.pulls().counts().targets_refused == 3).then_some(()));
 }
 
 /// The first upstream says yes and has nothing: the next one is tried beside it, and has the stream alone when media comes from there.

@@ -25,7 +25,7 @@ impl Default for Upstream {
 }
 
 impl Upstream {
-    /// One at a URL or template, with the defaults for all else.
+    /// One at a URL or template, with the defaults for all else: also as a back end names it.
     ///
     /// # Errors
     /// As [`Template::parse`].

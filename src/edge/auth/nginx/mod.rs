@@ -8,8 +8,9 @@
 //!
 //! # What is as there
 //! Methods, fields and the order of these; 2xx allows, 4xx denies, and a redirect to what is no RTMP URL renames: the app from `on_connect`, the
-//! stream from `on_publish` and `on_play`. `on_publish` redirected to an RTMP URL forwards the stream to it, which with `notify_relay_redirect`
-//! is then called by the MD5 of that URL in hexadecimal. Updates and ends tell the name that was asked for and the app that was granted. Ends are
+//! stream from `on_publish` and `on_play`. Redirected to an RTMP URL, `on_publish` forwards the stream to it and `on_play` pulls it from there (after
+//! the configuration's upstreams, while nobody publishes it here); with `notify_relay_redirect` it is then called by the MD5 of that URL in
+//! hexadecimal. Updates and ends tell the name that was asked for and the app that was granted. Ends are
 //! told as `publish_done` or `play_done`, and then `done`. No two questions are asked as one, and no answer is kept for the next question, so
 //! that a back end can count; a yes is kept for when the back end fails ([`known`]).
 //!
@@ -20,7 +21,6 @@
 //!   parameters that could be taken for a field ([`form`]).
 //! - What is neither 2xx, 3xx nor 4xx, and no answer at all, is a failure, for which the table says what holds (`fail`, `callback_stale_seconds`).
 //! - `flashver`, `tcurl` and `name` are longer than what nginx-rtmp cuts them to (31, 255 and 255 bytes).
-//! - A redirect from `on_play` to an RTMP URL is refused: what is pulled, and from where, is `[[upstream]]`'s to say.
 //! - A back end that does not answer an update ends nothing, and neither does 502, 503 or 504 unless updates are strict.
 //! - `timestamp` of an update is the time since the session began, in milliseconds; of a connection that plays several streams, each has updates
 //!   of its own.
@@ -231,16 +231,15 @@ impl Dialect {
             Said::Yes => {}
             Said::No => return Ok(denied()),
             Said::Name(location) => stream = reply::stream(&app, &location)?,
-            Said::Url(url) if call == Call::Publish => {
+            Said::Url(url) => {
                 if self.settings.relay_redirect {
                     stream = reply::stream(&app, &reply::name_of_url(&url))?;
                 }
-                grant.forwards.push(whole_url(url, stream.name())?);
-            }
-            Said::Url(_) => {
-                let description =
-                    "the back end wants this to be pulled, which only the configuration can say".into();
-                return Ok(Verdict::Deny(Denial { label: "nginx_pull", description }));
+                let there = match call {
+                    Call::Play => &mut grant.sources,
+                    _ => &mut grant.forwards,
+                };
+                there.push(whole_url(url, stream.name())?);
             }
         }
         if stream != question.stream {
@@ -317,7 +316,7 @@ fn with_query(url: &Uri, query: &str) -> Option<Uri> {
     format!("{url}{joint}{query}").parse().ok()
 }
 
-/// The URL of a forward; one that names an app alone takes the stream's name.
+/// The URL that a stream goes to or comes from; one that names an app alone takes the stream's name.
 fn whole_url(url: String, name: &str) -> Result<String, Failure> {
     match ClientUrl::parse(&url) {
         Ok(parsed) if !parsed.name.is_empty() => Ok(url),
