@@ -455,10 +455,13 @@ fn black_hole() -> (socket2::Socket, Vec<TcpStream>, SocketAddr) {
     (socket, fill, address)
 }
 
-/// Sockets of this host that wait for an answer from an address (`SYN_SENT`).
+/// Sockets of this host that wait for an answer from an address (`SYN_SENT`), by their own: the file is read in pieces, and says of some twice
+/// what comes and goes meanwhile.
 fn half_open(to: SocketAddr) -> usize {
     let to = format!(":{:04X} 02 ", to.port());
-    std::fs::read_to_string("/proc/net/tcp").unwrap().lines().filter(|line| line.contains(&to)).count()
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let waiting = table.lines().filter(|line| line.contains(&to));
+    waiting.filter_map(|line| line.split_whitespace().nth(1)).collect::<std::collections::HashSet<_>>().len()
 }
 
 /// Every stream has a target that swallows what is sent to it, and a good one. All of them get to the good one while no more sockets than may be
