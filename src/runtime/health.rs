@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::connection::{Activity, Connection, ConnectionKey};
 use super::core::Core;
-use super::observe::{ConnectionId, HealthInfo};
+use super::observe::HealthInfo;
 use super::outside::News;
 use super::socket;
 use crate::hub::{ConnectionRef, HealthCounts, PublisherKey, PublisherView};
@@ -102,8 +102,8 @@ impl Core {
         } else {
             info!(parent: span, app = stream.app(), stream = name, code = code_label, seconds, "healthy again");
         }
-        let (id, stream): (ConnectionId, _) = (connection.id, stream.clone());
-        self.tell(News::HealthChanged { connection: id, stream, code, began, lasted });
+        let (connection, stream) = (connection.id, stream.clone());
+        self.tell(News::HealthChanged { connection, stream, code, began, lasted });
     }
 
     /// This core's counts of health, for others to see.

@@ -38,7 +38,7 @@ impl Terms {
 /// Longer than a slow encoder leaves between two messages, and about as long as a player's buffer lasts.
 const STARVING: Terms = Terms::seconds(3, 3);
 
-/// Longer than any live picture rate leaves between two pictures, and less than
+/// Longer than a live picture leaves to the next one; who sends pictures more seldom beside sound (a slide show) is said to have none. Less than
 /// [`VIDEO_SILENT_MAX`](crate::media::VIDEO_SILENT_MAX): who watches hears of it before joiners are no longer kept waiting for a picture.
 const NO_VIDEO: Terms = Terms::seconds(4, 4);
 

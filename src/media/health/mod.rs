@@ -2,12 +2,13 @@
 //!
 //! | code | what it says | begins after | ends after |
 //! |---|---|---|---|
-//! | `starving` | no message of the publisher comes | 3 s | 3 s |
+//! | `starving` | no whole message of the publisher comes | 3 s | 3 s |
 //! | `no_video` | messages come, and no picture is among them, though video was announced or seen | 4 s | 4 s |
 //! | `no_audio` | messages come, and no sound is among them, though audio was announced or seen | 4 s | 4 s |
 //!
 //! A code begins when its cause has lasted for so long, and ends when the cause has been away for so long ([`Terms`]); to that comes up to
-//! [`JUDGED_EVERY`], since that is how often a publisher is judged. A message counts when it is whole.
+//! [`JUDGED_EVERY`], since that is how often a publisher is judged. A message counts when it is whole: a link so slow that a key frame takes longer
+//! starves its players as one does that brings nothing.
 //!
 //! A cause has one name. While nothing comes at all, that no picture is among it says nothing: such time does not count for `no_video` and
 //! `no_audio`, and both end when `starving` begins. Announced is what a sequence header, a frame or `onMetaData` said; what the publisher
