@@ -8,15 +8,17 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/sbin:/sbin"
 
-# Where cargo has put an executable: of a target of this name and kind.
-built() {
-    local kind=$1 name=$2
-    shift 2
-    cargo build --locked --profile "${PEERS_PROFILE:-release}" --message-format json-render-diagnostics "$@" |
-        sed -n "s/.*\"kind\":\[\"$kind\"\].*\"name\":\"$name\".*\"executable\":\"\([^\"]*\)\".*/\1/p"
-}
+# What cargo says of the executables that it builds. The release is built as users build it. Another profile is for tests, and built with the
+# workspace as these are: what is built alone has dependencies with other features, which would all be built anew.
+if [ -z "${PEERS_PROFILE:-}" ]; then
+    build() { cargo build --locked --release --message-format json-render-diagnostics "$@"; }
+    messages=$(build --package inrush --bin inrush && build --package inrush --bench sink &&
+        build --package inrush-loadtest --bin inrush-loadtest)
+else
+    messages=$(cargo build --locked --workspace --profile "$PEERS_PROFILE" --message-format json-render-diagnostics \
+        --bin inrush --bin inrush-loadtest --bench sink)
+fi
+# Where the executable of a target of this kind and name is.
+built() { sed -n "s/.*\"kind\":\[\"$1\"\].*\"name\":\"$2\".*\"executable\":\"\([^\"]*\)\".*/\1/p" <<<"$messages"; }
 
-inrush=$(built bin inrush --package inrush --bin inrush)
-sink=$(built bench sink --package inrush --bench sink)
-harness=$(built bin inrush-loadtest --package inrush-loadtest --bin inrush-loadtest)
-exec "$harness" peers --inrush "$inrush" --sink "$sink" "$@"
+exec "$(built bin inrush-loadtest)" peers --inrush "$(built bin inrush)" --sink "$(built bench sink)" "$@"
