@@ -13,8 +13,9 @@
 //! # Invariant
 //! Nothing that a peer says makes a field, breaks out of one or stands for one. Values are percent-encoded. Of the query, a parameter that a back
 //! end could take for a field of the call is left out: most take the last of a name for its value, so that `?addr=192.0.2.1` would be an address
-//! of the peer's choice. Names are compared as a lenient reader may read them: decoded, without spaces around them, in either case, up to a zero
-//! byte or a bracket (PHP's `addr[]`). What is left is passed on as it came, as far as that can stand in a form.
+//! of the peer's choice. Names are compared as a lenient reader may read them: decoded, without spaces around them, in either case, behind the
+//! brackets that they begin with (Rack and Express read `[addr]` as `addr`) and up to a zero byte or the next bracket (PHP's `addr[]`). What is
+//! left is passed on as it came, as far as that can stand in a form.
 //! # Bounds
 //! Three times what goes in, and some 200 bytes: what goes in is bounded by `limits.name_bytes_max` and the session's bounds.
 
@@ -102,7 +103,8 @@ impl Call {
     /// Whether a parameter of this name could be taken for one of its fields.
     fn has_field(self, name: &str) -> bool {
         let decoded = percent_decode_str(name).decode_utf8_lossy().replace('+', " ");
-        let read = decoded.trim().split(['\0', '[']).next().unwrap_or_default().trim().to_ascii_lowercase();
+        let bare = decoded.trim_start_matches(|sign: char| sign.is_whitespace() || matches!(sign, '[' | ']'));
+        let read = bare.split(['\0', '[', ']']).next().unwrap_or_default().trim().to_ascii_lowercase();
         COMMON.contains(&&*read) || self.own_fields().contains(&&*read)
     }
 }
@@ -353,6 +355,19 @@ mod tests {
             "pageurl",
             "flashver",
             "addr%09",
+            "[addr]",
+            "[addr",
+            "addr]",
+            "]addr",
+            "[]addr",
+            "][addr]x",
+            "%5Baddr%5D",
+            "%5baddr",
+            "addr%5D",
+            "[%20addr]",
+            "+[addr+]",
+            "[Call]",
+            "name]",
         ] {
             for query in [
                 format!("{name}=1.2.3.4"),
@@ -368,8 +383,9 @@ mod tests {
         let body = question(&facts("test", "a=1;addr=1.2.3.4&addr;x=1"), "live");
         assert!(body.ends_with("&type=live&a=1%3Baddr=1.2.3.4&addr%3Bx=1"), "{body}");
         // What is no field of the call is the peer's: signed addresses have a time in them.
-        let body = question(&facts("test", "time=7&epoch=1&start=2&names=x&addr.x=1"), "live");
-        assert!(body.ends_with("&type=live&time=7&epoch=1&start=2&names=x&addr.x=1"), "{body}");
+        let own = "time=7&epoch=1&start=2&names=x&addr.x=1&x[addr]=1&[x]addr=1&[]=1";
+        let body = question(&facts("test", own), "live");
+        assert!(body.ends_with(&format!("&type=live&{own}")), "{body}");
         let progress = Progress::default();
         let body = update(Call::UpdatePublish, &facts("test", "time=7&type=x"), "live", progress);
         assert!(body.ends_with("&name=test&type=x"), "{body}");
@@ -391,10 +407,11 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a peer says, a reader finds each field once, with its value, and the body can be a URL's query.
+        /// Whatever a peer says, a reader finds each field once, with its value, and the body can be a URL's query. The reader takes what is
+        /// nested by the first name in it, wherever its brackets are, as Rack does.
         #[test]
         fn every_field_is_read_once_and_whole(
-            name in ".{1,40}", params in ".{0,80}", junk in "([a-z%&;=+\\[\\]0-9]|addr|name|call){0,40}", text in ".{0,40}",
+            name in ".{1,40}", params in ".{0,80}", junk in "([a-z%&;=+\\[\\]0-9]|&\\[|&%5[bD]|addr|name|call){0,40}", text in ".{0,40}",
         ) {
             let mut facts = facts(&name, &format!("{params}&{junk}"));
             (facts.flash_ver, facts.swf_url, facts.page_url, facts.tc_url) = (text.clone(), text.clone(), text.clone(), text.clone());
@@ -405,7 +422,9 @@ mod tests {
             for pair in body.split('&') {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
                 let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
-                found.entry(decode(name)).or_default().push(decode(value));
+                let name = decode(name);
+                let read = name.split(['[', ']']).find(|part| !part.is_empty()).unwrap_or_default();
+                found.entry(read.to_owned()).or_default().push(decode(value));
             }
             for (field, value) in [
                 ("app", &*name), ("name", &*name), ("flashver", &*text), ("swfurl", &*text), ("pageurl", &*text), ("tcurl", &*text),
