@@ -11,10 +11,12 @@
 //! # What a stranger can do to it
 //! It counts failures of the whole back end. If one question makes the back end fail (a status of 500 for a certain name, say), whoever asks it
 //! often enough, with nothing answered in between, opens the breaker for everybody who asks the same table. That question cannot keep it open: the
-//! one that failed last is let through only when half of `open_time` more has passed and nobody has asked another ([`Asker::Failed`]). Whoever knows two such
-//! questions can. Answers that are kept then still hold for those who have them. The mend is in the back end: a
-//! question that it cannot make sense of is one to deny (4xx), which is an answer. Lists of networks and sources before `callback` keep
-//! strangers from asking at all.
+//! suspect, which is what failed last, is let through only when half of `open_time` more has passed and nobody has asked for anything else
+//! ([`Asker::Suspect`]). Suspected is who asks for the same, to publish or to play the same stream, from the same network
+//! ([`super::broker::Suspect`]), whatever its parameters, its tcUrl and its encoder are, all of which a peer can change each time. Whoever knows
+//! two names that the back end fails at, or has two networks, can keep it open still. Answers that are kept then hold for those who have them.
+//! The mend is in the back end: a question that it cannot make sense of is one to deny (4xx), which is an answer. Lists of networks and sources
+//! before `callback` keep strangers from asking at all.
 
 use std::time::Duration;
 
@@ -62,8 +64,8 @@ impl State {
 pub enum Asker {
     /// Anybody.
     Any,
-    /// The same question as the last call that failed: it may have failed by the question, so that any other is the better one to try with.
-    Failed,
+    /// Who asks for the same as the last call that failed: it may have failed by what was asked, so that anything else is better to try with.
+    Suspect,
 }
 
 /// Leave to make a call, and which kind of call it is.
@@ -100,7 +102,7 @@ impl Breaker {
     pub fn permit(&mut self, now: Instant, asker: Asker) -> Option<Permit> {
         let behind_others = match asker {
             Asker::Any => Duration::ZERO,
-            Asker::Failed => self.settings.open_time / 2,
+            Asker::Suspect => self.settings.open_time / 2,
         };
         match self.state {
             State::Closed { .. } => Some(Permit { is_probe: false }),
@@ -112,19 +114,21 @@ impl Breaker {
         }
     }
 
-    /// The call was answered.
-    pub fn on_answer(&mut self, permit: Permit) {
-        if permit.is_probe || matches!(self.state, State::Closed { .. }) {
+    /// The call was answered. Gives whether that counts, which it does not for a call that began before the breaker opened.
+    pub fn on_answer(&mut self, permit: Permit) -> bool {
+        let counts = permit.is_probe || matches!(self.state, State::Closed { .. });
+        if counts {
             self.state = State::Closed { failures: 0 };
         }
+        counts
     }
 
-    /// The call failed.
-    pub fn on_failure(&mut self, now: Instant, permit: Permit) {
+    /// The call failed. Gives whether that counts, as for an answer.
+    pub fn on_failure(&mut self, now: Instant, permit: Permit) -> bool {
         let failures = match self.state {
             State::Closed { failures } => failures + 1,
             State::HalfOpen if permit.is_probe => self.settings.failures_max,
-            State::HalfOpen | State::Open { .. } => return,
+            State::HalfOpen | State::Open { .. } => return false,
         };
         if failures < self.settings.failures_max {
             self.state = State::Closed { failures };
@@ -132,6 +136,7 @@ impl Breaker {
             self.state = State::Open { until: now + self.settings.open_time };
             self.opened += 1;
         }
+        true
     }
 }
 
@@ -160,32 +165,32 @@ mod tests {
         assert_eq!((breaker.state(), breaker.opened()), (State::Open { until: at(10_001) }, 1));
         assert_eq!(breaker.permit(at(10_000), Asker::Any), None);
         // What began before changes nothing.
-        breaker.on_answer(early);
+        assert!(!breaker.on_answer(early));
         assert_eq!(breaker.state(), State::Open { until: at(10_001) });
         let probe = breaker.permit(at(10_001), Asker::Any).unwrap();
         assert_eq!(breaker.state(), State::HalfOpen);
         assert_eq!(breaker.permit(at(10_002), Asker::Any), None, "one at a time");
-        breaker.on_failure(at(10_002), early);
+        assert!(!breaker.on_failure(at(10_002), early));
         assert_eq!(breaker.state(), State::HalfOpen);
-        breaker.on_failure(at(11_000), probe);
+        assert!(breaker.on_failure(at(11_000), probe));
         assert_eq!((breaker.state(), breaker.opened()), (State::Open { until: at(21_000) }, 2));
         let probe = breaker.permit(at(21_000), Asker::Any).unwrap();
-        breaker.on_answer(probe);
+        assert!(breaker.on_answer(probe));
         assert_eq!(breaker.state(), State::Closed { failures: 0 });
     }
-    /// The question that failed last is behind all others for a while, and then as good as any: it may be the only one that there is.
+    /// The suspect is behind all others for a while, and then as good as any: there may be nobody else.
     #[test]
-    fn the_question_that_failed_last_is_not_the_next_one_to_be_tried() {
+    fn the_suspect_is_not_the_next_one_to_be_tried() {
         let at = |ms: u64| Instant::default() + Duration::from_millis(ms);
         let settings = BreakerSettings { failures_max: 1, open_time: Duration::from_secs(10) };
         let mut breaker = Breaker::new(settings);
-        let permit = breaker.permit(at(0), Asker::Failed).expect("closed");
+        let permit = breaker.permit(at(0), Asker::Suspect).expect("closed");
         breaker.on_failure(at(0), permit);
-        assert_eq!(breaker.permit(at(14_999), Asker::Failed), None);
+        assert_eq!(breaker.permit(at(14_999), Asker::Suspect), None);
         assert_eq!(breaker.state(), State::Open { until: at(10_000) });
-        let permit = breaker.permit(at(15_000), Asker::Failed).expect("nobody else has asked");
+        let permit = breaker.permit(at(15_000), Asker::Suspect).expect("nobody else has asked");
         breaker.on_failure(at(15_000), permit);
-        assert_eq!(breaker.permit(at(25_000), Asker::Failed), None);
+        assert_eq!(breaker.permit(at(25_000), Asker::Suspect), None);
         assert!(breaker.permit(at(25_000), Asker::Any).is_some());
     }
 }

@@ -133,6 +133,11 @@ impl From {
     }
 }
 
+/// What a question is taken for when a call has failed: a hash of what is asked for and from where, without what a peer can change each time it
+/// asks. Questions with one suspect may have many subjects; those of one subject have one suspect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspect(pub [u8; 32]);
+
 /// What is to be done.
 #[derive(Debug)]
 pub enum Output<Q, W> {
@@ -188,6 +193,7 @@ pub struct Counters {
 #[derive(Debug)]
 struct Flight<W> {
     waiters: Vec<W>,
+    suspect: Suspect,
     /// When its time in line is over.
     line_deadline: Instant,
     /// `None` while it waits in line.
@@ -200,8 +206,8 @@ pub struct Broker<Q, W> {
     settings: BrokerSettings,
     cache: Cache,
     breaker: Breaker,
-    /// What the last call asked, if it failed.
-    failed: Option<Subject>,
+    /// Who asked for the last call that counted with the breaker, if it failed.
+    suspect: Option<Suspect>,
     flights: HashMap<Subject, Flight<W>>,
     /// In the order in which they came, which is that of their deadlines.
     line: VecDeque<(Subject, Q)>,
@@ -218,7 +224,7 @@ impl<Q, W> Broker<Q, W> {
             settings,
             cache: Cache::new(settings.cache),
             breaker: Breaker::new(settings.breaker),
-            failed: None,
+            suspect: None,
             flights: HashMap::new(),
             line: VecDeque::new(),
             outputs: VecDeque::new(),
@@ -228,8 +234,15 @@ impl<Q, W> Broker<Q, W> {
         }
     }
 
-    /// Somebody asks.
-    pub fn handle_question(&mut self, now: Instant, subject: Subject, question: Q, waiter: W) {
+    /// Somebody asks. `subject` tells the question from all others, `suspect` says what it is like for the breaker.
+    pub fn handle_question(
+        &mut self,
+        now: Instant,
+        subject: Subject,
+        suspect: Suspect,
+        question: Q,
+        waiter: W,
+    ) {
         if let Some(verdict) = self.cache.fresh(now, &subject) {
             return self.answer(waiter, verdict, From::Cache);
         }
@@ -244,9 +257,9 @@ impl<Q, W> Broker<Q, W> {
             return;
         }
         let line_deadline = now + self.settings.timeout;
-        let mut flight = Flight { waiters: Vec::new(), line_deadline, permit: None };
+        let mut flight = Flight { waiters: Vec::new(), suspect, line_deadline, permit: None };
         if self.calls < self.settings.calls_max {
-            match self.breaker.permit(now, self.asker(&subject)) {
+            match self.breaker.permit(now, self.asker(suspect)) {
                 Some(permit) => {
                     flight.permit = Some(permit);
                     self.call(now, subject, question);
@@ -275,13 +288,15 @@ impl<Q, W> Broker<Q, W> {
         self.calls -= 1;
         match &reply {
             Ok(verdict) => {
-                self.breaker.on_answer(permit);
-                self.failed = None;
+                if self.breaker.on_answer(permit) {
+                    self.suspect = None;
+                }
                 self.cache.keep(now, subject, verdict);
             }
             Err(failure) => {
-                self.breaker.on_failure(now, permit);
-                self.failed = Some(subject);
+                if self.breaker.on_failure(now, permit) {
+                    self.suspect = Some(flight.suspect);
+                }
                 if let Some(at) = Failure::ALL.iter().position(|kind| kind == failure) {
                     self.counters.failures[at] += 1;
                 }
@@ -339,8 +354,8 @@ impl<Q, W> Broker<Q, W> {
         self.flights.is_empty()
     }
 
-    fn asker(&self, subject: &Subject) -> Asker {
-        if self.failed.as_ref() == Some(subject) { Asker::Failed } else { Asker::Any }
+    fn asker(&self, suspect: Suspect) -> Asker {
+        if self.suspect == Some(suspect) { Asker::Suspect } else { Asker::Any }
     }
 
     fn call(&mut self, now: Instant, subject: Subject, question: Q) {
@@ -355,7 +370,8 @@ impl<Q, W> Broker<Q, W> {
         self.handle_timeout(now);
         while self.calls < self.settings.calls_max {
             let Some((subject, question)) = self.line.pop_front() else { return };
-            match self.breaker.permit(now, self.asker(&subject)) {
+            let Some(suspect) = self.flights.get(&subject).map(|flight| flight.suspect) else { continue };
+            match self.breaker.permit(now, self.asker(suspect)) {
                 Some(permit) => {
                     let Some(flight) = self.flights.get_mut(&subject) else { continue };
                     flight.permit = Some(permit);

@@ -15,7 +15,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::timeout_at;
 use tracing::warn;
 
-use super::broker::{Broker, Failure, Output};
+use super::broker::{Broker, Failure, Output, Suspect};
 use super::cache::Subject;
 use super::callback;
 use super::counters::KeySetCounters;
@@ -177,19 +177,23 @@ impl<'r> Worker<'r> {
                 };
                 let Some(broker) = &mut desk.broker else { return };
                 let subject = subject(&question, rules.network_bits, &[]);
-                broker.handle_question(now, subject, Arc::new(question.clone()), question);
+                let suspect = suspect(&question, rules.network_bits);
+                broker.handle_question(now, subject, suspect, Arc::new(question.clone()), question);
                 self.drain(table);
             }
             Source::Nginx => {
                 let now = self.now();
-                let Some(broker) = self.desks.get_mut(table).and_then(|desk| desk.broker.as_mut()) else {
+                let (Some(desk), Some(rules)) = (self.desks.get_mut(table), self.rules.tables.get(table))
+                else {
                     return;
                 };
+                let Some(broker) = &mut desk.broker else { return };
                 self.questions += 1;
                 // A name that no other question has: each is asked by a call of its own.
                 let mut subject = Subject::default();
                 subject[..8].copy_from_slice(&self.questions.to_be_bytes());
-                broker.handle_question(now, subject, Arc::new(question.clone()), question);
+                let suspect = suspect(&question, rules.network_bits);
+                broker.handle_question(now, subject, suspect, Arc::new(question.clone()), question);
                 self.drain(table);
             }
             // These are never left to the worker.
@@ -396,11 +400,7 @@ fn call(
 /// connection.
 pub(super) fn subject(question: &Question, bits: NetworkBits, more: &[&str]) -> Subject {
     let facts = &question.facts;
-    let peer = facts.peer.ip().to_canonical();
-    let bits = if peer.is_ipv4() { bits.ipv4 } else { bits.ipv6 };
-    // A setting beyond the address's length is refused at load.
-    let network =
-        ipnet::IpNet::new(peer, bits).map(|network| network.trunc().to_string()).unwrap_or_default();
+    let network = network(question, bits);
     let absent_or =
         |text: &Option<String>| text.clone().map_or_else(|| "-".into(), |text| format!("+{text}"));
     let parts = [
@@ -415,8 +415,28 @@ pub(super) fn subject(question: &Question, bits: NetworkBits, more: &[&str]) -> 
         &facts.tc_url,
         &facts.flash_ver,
     ];
+    hashed(parts.iter().chain(more))
+}
+
+/// Names what is asked for and from which network, and nothing else that a peer says: it can change that each time.
+fn suspect(question: &Question, bits: NetworkBits) -> Suspect {
+    let stream = &question.stream;
+    let network = network(question, bits);
+    Suspect(hashed([callback::event(question.action), stream.app(), stream.name(), &network].iter()))
+}
+
+/// The network that a question comes from, as far as a table tells them apart.
+fn network(question: &Question, bits: NetworkBits) -> String {
+    let peer = question.facts.peer.ip().to_canonical();
+    let bits = if peer.is_ipv4() { bits.ipv4 } else { bits.ipv6 };
+    // A setting beyond the address's length is refused at load.
+    ipnet::IpNet::new(peer, bits).map(|network| network.trunc().to_string()).unwrap_or_default()
+}
+
+/// A hash that tells parts from each other, also where a character moves from one to the next.
+fn hashed<'p>(parts: impl Iterator<Item = &'p &'p str>) -> [u8; 32] {
     let mut hash = Sha256::new();
-    for part in parts.iter().chain(more) {
+    for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
@@ -428,6 +448,8 @@ mod tests {
     use std::io::{Read as _, Write as _};
 
     use super::*;
+    use crate::edge::auth::breaker::BreakerSettings;
+    use crate::edge::auth::settings::{AuthSettings, AuthTable};
     use crate::edge::auth::tests::question;
     use crate::edge::http::{Client, url};
     use crate::runtime::outside::Action;
@@ -469,6 +491,68 @@ mod tests {
         let mapped = with(&|facts| facts.peer.set_ip("::ffff:192.0.2.7".parse().unwrap()));
         assert_eq!(name(&first), name(&mapped));
     }
+
+    /// A question that the back end fails at is not tried again before others by being asked with other parameters, nor by the dialect's having a
+    /// call for each: it is known by what is asked for and from where.
+    #[test]
+    fn a_poisoned_question_in_another_guise_does_not_keep_the_breaker_open() {
+        for source in [Source::Callback, Source::Nginx] {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            // Nobody listens there, and nobody else can.
+            let held = tokio::net::TcpSocket::new_v4().unwrap();
+            held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let url = format!("http://{}/", held.local_addr().unwrap());
+            let mut table = AuthTable { app: "live".into(), publish: vec![source], ..AuthTable::default() };
+            match source {
+                Source::Nginx => table.nginx.on_publish = url,
+                _ => table.callback_url = url,
+            }
+            let open_time = Duration::from_secs(1_000);
+            table.broker.breaker = BreakerSettings { failures_max: 1, open_time };
+            let rules = Rules::new(&AuthSettings { tables: vec![table], keys: Vec::new() }).unwrap();
+            let mut worker = Worker::new(&rules, Arc::default());
+            let mut ask = |question: Question, later: Duration| {
+                worker.began -= later;
+                runtime.block_on(async {
+                    worker.handle_job(Job { table: 0, source, question });
+                    while let Some(done) = worker.tasks.join_next_with_id().await {
+                        worker.handle_done(done);
+                    }
+                });
+                let counters = worker.desks[0].broker.as_ref().unwrap().counters();
+                (counters.calls, counters.refused)
+            };
+            assert_eq!(ask(question("live", "test", "x=1"), Duration::ZERO), (1, 0), "{source:?}");
+            let mut again = question("live", "test", "x=2");
+            let mut facts = (*again.facts).clone();
+            facts.flash_ver = "another".into();
+            facts.tc_url.push_str("?a=1");
+            again.facts = Arc::new(facts);
+            assert_eq!(ask(again, open_time * 5 / 4), (1, 1), "{source:?}");
+            assert_eq!(ask(question("live", "other", "x=3"), Duration::ZERO), (2, 1), "{source:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_suspected_is_known_by_what_it_asks_for_and_from_where() {
+        let (exact, wide) = (NetworkBits { ipv4: 32, ipv6: 64 }, NetworkBits { ipv4: 24, ipv6: 64 });
+        let first = question("live", "test", "a=1");
+        let mut neighbour = question("live", "test", "");
+        let mut facts = (*neighbour.facts).clone();
+        facts.peer.set_ip("192.0.2.8".parse().unwrap());
+        neighbour.facts = Arc::new(facts);
+        assert_eq!(suspect(&first, exact), suspect(&question("live", "test", ""), exact));
+        assert_eq!(suspect(&first, wide), suspect(&neighbour, wide));
+        for other in [
+            neighbour,
+            question("live", "tes", ""),
+            question("livet", "est", ""),
+            Question { action: Action::Play, ..question("live", "test", "") },
+        ] {
+            assert_ne!(suspect(&first, exact), suspect(&other, exact), "{other:?}");
+        }
+    }
+
     /// What `call` makes of a back end that answers with this head and then goes on for this many bytes.
     fn called(head: &str, body_bytes: usize) -> Result<(u16, usize), Failure> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -28,6 +28,10 @@ fn subject(number: u8) -> Subject {
     [number; 32]
 }
 
+fn suspect(number: u8) -> Suspect {
+    Suspect(subject(number))
+}
+
 fn yes() -> Verdict {
     Verdict::Allow(Grant { priority: 1, ..Grant::default() })
 }
@@ -48,7 +52,7 @@ impl Rig {
     /// Asks; gives what is to be done.
     fn ask(&mut self, number: u8) -> String {
         self.next_waiter += 1;
-        self.broker.handle_question(self.now, subject(number), number, self.next_waiter);
+        self.broker.handle_question(self.now, subject(number), suspect(number), number, self.next_waiter);
         self.outputs()
     }
 
@@ -171,6 +175,25 @@ fn one_poisoned_question_does_not_keep_the_breaker_open() {
     assert_eq!(rig.ask(POISON), "call 0");
 }
 
+/// What began before the breaker opened says nothing about what has opened it, whether it is an answer or one more failure.
+#[test]
+fn a_late_reply_clears_no_suspect() {
+    const POISON: u8 = 0;
+    for late in [Ok(yes()), Err(Failure::Timeout)] {
+        let mut rig = Rig::new(SETTINGS);
+        rig.ask(1);
+        for _ in 0..3 {
+            rig.ask(POISON);
+            rig.reply(POISON, Err(Failure::Status));
+        }
+        rig.reply(1, late);
+        assert_eq!(rig.broker.counters().state, 2);
+        rig.pass_ms(10_000);
+        assert!(rig.ask(POISON).ends_with("- policy"));
+        assert_eq!(rig.ask(2), "call 2");
+    }
+}
+
 /// While the back end fails, who was known before gets the yes of then. A no of then is nothing that the table would not say.
 #[test]
 fn an_older_answer_is_better_than_none() {
@@ -286,7 +309,7 @@ proptest! {
                 0 | 1 => {
                     asked += 1;
                     rig.next_waiter += 1;
-                    rig.broker.handle_question(rig.now, subject(number), number, rig.next_waiter);
+                    rig.broker.handle_question(rig.now, subject(number), suspect(number), number, rig.next_waiter);
                 }
                 2 | 3 if !calls.is_empty() => {
                     let (of, _) = calls.remove(usize::from(number) % calls.len());

@@ -89,7 +89,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::edge::auth::broker::{Broker, Fail, Failure};
+    use crate::edge::auth::broker::{Broker, Fail, Failure, Suspect};
     use crate::edge::auth::settings::AuthTable;
     use crate::edge::auth::tests::question;
     use crate::runtime::observe::ConnectionId;
@@ -108,7 +108,7 @@ mod tests {
         let mut number = 0;
         let mut ask = |now, question: Question, reply| {
             number += 1;
-            broker.handle_question(now, [number; 32], (), question);
+            broker.handle_question(now, [number; 32], Suspect([number; 32]), (), question);
             broker.handle_reply(now, [number; 32], reply);
             let outputs: Vec<_> =
                 std::iter::from_fn(|| broker.poll_output()).map(|output| known.seen(now, output)).collect();
