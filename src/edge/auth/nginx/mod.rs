@@ -26,7 +26,8 @@
 //!   of its own.
 //! - Ends are told again, some times, where nobody answers: such a one can come after the next beginning. `clientid` tells them apart.
 //! # Bounds
-//! Those of [`super::broker`] for questions, of [`lives`] for the others. An answer's body is read for [`BODY_TIME_MAX`] and up to [`BODY_BYTES_MAX`].
+//! Those of [`super::broker`] for questions, of [`lives`] for the others. An answer's body is read for [`BODY_TIME_MAX`], not beyond
+//! its call's deadline, and up to [`BODY_BYTES_MAX`].
 
 pub mod form;
 pub mod known;
@@ -39,7 +40,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::Uri;
 use hyper::header::LOCATION;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use self::form::Call;
 use self::lives::LivesSettings;
@@ -50,7 +51,7 @@ use crate::edge::http::{self, Client};
 use crate::runtime::outside::{Action, Denial, Grant, Question, Verdict};
 use crate::session::{ClientUrl, StreamKey};
 
-/// How long the body of an answer is waited for.
+/// How long the body of an answer is waited for, within the time that its call has.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// What is read of it, bytes.
@@ -297,7 +298,8 @@ impl Dialect {
         let status = answer.status;
         let location = answer.header(&LOCATION).map(<[u8]>::to_vec);
         // Only the head counts. The body is read so that the connection can be used again, as far as it comes soon.
-        let _ = timeout(BODY_TIME_MAX, answer.body(BODY_BYTES_MAX)).await;
+        let body_deadline = deadline.min(Instant::now() + BODY_TIME_MAX);
+        let _ = timeout_at(body_deadline, answer.body(BODY_BYTES_MAX)).await;
         Ok((status, location))
     }
 
@@ -333,7 +335,41 @@ fn epoch_ms() -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
+
+    /// A body that does not come holds no call beyond its deadline: a question would keep its place with the broker for nothing.
+    #[test]
+    fn a_body_is_not_waited_for_beyond_the_deadline() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let settings = NginxSettings {
+            on_publish: format!("http://{}/", listener.local_addr().unwrap()),
+            ..NginxSettings::default()
+        };
+        let (end, until_end) = std::sync::mpsc::channel::<()>();
+        let server = std::thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n").unwrap();
+            let _ = until_end.recv();
+        });
+        let dialect =
+            Dialect::new("t".into(), &settings, Client::new(None).unwrap(), Duration::ZERO).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let ended_first = runtime.block_on(async {
+            let deadline = Instant::now() + BODY_TIME_MAX * 4 / 10;
+            let call = dialect.call(Call::Publish, String::new(), deadline);
+            // However late this thread runs: whichever timer is due earlier is looked at first.
+            tokio::select! {
+                biased;
+                _ = call => true,
+                () = tokio::time::sleep_until(deadline + BODY_TIME_MAX / 2) => false,
+            }
+        });
+        drop(end);
+        server.join().unwrap();
+        assert!(ended_first);
+    }
 
     #[test]
     fn a_forward_is_named_whole() {
