@@ -396,8 +396,8 @@ fn call(
 }
 
 /// Names a question by all that its answer may depend on, which is all that a back end is given: what is asked for, with which parameters, of which
-/// host, by which encoder, and from which network, and `more`. The port and the connection's name are left out: they mean nothing beyond one
-/// connection.
+/// host, by which encoder, and from which network, and `more`, which is what the source `callback` is not given but `nginx` is. The port and the
+/// connection's name are left out: they mean nothing beyond one connection.
 pub(super) fn subject(question: &Question, bits: NetworkBits, more: &[&str]) -> Subject {
     let facts = &question.facts;
     let network = network(question, bits);

@@ -133,16 +133,15 @@ pub fn question(facts: &Facts, app: &str) -> String {
     };
     form.call(call);
     form.name(facts);
-    match facts.wish.as_ref().map(|wish| wish.manner) {
-        Some(Manner::Publish(kind)) => form.field("type", kind.as_str()),
-        Some(Manner::Play(terms)) => {
-            form.field("start", number(terms.start));
-            form.field("duration", number(terms.duration));
-            form.field("reset", u8::from(terms.reset.unwrap_or(false)));
-        }
-        None => {}
-    }
+    form.manner(facts);
     form.end_after(call, facts)
+}
+
+/// The fields of a question that say how a stream is to be published or played, as they are in its body.
+pub(super) fn manner(facts: &Facts) -> String {
+    let mut form = Form(String::new());
+    form.manner(facts);
+    form.0
 }
 
 /// The body of an update.
@@ -216,6 +215,18 @@ impl Form {
     fn name(&mut self, facts: &Facts) {
         if let Some(wish) = &facts.wish {
             self.field("name", encoded(wish.stream.name()));
+        }
+    }
+
+    fn manner(&mut self, facts: &Facts) {
+        match facts.wish.as_ref().map(|wish| wish.manner) {
+            Some(Manner::Publish(kind)) => self.field("type", kind.as_str()),
+            Some(Manner::Play(terms)) => {
+                self.field("start", number(terms.start));
+                self.field("duration", number(terms.duration));
+                self.field("reset", u8::from(terms.reset.unwrap_or(false)));
+            }
+            None => {}
         }
     }
 

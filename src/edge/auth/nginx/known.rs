@@ -1,8 +1,8 @@
 //! What a back end has said before, for when it fails.
 //!
 //! The broker keeps answers by the question that it puts, and here each question is put by itself, since a back end may count them. What was
-//! allowed is remembered beside it, by all that the answer may depend on but for the connection, and serves where the broker has nothing but
-//! what the table says.
+//! allowed is remembered beside it, by all that the answer may depend on but for the connection, the manner of publishing or playing too, and
+//! serves where the broker has nothing but what the table says.
 //! # Bounds
 //! Those of [`crate::edge::auth::cache`].
 
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::edge::auth::broker::{BrokerSettings, Counters, From, Output};
 use crate::edge::auth::cache::{Cache, CacheSettings, Subject};
+use crate::edge::auth::nginx::form;
 use crate::edge::auth::rules::NetworkBits;
 use crate::edge::auth::worker;
 use crate::runtime::outside::Question;
@@ -80,7 +81,7 @@ impl Known {
 
     fn subject(&self, question: &Question) -> Subject {
         let facts = &question.facts;
-        worker::subject(question, self.bits, &[&facts.swf_url, &facts.page_url])
+        worker::subject(question, self.bits, &[&facts.swf_url, &facts.page_url, &form::manner(facts)])
     }
 }
 
@@ -93,7 +94,8 @@ mod tests {
     use crate::edge::auth::settings::AuthTable;
     use crate::edge::auth::tests::question;
     use crate::runtime::observe::ConnectionId;
-    use crate::runtime::outside::{Grant, Verdict};
+    use crate::runtime::outside::{Action, Grant, Manner, Verdict};
+    use crate::session::{PlayTerms, PublishKind};
 
     fn at(seconds: u64) -> Instant {
         Instant::default() + Duration::from_secs(seconds)
@@ -130,9 +132,26 @@ mod tests {
         assert_eq!(ask(at(1), question("live", "test", ""), yes()), (true, From::Call, [2, 0, 0, 1]));
         assert_eq!(ask(at(2), again, failure()), (true, From::Stale, [2, 0, 1, 1]));
         assert_eq!(ask(at(2), question("live", "other", ""), failure()), (false, From::Policy, [2, 0, 1, 2]));
+        // A yes to one way of doing it is none to another.
+        let with = |manner| {
+            let mut question = question("live", "test", "");
+            let mut facts = (*question.facts).clone();
+            facts.wish.as_mut().unwrap().manner = manner;
+            question.facts = Arc::new(facts);
+            question
+        };
+        let recorded = || with(Manner::Publish(PublishKind::Record));
+        assert_eq!(ask(at(3), recorded(), failure()), (false, From::Policy, [2, 0, 1, 3]));
+        let played = |start| Question {
+            action: Action::Play,
+            ..with(Manner::Play(PlayTerms { start: Some(start), ..PlayTerms::default() }))
+        };
+        assert_eq!(ask(at(3), played(-2.0), yes()), (true, From::Call, [3, 0, 1, 3]));
+        assert_eq!(ask(at(3), played(7.0), failure()), (false, From::Policy, [3, 0, 1, 4]));
+        assert_eq!(ask(at(3), played(-2.0), failure()), (true, From::Stale, [3, 0, 2, 4]));
         assert_eq!(
             ask(at(400), question("live", "test", ""), failure()),
-            (false, From::Policy, [2, 0, 1, 3])
+            (false, From::Policy, [3, 0, 2, 5])
         );
     }
 }
