@@ -178,6 +178,7 @@ mod tests {
         assert!(breaker.on_answer(probe));
         assert_eq!(breaker.state(), State::Closed { failures: 0 });
     }
+
     /// The suspect is behind all others for a while, and then as good as any: there may be nobody else.
     #[test]
     fn the_suspect_is_not_the_next_one_to_be_tried() {

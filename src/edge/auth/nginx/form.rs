@@ -120,7 +120,7 @@ pub struct Progress {
 pub fn connect(facts: &Facts, epoch_ms: u32) -> String {
     let mut form = Form::begin(facts, asked_app(facts));
     form.field("epoch", epoch_ms);
-    form.end(Call::Connect, facts)
+    form.with_call_and_query(Call::Connect, facts)
 }
 
 /// The body of `publish` or `play`, whichever is asked for. `app` is the one that it has by now.
@@ -134,7 +134,7 @@ pub fn question(facts: &Facts, app: &str) -> String {
     form.call(call);
     form.name(facts);
     form.manner(facts);
-    form.end_after(call, facts)
+    form.with_query(call, facts)
 }
 
 /// The fields of a question that say how a stream is to be published or played, as they are in its body.
@@ -153,7 +153,7 @@ pub fn update(call: Call, facts: &Facts, app: &str, progress: Progress) -> Strin
     // Timestamps of RTMP wrap.
     form.field("timestamp", progress.lasted_ms as u32);
     form.name(facts);
-    form.end_after(call, facts)
+    form.with_query(call, facts)
 }
 
 /// The body of one of the calls that tell of an end.
@@ -162,7 +162,7 @@ pub fn done(call: Call, facts: &Facts, app: &str) -> String {
     form.client(facts);
     form.call(call);
     form.name(facts);
-    form.end_after(call, facts)
+    form.with_query(call, facts)
 }
 
 /// The app as it was asked for.
@@ -230,13 +230,14 @@ impl Form {
         }
     }
 
-    fn end(mut self, call: Call, facts: &Facts) -> String {
+    /// Ends with the call and the query.
+    fn with_call_and_query(mut self, call: Call, facts: &Facts) -> String {
         self.call(call);
-        self.end_after(call, facts)
+        self.with_query(call, facts)
     }
 
-    /// Adds the query.
-    fn end_after(mut self, call: Call, facts: &Facts) -> String {
+    /// Ends with the query.
+    fn with_query(mut self, call: Call, facts: &Facts) -> String {
         // Some readers part pairs at a semicolon as well: it is encoded below, and so is one inside a name.
         for pair in facts.params.split('&').filter(|pair| !pair.is_empty()) {
             let name = pair.split_once('=').map_or(pair, |(name, _)| name);
