@@ -28,6 +28,13 @@ impl Core {
         !found.is_empty()
     }
 
+    /// Closes those of these connections that are here; they come in their order.
+    pub(crate) fn close_all(&mut self, ids: &[ConnectionId], reason: CloseReason) {
+        for key in self.keys_where(|connection| ids.binary_search(&connection.id).is_ok()) {
+            self.close(key, reason);
+        }
+    }
+
     fn stream_infos(&self) -> Vec<StreamInfo> {
         let now = self.now();
         self.hub.streams().filter(StreamView::is_home).map(|stream| self.stream_info(stream, now)).collect()

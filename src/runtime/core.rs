@@ -451,7 +451,7 @@ impl Core {
             }
             ToCore::HangUp(id) => self.hang_up(id),
             ToCore::Ask(ask) => self.answer(ask),
-            ToCore::Revoke(id) => drop(self.close_by_id(id, CloseReason::Revoked)),
+            ToCore::Revoke(ids) => self.close_all(&ids, CloseReason::Revoked),
             ToCore::Verdict(..) => unreachable!("it concerns a connection, so it is guarded as one"),
             ToCore::Drain => self.begin_drain(),
             ToCore::Stop { at_once } => self.begin_stop(at_once),

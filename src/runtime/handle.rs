@@ -62,9 +62,12 @@ impl Handle {
         self.shared.inboxes.push(ticket.core, ToCore::Verdict(ticket, verdict));
     }
 
-    /// Ends what a connection was allowed: closes it, and tells the peer so. One that has gone is nobody's.
-    pub fn revoke(&self, id: ConnectionId) {
-        tell_all(&self.shared, || ToCore::Revoke(id));
+    /// Ends what connections were allowed: closes them, and tells their peers so. One that has gone is nobody's. Each core looks through its
+    /// connections once for all of them: whoever ends many, ends them together.
+    pub fn revoke(&self, mut ids: Vec<ConnectionId>) {
+        ids.sort_unstable();
+        let ids: Arc<[ConnectionId]> = ids.into();
+        tell_all(&self.shared, || ToCore::Revoke(Arc::clone(&ids)));
     }
 
     /// Gives a connection that was made to the core that its stream lives on. Whatever becomes of it comes as

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
@@ -32,8 +32,8 @@ pub(crate) enum ToCore {
     Ask(Ask),
     /// The outside's answer to a question of this core.
     Verdict(Ticket, Verdict),
-    /// A connection, of this core or another, is allowed no longer what it does.
-    Revoke(ConnectionId),
+    /// Connections, of this core or others, that are allowed no longer what they do; in their order.
+    Revoke(Arc<[ConnectionId]>),
     /// Take no new connections, and ask those that understand to connect again.
     Drain,
     /// Close everything and end: at once, or when players have what is queued for them.

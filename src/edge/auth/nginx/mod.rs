@@ -34,6 +34,7 @@ pub mod known;
 pub mod lives;
 pub mod reply;
 pub mod reporter;
+pub mod revoked;
 pub mod tally;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use super::form::{self, Progress};
 use super::lives::{Lives, Output, Report, Session};
 use super::reply::Word;
+use super::revoked::Revoked;
 use super::{Dialect, form::Call};
 use crate::runtime::Handle;
 use crate::runtime::observe::ConnectionId;
@@ -89,6 +90,7 @@ struct Desk {
     next_office: u64,
     tasks: JoinSet<Done>,
     purposes: HashMap<Id, For>,
+    revoked: Revoked,
     epoch: tokio::time::Instant,
     is_last: bool,
 }
@@ -104,6 +106,7 @@ async fn run(
         next_office: 0,
         tasks: JoinSet::new(),
         purposes: HashMap::new(),
+        revoked: Revoked::default(),
         epoch: tokio::time::Instant::now(),
         is_last: false,
     };
@@ -136,7 +139,8 @@ impl Desk {
     }
 
     fn next_timeout(&self) -> Option<tokio::time::Instant> {
-        let first = self.offices.values().filter_map(|office| office.lives.next_timeout()).min()?;
+        let of_offices = self.offices.values().filter_map(|office| office.lives.next_timeout());
+        let first = of_offices.chain(self.revoked.next_timeout()).min()?;
         Some(self.epoch + (first - Instant::default()))
     }
 
@@ -180,6 +184,11 @@ impl Desk {
     /// Does what there is to do.
     fn work(&mut self) {
         let now = self.now();
+        if let Some(connections) = self.revoked.poll(now)
+            && let Some(engine) = self.engine.get()
+        {
+            engine.revoke(connections);
+        }
         for (number, office) in &mut self.offices {
             while let Some(output) = office.lives.poll_output(now) {
                 let dialect = Arc::clone(&office.dialect);
@@ -217,9 +226,7 @@ impl Desk {
                 }
                 if let Some(connection) = office.lives.handle_word(now, number, word) {
                     info!(table = office.dialect.label, id = connection.0, "ended by the back end");
-                    if let Some(engine) = self.engine.get() {
-                        engine.revoke(connection);
-                    }
+                    self.revoked.push(connection);
                 }
             }
             (For::Report { .. }, Some(Done::Told(report))) => {
