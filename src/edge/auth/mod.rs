@@ -35,12 +35,15 @@ pub mod signed;
 pub mod static_keys;
 pub mod worker;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::mpsc;
 
+use self::nginx::Dialect;
 use self::nginx::reporter::{Item, Reporter};
+use self::nginx::tally::Tally;
 use self::rules::{Rules, Said};
 pub use self::settings::{AuthSettings, AuthTable, Place, Problem, Source};
 use self::worker::{Job, QUESTIONS_MAX};
@@ -56,6 +59,8 @@ pub struct Auth {
     sessions: mpsc::UnboundedSender<Item>,
     /// Whether anybody has been told of sessions, ever: the ends of those that an earlier configuration told of are told too.
     has_dialect: AtomicBool,
+    /// What the back ends of the dialect did, by table: of tables in force, and of former ones whose sessions go on.
+    tallies: Mutex<BTreeMap<String, Arc<Tally>>>,
 }
 
 /// One reading of the configuration. Its worker ends with the last who holds it.
@@ -72,31 +77,53 @@ impl Auth {
         engine: Arc<OnceLock<Handle>>,
     ) -> (Self, Reporter) {
         let has_dialect = AtomicBool::new(rules.has_dialect());
+        let tallies = dialects(&rules).map(|dialect| (dialect.label.clone(), Arc::clone(&dialect.tally)));
+        let tallies = Mutex::new(tallies.collect());
         let current = RwLock::new(Arc::new(Current::start(rules, &runtime, &engine)));
         let (sessions, receiver) = mpsc::unbounded_channel();
         let reporter = Reporter::start(receiver, &runtime, Arc::clone(&engine));
-        (Self { current, runtime, engine, sessions, has_dialect }, reporter)
+        (Self { current, runtime, engine, sessions, has_dialect, tallies }, reporter)
     }
 
-    /// Puts other rules in force: for questions from now on. Their counters and their knowledge of back ends begin anew.
-    pub fn replace(&self, rules: Rules) {
+    /// Puts other rules in force: for questions from now on. Their counters and their knowledge of back ends begin anew, but what back ends of
+    /// nginx-rtmp's dialect are told of and have done goes on ([`nginx::reporter`]).
+    pub fn replace(&self, mut rules: Rules) {
         self.has_dialect.fetch_or(rules.has_dialect(), Ordering::Relaxed);
+        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        for dialect in rules.tables.iter_mut().filter_map(|table| Arc::get_mut(table.dialect.as_mut()?)) {
+            let tally = tallies.entry(dialect.label.clone()).or_insert_with(|| Arc::clone(&dialect.tally));
+            dialect.tally = Arc::clone(tally);
+        }
+        tallies.retain(|label, tally| {
+            tally.is_busy() || dialects(&rules).any(|dialect| dialect.label == *label)
+        });
+        drop(tallies);
         let new = Arc::new(Current::start(rules, &self.runtime, &self.engine));
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, Arc::clone(&new));
+        drop(current);
+        for dialect in dialects(&old.rules) {
+            dialect.replaced_by(dialects(&new.rules).find(|one| one.goes_on_from(dialect)));
+        }
     }
 
     /// What it has decided, and what its back ends did.
     pub fn families(&self) -> Vec<Family> {
         let current = self.current();
         let mut families = counters::families(current.rules.tables.iter().map(|table| &*table.counters));
-        let dialects = current.rules.tables.iter().filter_map(|table| table.dialect.as_deref());
-        families.extend(nginx::tally::families(dialects.map(|dialect| (&*dialect.label, &dialect.tally))));
+        let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        families.extend(nginx::tally::families(tallies.iter().map(|(label, tally)| (&**label, &**tally))));
         families
     }
 
     fn current(&self) -> Arc<Current> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// The back ends of nginx-rtmp's dialect.
+fn dialects(rules: &Rules) -> impl Iterator<Item = &Arc<Dialect>> {
+    rules.tables.iter().filter_map(|table| table.dialect.as_ref())
 }
 
 impl Current {

@@ -245,6 +245,12 @@ impl Lives {
         self.counters.dropped += 1;
     }
 
+    /// Nobody is to be asked about any more; ends are still told.
+    pub fn handle_no_updates(&mut self) {
+        self.settings.update_every = None;
+        self.due.clear();
+    }
+
     /// Everything ends: what waits is tried once more, at once, and nobody is asked about any more.
     pub fn handle_last(&mut self, now: Instant) {
         self.is_last = true;

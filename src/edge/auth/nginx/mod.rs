@@ -37,6 +37,7 @@ pub mod reporter;
 pub mod revoked;
 pub mod tally;
 
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::Uri;
@@ -144,7 +145,10 @@ pub struct Dialect {
     /// By the order of [`Call::ALL`].
     urls: [Option<Uri>; Call::ALL.len()],
     timeout: Duration,
-    pub(super) tally: Tally,
+    /// Shared with the dialect of the same table that was in force before: what is counted goes on.
+    pub(super) tally: Arc<Tally>,
+    /// Empty while it is in force; then what goes on with its sessions, if anything does.
+    successor: OnceLock<Option<Arc<Dialect>>>,
 }
 
 impl Dialect {
@@ -173,7 +177,33 @@ impl Dialect {
             read("on_play_done", &settings.on_play_done)?,
             read("on_done", &settings.on_done)?,
         ];
-        Ok(Self { label, client, settings: settings.clone(), urls, timeout, tally: Tally::default() })
+        let (tally, successor) = (Arc::default(), OnceLock::new());
+        Ok(Self { label, client, settings: settings.clone(), urls, timeout, tally, successor })
+    }
+
+    /// Whether the sessions of another are its own when it takes that one's place: where a back end is told the same, in the same way.
+    pub(super) fn goes_on_from(&self, other: &Self) -> bool {
+        self.label == other.label && self.settings == other.settings
+    }
+
+    /// It is in force no more, but what takes its place, if anything does.
+    pub(super) fn replaced_by(&self, successor: Option<&Arc<Self>>) {
+        // Nobody replaces it twice.
+        let _ = self.successor.set(successor.cloned());
+    }
+
+    /// What has taken its place by now; itself, if nothing has.
+    fn latest(self: &Arc<Self>) -> Arc<Self> {
+        let mut latest = self;
+        while let Some(Some(successor)) = latest.successor.get() {
+            latest = successor;
+        }
+        Arc::clone(latest)
+    }
+
+    /// Whether it is in force no more, and nothing has taken its place.
+    fn is_over(&self) -> bool {
+        matches!(self.successor.get(), Some(None))
     }
 
     /// Whether it is asked who may do this; where it is not, everybody may.

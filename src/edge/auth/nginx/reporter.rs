@@ -1,6 +1,8 @@
 //! The task that tells back ends of sessions, and asks them whether these go on: it drives [`super::lives`], one a table, and makes their calls.
 //!
-//! Tables are those of the configuration as it was when a session began: what has begun is told to its end where its beginning was asked.
+//! Tables are those of the configuration as it was when a session began: what has begun is told to its end where its beginning was asked. When the
+//! configuration is read again, a table that tells the same in the same way goes on with its sessions. Where there is none, they are asked about no
+//! more: a back end that nobody has configured any more ends nothing.
 //! # Invariant
 //! No media core waits for any of it, and no call that has no answer changes anything for a stream that is live.
 //! # Bounds
@@ -16,7 +18,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tracing::{info, warn};
 
 use super::form::{self, Progress};
-use super::lives::{Lives, Output, Report, Session};
+use super::lives::{Counters, Lives, Output, Report, Session};
 use super::reply::Word;
 use super::revoked::Revoked;
 use super::{Dialect, form::Call};
@@ -68,6 +70,9 @@ impl Reporter {
 struct Office {
     dialect: Arc<Dialect>,
     lives: Lives,
+    /// What the tally knows of.
+    counted: Counters,
+    is_over: bool,
     logged: Option<Instant>,
 }
 
@@ -163,15 +168,23 @@ impl Desk {
 
     /// The office of a table. Those of tables that are in force no more go when they have nothing to do.
     fn office(&mut self, dialect: Arc<Dialect>) -> u64 {
+        let dialect = dialect.latest();
+        self.offices.values_mut().for_each(Office::follow);
         if let Some((number, _)) =
             self.offices.iter().find(|(_, office)| Arc::ptr_eq(&office.dialect, &dialect))
         {
             return *number;
         }
-        self.offices.retain(|_, office| !office.lives.is_idle() || Arc::strong_count(&office.dialect) > 1);
+        self.offices.retain(|_, office| {
+            office.count();
+            !office.lives.is_idle() || Arc::strong_count(&office.dialect) > 1
+        });
         let lives = Lives::new(dialect.lives());
+        let mut office =
+            Office { dialect, lives, counted: Counters::default(), is_over: false, logged: None };
+        office.follow();
         self.next_office += 1;
-        self.offices.insert(self.next_office, Office { dialect, lives, logged: None });
+        self.offices.insert(self.next_office, office);
         self.next_office
     }
 
@@ -190,6 +203,7 @@ impl Desk {
             engine.revoke(connections);
         }
         for (number, office) in &mut self.offices {
+            office.follow();
             while let Some(output) = office.lives.poll_output(now) {
                 let dialect = Arc::clone(&office.dialect);
                 let (task, purpose) = match output {
@@ -204,7 +218,7 @@ impl Desk {
                 };
                 self.purposes.insert(task.id(), purpose);
             }
-            office.dialect.tally.on_lives(office.lives.counters());
+            office.count();
         }
     }
 
@@ -241,6 +255,20 @@ impl Desk {
 }
 
 impl Office {
+    /// Goes on as what has taken its table's place, or asks about nobody any more if nothing has.
+    fn follow(&mut self) {
+        self.dialect = self.dialect.latest();
+        if self.dialect.is_over() && !self.is_over {
+            self.is_over = true;
+            self.lives.handle_no_updates();
+        }
+    }
+
+    fn count(&mut self) {
+        let counters = self.lives.counters();
+        self.dialect.tally.on_lives(std::mem::replace(&mut self.counted, counters), counters);
+    }
+
     fn log(&mut self, now: Instant, why: &str) {
         if self.logged.is_none_or(|logged| now - logged >= LOG_EVERY) {
             self.logged = Some(now);
@@ -270,3 +298,6 @@ async fn tell(dialect: Arc<Dialect>, mut report: Report) -> Done {
     }
     Done::Told(report)
 }
+
+#[cfg(test)]
+mod tests;

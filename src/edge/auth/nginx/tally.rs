@@ -1,7 +1,8 @@
 //! What the calls of one back end came to, for `/metrics`.
 //!
 //! # Bounds
-//! Series: tables times calls times results, all from the configuration and from fixed sets.
+//! Series: tables times calls times results, all from the configuration and from fixed sets. A table that is in force no more shows until the next
+//! reading of the configuration that finds nothing left of it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +14,7 @@ use crate::control::metrics::{Family, Value};
 /// Results of a call, as metrics call them: 2xx, 3xx, 4xx, other statuses, no answer.
 const RESULTS: [&str; 5] = ["taken", "redirected", "refused", "status", "no_answer"];
 
-/// One table's counts.
+/// One table's counts, through all readings of the configuration.
 #[derive(Debug, Default)]
 pub struct Tally {
     calls: [[AtomicU64; RESULTS.len()]; Call::ALL.len()],
@@ -36,12 +37,27 @@ impl Tally {
         }
     }
 
-    /// Its sessions stand here now.
-    pub(super) fn on_lives(&self, counters: Counters) {
-        *self.lives.lock().unwrap_or_else(PoisonError::into_inner) = counters;
+    /// Sessions of one reading of the configuration stood there, and stand here now.
+    pub(super) fn on_lives(&self, before: Counters, now: Counters) {
+        let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        let moved = |all: &mut u64, before: u64, now: u64| {
+            // What was there before is part of all.
+            *all = all.wrapping_sub(before).wrapping_add(now);
+        };
+        moved(&mut lives.ended, before.ended, now.ended);
+        moved(&mut lives.untold, before.untold, now.untold);
+        moved(&mut lives.dropped, before.dropped, now.dropped);
+        moved(&mut lives.sessions_now, before.sessions_now, now.sessions_now);
+        moved(&mut lives.waiting_now, before.waiting_now, now.waiting_now);
     }
 
-    fn lives(&self) -> Counters {
+    /// Whether there is still something to be told.
+    pub(in crate::edge::auth) fn is_busy(&self) -> bool {
+        let lives = self.lives();
+        lives.sessions_now > 0 || lives.waiting_now > 0
+    }
+
+    pub(in crate::edge::auth) fn lives(&self) -> Counters {
         *self.lives.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -96,6 +96,21 @@ fn a_session_that_is_ended_is_asked_about_no_more_and_its_end_is_told() {
     assert_eq!(lives.outputs(60_000).0, "play_done 7");
 }
 
+/// Where nobody is to be asked any more, also an answer that comes late brings no next question; ends are told.
+#[test]
+fn without_updates_ends_are_still_told() {
+    let mut lives = lives();
+    lives.begin(0, 1, Action::Publish, "a");
+    lives.begin(10_000, 2, Action::Play, "a");
+    let (_, _, numbers) = lives.outputs(30_000);
+    lives.handle_no_updates();
+    assert_eq!(lives.handle_word(at(30_000), numbers[0], Word::GoesOn), None);
+    assert_eq!((lives.next_timeout(), lives.outputs(1_000_000).0.as_str()), (None, ""));
+    lives.end(1_000_000, 1, Action::Publish, "a");
+    lives.end(1_000_000, 2, Action::Play, "a");
+    assert_eq!(lives.outputs(1_000_000).0, "publish_done+done 1, play_done 2");
+}
+
 /// Ends are matched to beginnings by what they are of; one connection may play many streams, also one several times.
 #[test]
 fn each_end_is_that_of_its_beginning() {
