@@ -10,7 +10,7 @@
 //! ```
 //! # Invariant
 //! A session is asked about once at a time. Its end is told after its beginning is known, once all in all unless a call fails; the calls of one end
-//! go one after the other.
+//! go one after the other, each whatever came of those before it.
 //! # Bounds
 //! [`SESSIONS_MAX`], [`UPDATES_MAX`], [`REPORTS_MAX`], [`REPORT_CALLS_MAX`] and [`TRIES_MAX`], of each table. Sessions that are due and find no room
 //! wait for it, the longest due first: a slow back end is asked less often, not more at a time.

@@ -287,15 +287,17 @@ async fn update(dialect: Arc<Dialect>, call: Call, session: Arc<Session>, lasted
     })
 }
 
-/// Makes the calls of an end, up to the first that nobody takes. Any answer will do, but for one that says that there is no back end.
+/// Makes the calls of an end, each whatever came of those before it: they may have URLs of different back ends. Those that nobody takes are left.
 async fn tell(dialect: Arc<Dialect>, mut report: Report) -> Done {
-    while let Some(call) = report.calls.first().copied() {
+    let mut left = Vec::new();
+    for call in std::mem::take(&mut report.calls) {
         let body = form::done(call, &report.session.facts, report.session.stream.app());
         match dialect.tell(call, body).await {
-            Ok(100..=499) => drop(report.calls.remove(0)),
-            Ok(_) | Err(_) => break,
+            Ok(100..=499) => {}
+            Ok(_) | Err(_) => left.push(call),
         }
     }
+    report.calls = left;
     Done::Told(report)
 }
 

@@ -130,7 +130,7 @@ fn each_end_is_that_of_its_beginning() {
     assert!(lives.lives.is_empty() && lives.of_connection.is_empty() && lives.due.is_empty());
 }
 
-/// What nobody takes is tried again where it stopped, after longer and longer pauses, and then dropped.
+/// Calls that nobody takes are tried again, after longer and longer pauses, and then dropped.
 #[test]
 fn an_end_is_told_again_some_times() {
     let mut lives = lives();

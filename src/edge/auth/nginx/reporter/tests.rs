@@ -114,6 +114,19 @@ impl Auth {
     }
 }
 
+/// What is left of a publisher's end when it has been told once.
+async fn report(settings: &NginxSettings, params: &str) -> Report {
+    let client = crate::edge::http::Client::new(None).unwrap();
+    let dialect = Arc::new(Dialect::new("live".into(), settings, client, PATIENCE).unwrap());
+    let mut lives = Lives::new(dialect.lives());
+    let stream = StreamKey::new("live", "test");
+    lives.handle_began(Instant::default(), Action::Publish, stream.clone(), facts(1, params));
+    lives.handle_ended(Instant::default(), ConnectionId(1), Action::Publish, &stream);
+    let Some(Output::Tell(report)) = lives.poll_output(Instant::default()) else { panic!("nothing is told") };
+    let Done::Told(left) = tell(dialect, report).await else { panic!("it is no report") };
+    left
+}
+
 /// A table that says the same goes on with its sessions. One that says something else does not: who began before is asked about no more, but its
 /// end is told where it began. What is counted goes on by the table's name, also when the table has gone.
 #[tokio::test]
@@ -155,4 +168,18 @@ async fn a_new_configuration_updates_what_is_its_own() {
     auth.replace(rules(|_| ()));
     assert_eq!(auth.told_of(), []);
     reporter.finish().await;
+}
+
+/// A call that nobody takes is made again, and takes none of the others with it.
+#[tokio::test]
+async fn a_call_that_nobody_takes_keeps_no_other_from_being_made() {
+    let back_end = BackEnd::start().await;
+    let settings = NginxSettings {
+        on_publish_done: format!("{}/503/done", back_end.url),
+        on_done: format!("{}/200/done", back_end.url),
+        ..NginxSettings::default()
+    };
+    let report = report(&settings, "").await;
+    assert_eq!(report.calls, [Call::PublishDone]);
+    assert_eq!(*back_end.heard.lock().unwrap(), ["/503/done publish_done", "/200/done done"]);
 }
