@@ -24,7 +24,7 @@
 //! - A back end that does not answer an update ends nothing, and neither does 502, 503 or 504 unless updates are strict.
 //! - `timestamp` of an update is the time since the session began, in milliseconds; of a connection that plays several streams, each has updates
 //!   of its own.
-//! - Ends are told again, some times, where nobody answers: such a one can come after the next beginning. `clientid` tells them apart.
+//! - Ends are told again, some times, where nobody answers or a 502, 503 or 504 says that nobody is there: such a one can come after the next beginning. `clientid` tells them apart.
 //! # Bounds
 //! Those of [`super::broker`] for questions, of [`lives`] for the others. An answer's body is read for [`BODY_TIME_MAX`], not beyond
 //! its call's deadline, and up to [`BODY_BYTES_MAX`].

@@ -2,7 +2,8 @@
 //!
 //! A question is allowed by 2xx, denied by 4xx and redirected by 3xx; one without a `Location` allows. Anything else is a failure of the back end. An
 //! update lets a session go on by 2xx, and by 3xx unless updates are strict; other answers end it, except 502, 503 and 504, by which a server in
-//! front of a back end says that it has none: a back end that is away ends nothing. Where updates are strict only 2xx lets it go on.
+//! front of a back end says that it has none: a back end that is away ends nothing. Where updates are strict only 2xx lets it go on. An end is told
+//! with any answer but these three.
 //! # Bounds
 //! [`LOCATION_BYTES_MAX`].
 
@@ -98,9 +99,14 @@ pub fn word(status: u16, strict: bool) -> Word {
         200..=299 => Word::GoesOn,
         _ if strict => Word::Ends,
         300..=399 => Word::GoesOn,
-        502..=504 => Word::Silence,
+        _ if !is_heard(status) => Word::Silence,
         _ => Word::Ends,
     }
+}
+
+/// Whether a back end was there to hear the call: an end that it has heard of is told, whatever it says to it.
+pub fn is_heard(status: u16) -> bool {
+    !matches!(status, 502..=504)
 }
 
 fn is_rtmp(location: &str) -> bool {

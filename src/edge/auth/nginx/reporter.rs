@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use super::form::{self, Progress};
 use super::lives::{Counters, Lives, Output, Report, Session};
-use super::reply::Word;
+use super::reply::{self, Word};
 use super::revoked::Revoked;
 use super::{Dialect, form::Call};
 use crate::runtime::Handle;
@@ -293,7 +293,7 @@ async fn tell(dialect: Arc<Dialect>, mut report: Report) -> Done {
     for call in std::mem::take(&mut report.calls) {
         let body = form::done(call, &report.session.facts, report.session.stream.app());
         match dialect.tell(call, body).await {
-            Ok(100..=499) => {}
+            Ok(status) if reply::is_heard(status) => {}
             Ok(_) | Err(_) => left.push(call),
         }
     }

@@ -183,3 +183,23 @@ async fn a_call_that_nobody_takes_keeps_no_other_from_being_made() {
     assert_eq!(report.calls, [Call::PublishDone]);
     assert_eq!(*back_end.heard.lock().unwrap(), ["/503/done publish_done", "/200/done done"]);
 }
+
+/// An error is an answer, as for nginx-rtmp, which looks at none: who has heard of an end is not told again.
+#[tokio::test]
+async fn an_end_that_was_heard_is_told() {
+    let back_end = BackEnd::start().await;
+    for (status, is_told) in [
+        (200, true),
+        (302, true),
+        (404, true),
+        (500, true),
+        (501, true),
+        (505, true),
+        (502, false),
+        (504, false),
+    ] {
+        let on_done = format!("{}/{status}", back_end.url);
+        let report = report(&NginxSettings { on_done, ..NginxSettings::default() }, "").await;
+        assert_eq!(report.calls.is_empty(), is_told, "{status}");
+    }
+}
