@@ -34,7 +34,8 @@ pub const SESSIONS_MAX: usize = 100_000;
 /// Updates under way at a time.
 pub const UPDATES_MAX: usize = 32;
 
-/// Ends that wait to be told; beyond it the oldest goes.
+/// Ends that wait to be told; beyond it the oldest of a player goes, and where none is left, the oldest of a publisher: players are many, and who
+/// plays no more is seldom what a back end has to know.
 pub const REPORTS_MAX: usize = 10_000;
 
 /// Ends that are being told at a time.
@@ -127,6 +128,8 @@ enum Rest {
     ForEver,
 }
 
+type Reports = BTreeMap<(Instant, u64), Report>;
+
 /// The sessions of one table.
 #[derive(Debug)]
 pub struct Lives {
@@ -136,8 +139,10 @@ pub struct Lives {
     of_connection: HashMap<ConnectionId, Vec<u64>>,
     due: BTreeSet<(Instant, u64)>,
     updates: usize,
-    /// By when they may be told, and in the order in which they came.
-    reports: BTreeMap<(Instant, u64), Report>,
+    /// Ends of publishers, by when they may be told, and in the order in which they came.
+    publish_reports: Reports,
+    /// Those of players, likewise.
+    play_reports: Reports,
     report_calls: usize,
     next_number: u64,
     is_last: bool,
@@ -153,7 +158,8 @@ impl Lives {
             of_connection: HashMap::new(),
             due: BTreeSet::new(),
             updates: 0,
-            reports: BTreeMap::new(),
+            publish_reports: Reports::new(),
+            play_reports: Reports::new(),
             report_calls: 0,
             next_number: 0,
             is_last: false,
@@ -255,19 +261,21 @@ impl Lives {
     pub fn handle_last(&mut self, now: Instant) {
         self.is_last = true;
         self.due.clear();
-        let reports = std::mem::take(&mut self.reports);
-        self.reports
-            .extend(reports.into_iter().map(|((at, number), report)| ((at.min(now), number), report)));
+        for reports in [&mut self.publish_reports, &mut self.play_reports] {
+            let waiting = std::mem::take(reports);
+            reports.extend(waiting.into_iter().map(|((at, number), report)| ((at.min(now), number), report)));
+        }
     }
 
     /// The next thing to do, if its time has come and there is room for it.
     pub fn poll_output(&mut self, now: Instant) -> Option<Output> {
         if self.report_calls < REPORT_CALLS_MAX
-            && let Some(entry) = self.reports.first_entry()
-            && entry.key().0 <= now
+            && let Some(key) = self.first_report()
+            && key.0 <= now
+            && let Some(report) = self.publish_reports.remove(&key).or_else(|| self.play_reports.remove(&key))
         {
             self.report_calls += 1;
-            return Some(Output::Tell(entry.remove()));
+            return Some(Output::Tell(report));
         }
         if self.updates < UPDATES_MAX
             && let Some((at, number)) = self.due.first().copied()
@@ -288,9 +296,9 @@ impl Lives {
 
     /// When [`Lives::poll_output`] has something, if nothing else happens.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let report = self.reports.first_key_value().filter(|_| self.report_calls < REPORT_CALLS_MAX);
+        let report = self.first_report().filter(|_| self.report_calls < REPORT_CALLS_MAX);
         let update = self.due.first().filter(|_| self.updates < UPDATES_MAX);
-        report.map(|((at, _), _)| *at).into_iter().chain(update.map(|(at, _)| *at)).min()
+        report.map(|(at, _)| at).into_iter().chain(update.map(|(at, _)| *at)).min()
     }
 
     /// Whether nothing is to be told and nobody lives.
@@ -300,14 +308,14 @@ impl Lives {
 
     /// Whether no end waits to be told, or is being told.
     pub fn has_told_all(&self) -> bool {
-        self.reports.is_empty() && self.report_calls == 0
+        self.reports_waiting() == 0 && self.report_calls == 0
     }
 
     /// What was done, and what there is.
     pub fn counters(&self) -> Counters {
         Counters {
             sessions_now: self.lives.len() as u64,
-            waiting_now: (self.reports.len() + self.report_calls) as u64,
+            waiting_now: (self.reports_waiting() + self.report_calls) as u64,
             ..self.counters
         }
     }
@@ -341,12 +349,27 @@ impl Lives {
     }
 
     fn push_report(&mut self, not_before: Instant, report: Report) {
-        if self.reports.len() >= REPORTS_MAX {
-            self.reports.pop_first();
+        let number = self.number();
+        let reports = match report.session.action {
+            Action::Publish => &mut self.publish_reports,
+            Action::Play => &mut self.play_reports,
+        };
+        reports.insert((not_before, number), report);
+        if self.reports_waiting() > REPORTS_MAX {
+            // The new one itself, where it is the only end of a player.
+            let _ = self.play_reports.pop_first().or_else(|| self.publish_reports.pop_first());
             self.counters.dropped += 1;
         }
-        let number = self.number();
-        self.reports.insert((not_before, number), report);
+    }
+
+    fn reports_waiting(&self) -> usize {
+        self.publish_reports.len() + self.play_reports.len()
+    }
+
+    /// The end that is to be told first: numbers are those of no two.
+    fn first_report(&self) -> Option<(Instant, u64)> {
+        let first = |reports: &Reports| reports.first_key_value().map(|(key, _)| *key);
+        first(&self.publish_reports).into_iter().chain(first(&self.play_reports)).min()
     }
 }
 

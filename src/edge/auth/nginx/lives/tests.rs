@@ -185,10 +185,29 @@ fn calls_and_what_waits_are_bounded() {
         lives.begin(50_000, 1_000_000 + connection, Action::Publish, "a");
         lives.end(50_000, 1_000_000 + connection, Action::Publish, "a");
     }
-    assert_eq!((lives.reports.len(), lives.counters().dropped), (REPORTS_MAX, 60));
+    assert_eq!((lives.reports_waiting(), lives.counters().dropped), (REPORTS_MAX, 60));
     let (text, reports, _) = lives.outputs(50_000);
     assert_eq!(reports.len(), REPORT_CALLS_MAX);
     assert!(text.starts_with("publish_done+done 1000060, publish_done+done 1000061, "), "{text}");
+}
+
+/// A crowd of players that goes pushes out no end of a publisher, whichever came first; publishers push out players, and in the end each other.
+#[test]
+fn ends_of_players_make_room_for_those_of_publishers() {
+    let (mut lives, many) = (lives(), REPORTS_MAX as u64);
+    let mut end = |connection: u64, action| {
+        lives.begin(0, connection, action, "a");
+        lives.end(0, connection, action, "a");
+        (lives.publish_reports.len() as u64, lives.play_reports.len() as u64, lives.counters().dropped)
+    };
+    assert_eq!(end(0, Action::Publish), (1, 0, 0));
+    let after = (0..2 * many).map(|number| end(10 + number, Action::Play)).last();
+    assert_eq!(after, Some((1, many - 1, many + 1)));
+    let after = (0..many).map(|_| end(1, Action::Publish)).last();
+    assert_eq!(after, Some((many, 0, 2 * many + 1)));
+    assert_eq!(end(2, Action::Play), (many, 0, 2 * many + 2), "there is nobody to make room for it");
+    let text = lives.outputs(0).0;
+    assert!(text.starts_with("publish_done+done 1, "), "the oldest went for the newest: {text}");
 }
 
 #[test]
