@@ -230,6 +230,11 @@ impl Lives {
         }
     }
 
+    /// Whether a session has not ended yet.
+    pub fn knows(&self, number: u64) -> bool {
+        self.lives.contains_key(&number)
+    }
+
     /// An end was told but for these calls; one that is told whole has none left.
     pub fn handle_report(&mut self, now: Instant, mut report: Report) {
         self.report_calls = self.report_calls.saturating_sub(1);

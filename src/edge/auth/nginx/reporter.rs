@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use super::form::{self, Progress};
 use super::lives::{Counters, Lives, Output, Report, Session};
 use super::reply::{self, Word};
-use super::revoked::Revoked;
+use super::revoked::{One, Revoked};
 use super::{Dialect, form::Call};
 use crate::runtime::Handle;
 use crate::runtime::observe::ConnectionId;
@@ -105,17 +105,9 @@ async fn run(
     mut finished: oneshot::Receiver<()>,
     engine: Arc<OnceLock<Handle>>,
 ) {
-    let mut desk = Desk {
-        engine,
-        offices: BTreeMap::new(),
-        next_office: 0,
-        tasks: JoinSet::new(),
-        purposes: HashMap::new(),
-        revoked: Revoked::default(),
-        epoch: tokio::time::Instant::now(),
-        is_last: false,
-    };
+    let mut desk = Desk::new(engine);
     loop {
+        desk.hear(&mut items);
         desk.work();
         if desk.is_last && desk.offices.values().all(|office| office.lives.has_told_all()) {
             return;
@@ -126,12 +118,10 @@ async fn run(
                 Some(item) => desk.handle(item),
                 None => desk.handle_last(),
             },
-            Some(done) = desk.tasks.join_next_with_id() => desk.handle_done(done),
+            Some(done) = desk.tasks.join_next_with_id() => desk.answered(&mut items, done),
             () = async { tokio::time::sleep_until(wake_at.unwrap_or(desk.epoch)).await }, if wake_at.is_some() => {}
             _ = &mut finished, if !desk.is_last => {
-                while let Ok(item) = items.try_recv() {
-                    desk.handle(item);
-                }
+                desk.hear(&mut items);
                 desk.handle_last();
             }
         }
@@ -139,6 +129,26 @@ async fn run(
 }
 
 impl Desk {
+    fn new(engine: Arc<OnceLock<Handle>>) -> Self {
+        Self {
+            engine,
+            offices: BTreeMap::new(),
+            next_office: 0,
+            tasks: JoinSet::new(),
+            purposes: HashMap::new(),
+            revoked: Revoked::default(),
+            epoch: tokio::time::Instant::now(),
+            is_last: false,
+        }
+    }
+
+    /// Takes the news that have come so far.
+    fn hear(&mut self, items: &mut mpsc::UnboundedReceiver<Item>) {
+        while let Ok(item) = items.try_recv() {
+            self.handle(item);
+        }
+    }
+
     fn now(&self) -> Instant {
         Instant::default() + self.epoch.elapsed()
     }
@@ -197,7 +207,8 @@ impl Desk {
     /// Does what there is to do.
     fn work(&mut self) {
         let now = self.now();
-        if let Some(connections) = self.revoked.poll(now)
+        let connections = self.to_close(now);
+        if !connections.is_empty()
             && let Some(engine) = self.engine.get()
         {
             engine.revoke(connections);
@@ -222,6 +233,20 @@ impl Desk {
         }
     }
 
+    /// Connections of sessions that a back end has ended, and that have not ended since by themselves.
+    fn to_close(&mut self, now: Instant) -> Vec<ConnectionId> {
+        let mut ended = self.revoked.poll(now).unwrap_or_default();
+        ended
+            .retain(|one| self.offices.get(&one.office).is_some_and(|office| office.lives.knows(one.number)));
+        ended.into_iter().map(|one| one.connection).collect()
+    }
+
+    /// A call has come to its end. What has ended before is heard of first: a no to it would close what came after it on its connection.
+    fn answered(&mut self, items: &mut mpsc::UnboundedReceiver<Item>, done: Result<(Id, Done), JoinError>) {
+        self.hear(items);
+        self.handle_done(done);
+    }
+
     fn handle_done(&mut self, done: Result<(Id, Done), JoinError>) {
         let now = self.now();
         let (id, done) = match done {
@@ -233,14 +258,14 @@ impl Desk {
         let (For::Update { office, .. } | For::Report { office }) = purpose;
         let Some(office) = self.offices.get_mut(&office) else { return };
         match (purpose, done) {
-            (For::Update { number, .. }, done) => {
+            (For::Update { office: of, number }, done) => {
                 let word = if let Some(Done::Word(word)) = done { word } else { Word::Silence };
                 if word == Word::Silence {
                     office.log(now, "an update has no answer: the session goes on");
                 }
                 if let Some(connection) = office.lives.handle_word(now, number, word) {
                     info!(table = office.dialect.label, id = connection.0, "ended by the back end");
-                    self.revoked.push(connection);
+                    self.revoked.push(One { office: of, number, connection });
                 }
             }
             (For::Report { .. }, Some(Done::Told(report))) => {

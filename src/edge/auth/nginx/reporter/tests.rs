@@ -203,3 +203,46 @@ async fn an_end_that_was_heard_is_told() {
         assert_eq!(report.calls.is_empty(), is_told, "{status}");
     }
 }
+
+/// A no is for the session that was asked about. If that has ended before the answer is dealt with, or before the engine has heard of it, what
+/// its connection does since goes on.
+#[tokio::test]
+async fn a_no_ends_no_session_that_came_after() {
+    let back_end = BackEnd::start().await;
+    let on_update = format!("{}/403", back_end.url);
+    let settings =
+        NginxSettings { on_update, update_every: Duration::from_millis(1), ..NginxSettings::default() };
+    let client = crate::edge::http::Client::new(None).unwrap();
+    let dialect = Arc::new(Dialect::new("live".into(), &settings, client, PATIENCE).unwrap());
+    let (sender, mut items) = mpsc::unbounded_channel();
+    let (action, stream) = (Action::Publish, StreamKey::new("live", "test"));
+    let begin =
+        || Item::Began { dialect: Arc::clone(&dialect), action, stream: stream.clone(), facts: facts(1, "") };
+    let end = || Item::Ended { connection: ConnectionId(1), action, stream: stream.clone() };
+    let mut desk = Desk::new(Arc::new(OnceLock::new()));
+    desk.handle(begin());
+    let turns = [(true, false, 0), (false, true, 0), (true, false, 0), (false, false, 1)];
+    for (turn, (ends_before_the_answer, ends_after, closed)) in (1..).zip(turns) {
+        until("the session is asked about", || {
+            desk.work();
+            !desk.tasks.is_empty()
+        })
+        .await;
+        let done = desk.tasks.join_next_with_id().await.unwrap();
+        if ends_before_the_answer {
+            sender.send(end()).unwrap();
+            sender.send(begin()).unwrap();
+        }
+        desk.answered(&mut items, done);
+        if ends_after {
+            sender.send(end()).unwrap();
+            sender.send(begin()).unwrap();
+        }
+        desk.hear(&mut items);
+        let later = desk.now() + PATIENCE * turn;
+        let connections = desk.to_close(later);
+        assert_eq!(connections.len(), closed, "{ends_before_the_answer} {ends_after}");
+    }
+    desk.work();
+    assert_eq!(dialect.tally.lives().ended, 2, "each no to a session that was still there");
+}
