@@ -22,6 +22,7 @@
 //! - What is neither 2xx, 3xx nor 4xx, and no answer at all, is a failure, for which the table says what holds (`fail`, `callback_stale_seconds`).
 //! - `flashver`, `tcurl` and `name` are longer than what nginx-rtmp cuts them to (31, 255 and 255 bytes).
 //! - A back end that does not answer an update ends nothing, and neither does 502, 503 or 504 unless updates are strict.
+//! - With `GET`, a question whose fields and query are longer than [`GET_URL_BYTES_MAX`] is denied; updates and ends leave the query out then.
 //! - `timestamp` of an update is the time since the session began, in milliseconds; of a connection that plays several streams, each has updates
 //!   of its own.
 //! - Ends are told again, some times, where nobody answers or a 502, 503 or 504 says that nobody is there: such a one can come after the next beginning. `clientid` tells them apart.
@@ -50,7 +51,7 @@ use self::reply::Said;
 use self::tally::Tally;
 use super::broker::Failure;
 use crate::edge::http::{self, Client};
-use crate::runtime::outside::{Action, Denial, Grant, Question, Verdict};
+use crate::runtime::outside::{Action, Denial, Facts, Grant, Question, Verdict};
 use crate::session::{ClientUrl, StreamKey};
 
 /// How long the body of an answer is waited for, within the time that its call has.
@@ -282,7 +283,7 @@ impl Dialect {
 
     /// Puts a question.
     async fn put(&self, call: Call, body: String, deadline: Instant) -> Result<Said, Failure> {
-        if self.settings.method == Method::Get && body.len() > GET_URL_BYTES_MAX {
+        if !self.takes(&body) {
             // It cannot be asked, and that is the peer's doing, not the back end's.
             return Ok(Said::No);
         }
@@ -290,10 +291,26 @@ impl Dialect {
         reply::said(status, location.as_deref())
     }
 
-    /// Tells something, or asks whether a session goes on; gives the status.
-    pub(super) async fn tell(&self, call: Call, body: String) -> Result<u16, Failure> {
-        let (status, _) = self.call(call, body, Instant::now() + self.timeout).await?;
+    /// Tells something, or asks whether a session goes on; gives the status. `body` is of these facts, without the peer's query where that is too
+    /// long for a URL: who was let in by another source is told of all the same.
+    pub(super) async fn tell(
+        &self,
+        call: Call,
+        facts: &Facts,
+        body: impl Fn(&Facts) -> String,
+    ) -> Result<u16, Failure> {
+        let mut text = body(facts);
+        if !self.takes(&text) {
+            let tc_url = facts.tc_url.split('?').next().unwrap_or_default().to_owned();
+            text = body(&Facts { params: String::new(), tc_url, ..facts.clone() });
+        }
+        let (status, _) = self.call(call, text, Instant::now() + self.timeout).await?;
         Ok(status)
+    }
+
+    /// Whether a body can be sent.
+    fn takes(&self, body: &str) -> bool {
+        self.settings.method == Method::Post || body.len() <= GET_URL_BYTES_MAX
     }
 
     /// Makes one call; gives status and `Location`.

@@ -305,8 +305,8 @@ impl Office {
 async fn update(dialect: Arc<Dialect>, call: Call, session: Arc<Session>, lasted: Duration) -> Done {
     // Five hundred million years are enough.
     let progress = Progress { lasted_ms: u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX) };
-    let body = form::update(call, &session.facts, session.stream.app(), progress);
-    Done::Word(match dialect.tell(call, body).await {
+    let body = |facts: &Facts| form::update(call, facts, session.stream.app(), progress);
+    Done::Word(match dialect.tell(call, &session.facts, body).await {
         Ok(status) => dialect.word(status),
         Err(_) => Word::Silence,
     })
@@ -316,8 +316,8 @@ async fn update(dialect: Arc<Dialect>, call: Call, session: Arc<Session>, lasted
 async fn tell(dialect: Arc<Dialect>, mut report: Report) -> Done {
     let mut left = Vec::new();
     for call in std::mem::take(&mut report.calls) {
-        let body = form::done(call, &report.session.facts, report.session.stream.app());
-        match dialect.tell(call, body).await {
+        let body = |facts: &Facts| form::done(call, facts, report.session.stream.app());
+        match dialect.tell(call, &report.session.facts, body).await {
             Ok(status) if reply::is_heard(status) => {}
             Ok(_) | Err(_) => left.push(call),
         }

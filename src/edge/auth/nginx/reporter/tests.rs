@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::edge::auth::nginx::NginxSettings;
+use crate::edge::auth::nginx::{GET_URL_BYTES_MAX, Method, NginxSettings};
 use crate::edge::auth::rules::Rules;
 use crate::edge::auth::tests::question;
 use crate::edge::auth::{Auth, AuthSettings, AuthTable, Source};
@@ -120,7 +120,9 @@ async fn report(settings: &NginxSettings, params: &str) -> Report {
     let dialect = Arc::new(Dialect::new("live".into(), settings, client, PATIENCE).unwrap());
     let mut lives = Lives::new(dialect.lives());
     let stream = StreamKey::new("live", "test");
-    lives.handle_began(Instant::default(), Action::Publish, stream.clone(), facts(1, params));
+    // As where the query stands in the app.
+    let facts = Facts { tc_url: format!("rtmp://h/live?{params}"), ..(*facts(1, params)).clone() };
+    lives.handle_began(Instant::default(), Action::Publish, stream.clone(), Arc::new(facts));
     lives.handle_ended(Instant::default(), ConnectionId(1), Action::Publish, &stream);
     let Some(Output::Tell(report)) = lives.poll_output(Instant::default()) else { panic!("nothing is told") };
     let Done::Told(left) = tell(dialect, report).await else { panic!("it is no report") };
@@ -245,4 +247,17 @@ async fn a_no_ends_no_session_that_came_after() {
     }
     desk.work();
     assert_eq!(dialect.tally.lives().ended, 2, "each no to a session that was still there");
+}
+
+/// Another source may let somebody in whose query is too long for the URL of a GET.
+#[tokio::test]
+async fn a_query_that_is_too_long_for_a_url_is_left_out() {
+    let back_end = BackEnd::start().await;
+    for method in [Method::Get, Method::Post] {
+        let on_done = format!("{}/200", back_end.url);
+        let settings = NginxSettings { on_done, method, ..NginxSettings::default() };
+        let params = format!("key={}", "x".repeat(GET_URL_BYTES_MAX));
+        assert_eq!(report(&settings, &params).await.calls, [], "{method:?}");
+    }
+    assert_eq!(back_end.count("/200 done"), 2);
 }
