@@ -183,7 +183,7 @@ impl Lives {
         self.rest(now, number);
     }
 
-    /// A session has ended, if it was one of these.
+    /// A session has ended, if it was one of these: the first that is known, where a connection plays a stream several times.
     pub fn handle_ended(
         &mut self,
         now: Instant,

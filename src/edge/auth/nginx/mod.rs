@@ -25,6 +25,7 @@
 //! - With `GET`, a question whose fields and query are longer than [`GET_URL_BYTES_MAX`] is denied; updates and ends leave the query out then.
 //! - `timestamp` of an update is the time since the session began, in milliseconds; of a connection that plays several streams, each has updates
 //!   of its own.
+//! - Of a stream that is played several times at once over one connection, an end is told as that of the first.
 //! - Ends are told again, some times, where nobody answers or a 502, 503 or 504 says that nobody is there: such a one can come after the next beginning. `clientid` tells them apart.
 //! # Bounds
 //! Those of [`super::broker`] for questions, of [`lives`] for the others. An answer's body is read for [`BODY_TIME_MAX`], not beyond
