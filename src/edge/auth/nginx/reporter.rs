@@ -207,7 +207,7 @@ impl Desk {
     /// Does what there is to do.
     fn work(&mut self) {
         let now = self.now();
-        let connections = self.to_close(now);
+        let connections = self.poll_closing(now);
         if !connections.is_empty()
             && let Some(engine) = self.engine.get()
         {
@@ -234,7 +234,7 @@ impl Desk {
     }
 
     /// Connections of sessions that a back end has ended, and that have not ended since by themselves.
-    fn to_close(&mut self, now: Instant) -> Vec<ConnectionId> {
+    fn poll_closing(&mut self, now: Instant) -> Vec<ConnectionId> {
         let mut ended = self.revoked.poll(now).unwrap_or_default();
         ended
             .retain(|one| self.offices.get(&one.office).is_some_and(|office| office.lives.knows(one.number)));

@@ -242,7 +242,7 @@ async fn a_no_ends_no_session_that_came_after() {
         }
         desk.hear(&mut items);
         let later = desk.now() + PATIENCE * turn;
-        let connections = desk.to_close(later);
+        let connections = desk.poll_closing(later);
         assert_eq!(connections.len(), closed, "{ends_before_the_answer} {ends_after}");
     }
     desk.work();
