@@ -217,6 +217,9 @@ fn answers_are_obeyed() {
     ] {
         wait_to_hear(&back_end, what);
     }
+    wait_until("publisher and player of one name are done", PATIENCE, || {
+        (heard(&back_end).iter().filter(|one| *one == "/on_done done renamed").count() == 2).then_some(())
+    });
 
     // Updates and ends tell what was asked for, by the app that it has become; no query stands for a field; each question had its own call.
     let requests = back_end.requests();
@@ -232,10 +235,14 @@ fn answers_are_obeyed() {
         "{published:?}"
     );
     assert_eq!((value(&published, "key"), values("call[]")), (Some("s3cret"), 0));
-    let told = heard(&back_end);
-    let place =
-        |what: &str| told.iter().position(|one| one == what).unwrap_or_else(|| panic!("{what}: {told:?}"));
-    assert!(place("/on_publish_done publish_done renamed") < place("/on_done done renamed"));
+    // The player of that name has an end of its own.
+    let publisher = value(&published, "clientid");
+    let place = |call: &str| {
+        let is_it = |form: &Vec<_>| value(form, "call") == Some(call) && value(form, "clientid") == publisher;
+        requests.iter().map(Request::form).position(|form| is_it(&form)).expect("it was told")
+    };
+    let (first, second) = (place("publish_done"), place("done"));
+    assert!(first < second, "{first} {second}");
     let done = requests
         .iter()
         .map(Request::form)
