@@ -20,6 +20,7 @@
 //! Three times what goes in, and some 200 bytes: what goes in is bounded by `limits.name_bytes_max` and the session's bounds.
 
 use std::fmt::{self, Write as _};
+use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
@@ -109,13 +110,6 @@ impl Call {
     }
 }
 
-/// How far a session has come, for an update.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Milliseconds since it began.
-    pub lasted_ms: u64,
-}
-
 /// The body of `connect`. `epoch_ms` is a time in milliseconds that wraps.
 pub fn connect(facts: &Facts, epoch_ms: u32) -> String {
     let mut form = Form::begin(facts, asked_app(facts));
@@ -144,14 +138,14 @@ pub(super) fn manner(facts: &Facts) -> String {
     form.0
 }
 
-/// The body of an update.
-pub fn update(call: Call, facts: &Facts, app: &str, progress: Progress) -> String {
+/// The body of an update of a session that has lasted for so long.
+pub fn update(call: Call, facts: &Facts, app: &str, lasted: Duration) -> String {
     let mut form = Form::begin(facts, app);
     form.client(facts);
     form.call(call);
-    form.field("time", progress.lasted_ms / 1000);
+    form.field("time", lasted.as_secs());
     // Timestamps of RTMP wrap.
-    form.field("timestamp", progress.lasted_ms as u32);
+    form.field("timestamp", lasted.as_millis() as u32);
     form.name(facts);
     form.with_query(call, facts)
 }
@@ -325,13 +319,13 @@ mod tests {
                 format!("{session}&call=play&name=test&{written}")
             );
         }
-        let progress = Progress { lasted_ms: 4_294_967_296 + 61_999 };
+        let lasted = Duration::from_millis(4_294_967_296 + 61_999);
         assert_eq!(
-            update(Call::UpdatePublish, &facts("test", query), "live", progress),
+            update(Call::UpdatePublish, &facts("test", query), "live", lasted),
             format!("{session}&call=update_publish&time=4295029&timestamp=61999&name=test&{query}")
         );
         assert_eq!(
-            update(Call::UpdatePlay, &facts("test", ""), "live", Progress::default()),
+            update(Call::UpdatePlay, &facts("test", ""), "live", Duration::ZERO),
             format!("{session}&call=update_play&time=0&timestamp=0&name=test")
         );
         for call in [Call::PublishDone, Call::PlayDone, Call::Done] {
@@ -398,8 +392,7 @@ mod tests {
         let own = "time=7&epoch=1&start=2&names=x&addr.x=1&x[addr]=1&[x]addr=1&[]=1";
         let body = question(&facts("test", own), "live");
         assert!(body.ends_with(&format!("&type=live&{own}")), "{body}");
-        let progress = Progress::default();
-        let body = update(Call::UpdatePublish, &facts("test", "time=7&type=x"), "live", progress);
+        let body = update(Call::UpdatePublish, &facts("test", "time=7&type=x"), "live", Duration::ZERO);
         assert!(body.ends_with("&name=test&type=x"), "{body}");
     }
 

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 use tracing::{info, warn};
 
-use super::form::{self, Progress};
+use super::form;
 use super::lives::{Counters, Lives, Output, Report, Session};
 use super::reply::{self, Word};
 use super::revoked::{One, Revoked};
@@ -303,9 +303,7 @@ impl Office {
 }
 
 async fn update(dialect: Arc<Dialect>, call: Call, session: Arc<Session>, lasted: Duration) -> Done {
-    // Five hundred million years are enough.
-    let progress = Progress { lasted_ms: u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX) };
-    let body = |facts: &Facts| form::update(call, facts, session.stream.app(), progress);
+    let body = |facts: &Facts| form::update(call, facts, session.stream.app(), lasted);
     Done::Word(match dialect.tell(call, &session.facts, body).await {
         Ok(status) => dialect.word(status),
         Err(_) => Word::Silence,
