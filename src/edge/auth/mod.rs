@@ -33,6 +33,7 @@ pub mod ruling;
 pub mod settings;
 pub mod signed;
 pub mod static_keys;
+mod subject;
 pub mod worker;
 
 use std::collections::BTreeMap;

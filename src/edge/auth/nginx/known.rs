@@ -12,7 +12,7 @@ use crate::edge::auth::broker::{BrokerSettings, Counters, From, Output};
 use crate::edge::auth::cache::{Cache, CacheSettings, Subject};
 use crate::edge::auth::nginx::form;
 use crate::edge::auth::rules::NetworkBits;
-use crate::edge::auth::worker;
+use crate::edge::auth::subject::subject;
 use crate::runtime::outside::Question;
 use crate::session::Instant;
 
@@ -81,7 +81,7 @@ impl Known {
 
     fn subject(&self, question: &Question) -> Subject {
         let facts = &question.facts;
-        worker::subject(question, self.bits, &[&facts.swf_url, &facts.page_url, &form::manner(facts)])
+        subject(question, self.bits, &[&facts.swf_url, &facts.page_url, &form::manner(facts)])
     }
 }
 
