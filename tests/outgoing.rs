@@ -19,7 +19,7 @@ use inrush::runtime::outside::{News, Totals};
 use inrush::runtime::{App, OutgoingEnd, OutgoingEvent, OutgoingState, Report, RuntimeSettings, Start};
 use inrush::session::{Instant, StreamKey};
 use rustls::pki_types::ServerName;
-use support::client::{Client, Recording};
+use support::client::{Client, Event, Recording};
 use support::crowd::{self, Crowd};
 use support::flv::{Kind, Tag};
 use support::live::Live;
@@ -542,7 +542,9 @@ fn hostile_targets_end_by_themselves() {
     }
     for (what, label, id, attacker) in attackers {
         let (end, _) = engine.wait_for_close(id);
-        assert_eq!(end.label(), label, "{what}: {end:?}");
+        // A ping is a tiny chunk as well, and either may use up the budget.
+        let is_named = end.label() == label || what == "pings" && end.label() == "too_many_tiny_chunks";
+        assert!(is_named, "{what}: {end:?}");
         attacker.join().unwrap_or_else(|_| panic!("{what}"));
     }
     drop(stop);
@@ -739,13 +741,16 @@ fn a_hostile_source_ends_its_own_connection() {
     wait_until("it is live", PATIENCE, || {
         engine.info(id).filter(|info| info.state == OutgoingState::Live && info.messages == 1)
     });
+    // Its core hears of the stream by another's: it has the picture before the stream ends.
+    let is_picture = |event| matches!(event, Event::Media(tag) if tag.kind == Kind::Video).then_some(());
+    player.wait_for("the picture", is_picture);
     source.socket().write_all(&[6, 0, 0, 0, 0xff, 0xff, 0xff, 9, 1, 0, 0, 0]).expect("send");
     source.expect_close();
     let (end, totals) = engine.wait_for_close(id);
     assert_eq!((end.label(), totals.messages), ("message_too_long", 1));
     engine.wait_for_stream_end(&stream);
     let pictures = player.record().into_iter().filter(|tag| tag.kind == Kind::Video).count();
-    assert_eq!(pictures, 1);
+    assert_eq!(pictures, 0, "after the first one");
     drop(player);
     engine.end();
 }
