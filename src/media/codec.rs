@@ -176,7 +176,51 @@ pub enum Codec {
     Audio(AudioCodec),
 }
 
+/// Every codec that has a name.
+const NAMED: [Codec; 25] = {
+    use AudioCodec as A;
+    use Codec::{Audio, Video};
+    use VideoCodec as V;
+    [
+        Video(V::SorensonH263),
+        Video(V::ScreenVideo),
+        Video(V::Vp6),
+        Video(V::Vp6Alpha),
+        Video(V::ScreenVideo2),
+        Video(V::Avc),
+        Video(V::Hevc),
+        Video(V::Av1),
+        Video(V::Vp8),
+        Video(V::Vp9),
+        Video(V::Vvc),
+        Audio(A::PcmPlatformEndian),
+        Audio(A::Adpcm),
+        Audio(A::Mp3),
+        Audio(A::PcmLittleEndian),
+        Audio(A::Nellymoser),
+        Audio(A::G711ALaw),
+        Audio(A::G711MuLaw),
+        Audio(A::Aac),
+        Audio(A::Speex),
+        Audio(A::DeviceSpecific),
+        Audio(A::Opus),
+        Audio(A::Flac),
+        Audio(A::Ac3),
+        Audio(A::Eac3),
+    ]
+};
+
 impl Codec {
+    /// The codecs that are shown under this name ([`Codec::label`]): none if it is no name, two for `pcm`.
+    pub fn labelled(label: &str) -> impl Iterator<Item = Self> {
+        NAMED.into_iter().filter(move |codec| codec.label() == label)
+    }
+
+    /// The name that it is shown under outside: its FourCC, else that of [`Codec::name`].
+    pub fn label(self) -> Cow<'static, str> {
+        self.fourcc().map_or_else(|| self.name(), |fourcc| Cow::Owned(format!("{fourcc}")))
+    }
+
     /// Whether neither we nor the specifications know it.
     pub fn is_unknown(self) -> bool {
         matches!(
@@ -236,6 +280,8 @@ impl Codec {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
 
     /// Every FourCC of the specification names a codec, and legacy and enhanced names of one codec meet.
@@ -258,5 +304,20 @@ mod tests {
         assert_eq!(AudioCodec::from_id(14), AudioCodec::from_fourcc(FourCc(*b".mp3")));
         assert!(Codec::Video(VideoCodec::from_id(13)).is_unknown());
         assert!(Codec::Audio(AudioCodec::from_id(9)).is_unknown(), "9 switches to the enhanced header");
+    }
+
+    /// Every codec that an id or a FourCC of the specifications names is found by the name that it is shown under, and by no other.
+    #[test]
+    fn codecs_are_found_by_their_names() {
+        let legacy = (0..16)
+            .flat_map(|id| [Codec::Video(VideoCodec::from_id(id)), Codec::Audio(AudioCodec::from_id(id))]);
+        for codec in legacy.chain(NAMED).filter(|codec| !codec.is_unknown()) {
+            assert!(Codec::labelled(&codec.label()).any(|found| found == codec), "{codec:?}");
+        }
+        assert_eq!(Codec::labelled("avc1").collect::<Vec<_>>(), [Codec::Video(VideoCodec::Avc)]);
+        assert_eq!(Codec::labelled("pcm").count(), 2);
+        for nothing in ["", "AVC1", "avc1.64001f", "h264", "zz99", "video-9", "opus"] {
+            assert_eq!(Codec::labelled(nothing).count(), 0, "{nothing}");
+        }
     }
 }

@@ -172,7 +172,7 @@ impl From<&Track> for TrackInfo {
         Self {
             id: track.id.0,
             is_video: track.kind == MediaKind::Video,
-            codec: track.codec.fourcc().map_or_else(|| track.codec.name().into_owned(), |it| it.to_string()),
+            codec: track.codec.label().into_owned(),
             codec_string: track.codec_string.clone(),
             resolution: track.size.map(|size| (size.width, size.height)),
             sample_rate_hz: track.sample_rate,
