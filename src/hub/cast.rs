@@ -15,6 +15,7 @@ use super::claim::{Flaps, Holder, Takeover};
 use super::{ConnectionRef, ContinuitySettings, Identity, PublisherKey, StreamId};
 use crate::media::codec::Codec;
 use crate::media::health::Health;
+use crate::media::limits::Pace;
 use crate::media::{
     Frame, FrameRole, GopCache, GopSettings, Ingest, MediaKind, TrackId, Tracks, VIDEO_SILENT_MAX,
 };
@@ -37,7 +38,7 @@ pub(super) enum Part {
     Successor,
     /// It is taken in, in case.
     Standby,
-    /// It was taken over from, or does not match: its driver is told, and nothing of it counts any more.
+    /// It was taken over from, does not match, or has exceeded a limit: its driver is told, and nothing of it counts any more.
     Retired,
 }
 
@@ -64,6 +65,8 @@ pub(super) struct Publisher {
     pub(super) bytes: u64,
     pub(super) messages: u64,
     pub(super) health: Health,
+    /// How fast it sends, where that is limited.
+    pub(super) pace: Option<Box<Pace>>,
 }
 
 impl Publisher {

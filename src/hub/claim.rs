@@ -19,6 +19,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::{ConnectionRef, ContinuitySettings, Identity, PublisherKey, TakeoverPolicy};
+use crate::media::Limits;
 use crate::session::Instant;
 
 /// What arrives within so much of a newcomer's claim may have been sent before the network was cut, and says nothing of the holder now:
@@ -37,12 +38,14 @@ pub struct Claim {
     pub identity: Option<Identity>,
     /// Its rank among publishers of the key; the higher one wins.
     pub priority: u32,
+    /// What it is held to.
+    pub limits: Limits,
 }
 
 impl From<ConnectionRef> for Claim {
     /// Of somebody who was asked for nothing.
     fn from(connection: ConnectionRef) -> Self {
-        Self { connection, identity: None, priority: 0 }
+        Self { connection, identity: None, priority: 0, limits: Limits::default() }
     }
 }
 

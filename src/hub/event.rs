@@ -2,7 +2,7 @@
 
 use super::{ConnectionRef, PublisherKey, SubscriberKey};
 use crate::media::health::Change;
-use crate::session::StreamKey;
+use crate::session::{Excess, StreamKey};
 
 /// Something that the runtime has to act on; see [`Hub::poll_event`](super::Hub::poll_event).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,13 @@ pub enum HubEvent {
     Mismatched {
         /// Whose publisher it is.
         connection: ConnectionRef,
+    },
+    /// A publisher has exceeded one of its limits and has no part in its stream any more: it should be closed.
+    OverLimit {
+        /// Whose publisher it is.
+        connection: ConnectionRef,
+        /// Which limit, and what was found.
+        excess: Excess,
     },
     /// A claim that waits can be decided: publish again with it.
     AskAgain {

@@ -1,4 +1,5 @@
-//! The hub's judge: what each publisher's [`Health`] is, whether it is on the air, stands by, or makes a dry run.
+//! The hub's judge: what each publisher's [`Health`] is, whether it is on the air, stands by, or makes a dry run; and whether it keeps to the
+//! rates that it is held to ([`crate::media::limits`]).
 //!
 //! Publishers take turns: of each ten places one is judged every 100 ms, so that each publisher is judged once a second and a sweep's work is
 //! a tenth of them. Who was taken over from is not judged: its driver is told to close it.
@@ -10,10 +11,12 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::cast::{Part, Publisher};
-use super::{ConnectionRef, Hub, HubEvent};
+use super::{ConnectionRef, Hub, HubEvent, PublisherKey};
 use crate::media::health::{Health, JUDGED_EVERY, PerCode};
-use crate::session::Instant;
+use crate::session::{Excess, Instant};
 
 /// Parts that the publishers are judged in.
 const PARTS: u32 = 10;
@@ -62,14 +65,16 @@ impl HealthCounts {
 
 impl Hub {
     /// Judges the publishers whose turn it is; ten times a second will do. `has_unread` says whether something has come of a publisher that
-    /// its driver has not handed on yet. What changes comes as [`HubEvent::HealthChanged`].
+    /// its driver has not handed on yet. What changes comes as [`HubEvent::HealthChanged`], and who sends
+    /// more than it may as [`HubEvent::OverLimit`].
     pub fn judge(&mut self, now: Instant, has_unread: impl Fn(ConnectionRef) -> bool) {
+        let mut exceeding = SmallVec::<[(PublisherKey, Excess); 4]>::new();
         let Self { publishers, rota, health, events, .. } = self;
         let (first, count) = rota.due(now);
         for part in first..first + count {
             let part = (part % PARTS) as usize;
             publishers.for_each_of_part(part, PARTS as usize, |key, publisher| {
-                let Publisher { connection, part, spoke_at, ingest, .. } = publisher;
+                let Publisher { connection, part, spoke_at, ingest, pace, .. } = publisher;
                 if *part == Part::Retired || now - *spoke_at >= QUIET && has_unread(*connection) {
                     return;
                 }
@@ -84,7 +89,14 @@ impl Hub {
                     let (publisher, connection) = (key, *connection);
                     events.push_back(HubEvent::HealthChanged { publisher, connection, change });
                 }
+                if let (Some(pace), Some(limits)) = (pace, ingest.limits()) {
+                    let excess = pace.judge(now, ingest.vitals(), limits);
+                    exceeding.extend(excess.map(|excess| (key, excess)));
+                }
             });
+        }
+        for (publisher, excess) in exceeding {
+            self.expel(now, publisher, excess);
         }
     }
 

@@ -269,6 +269,7 @@ impl Hub {
                 HubEvent::StreamGone(key) => !self.names.contains_key(key),
                 HubEvent::Replaced { .. }
                 | HubEvent::Mismatched { .. }
+                | HubEvent::OverLimit { .. }
                 | HubEvent::AskAgain { .. }
                 | HubEvent::TurnedAway { .. }
                 | HubEvent::Over(_) => true,

@@ -8,7 +8,7 @@ use super::stream::{Role, Stream};
 use super::{AppSettings, ConnectionRef, Hub, HubEvent, MeshMessage, MismatchPolicy, PublisherKey, StreamId};
 use crate::media::health::Health;
 use crate::media::{GopCache, GopSettings, Ingest};
-use crate::session::{Instant, MediaMessage, Notice, StreamKey};
+use crate::session::{Excess, Instant, MediaMessage, Notice, StreamKey};
 
 /// How a publisher has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Hub {
         &mut self,
         now: Instant,
         key: &StreamKey,
-        connection: ConnectionRef,
+        claim: impl Into<Claim>,
         settings: &AppSettings,
     ) -> PublisherKey {
         // Nobody will ever join.
@@ -76,7 +76,7 @@ impl Hub {
         let role = Role::Home { cast: Box::default(), feeds: Vec::new() };
         let stream = Stream { is_dry_run: true, ..Stream::new(key.clone(), self.settings.core, role, gop) };
         let id = self.streams.insert(stream);
-        let publisher = self.new_publisher(now, id, connection.into(), settings, Part::OnAir);
+        let publisher = self.new_publisher(now, id, claim.into(), settings, Part::OnAir);
         if let Some(cast) = self.cast(id) {
             // Nobody waits for it either.
             cast.settings.grace_ms = 0;
@@ -93,6 +93,12 @@ impl Hub {
             return;
         };
         self.health.forget(&health);
+        self.leave(now, id, part, MediaSet::of(ingest.tracks()), end);
+        self.remove_unused(id);
+    }
+
+    /// Ends the part that a publisher of this media has in its stream.
+    fn leave(&mut self, now: Instant, id: StreamId, part: Part, media: MediaSet, end: End) {
         let Some(cast) = self.cast(id) else { return };
         match part {
             Part::Retired => {}
@@ -105,11 +111,22 @@ impl Hub {
             }
             Part::OnAir => {
                 cast.on_air = None;
-                cast.media = MediaSet::of(ingest.tracks());
+                cast.media = media;
                 self.vacate(now, id, end);
             }
         }
-        self.remove_unused(id);
+    }
+
+    /// Ends a publisher's part for what it has exceeded; its driver is told to close it. It is not waited for. Where it was to follow one that
+    /// is waited for, that wait goes on as before.
+    pub(super) fn expel(&mut self, now: Instant, key: PublisherKey, excess: Excess) {
+        let Some(publisher) = self.publishers.get(key) else { return };
+        let (id, part, media) = (publisher.stream, publisher.part, MediaSet::of(publisher.ingest.tracks()));
+        let is_awaited = self.cast_ref(id).is_some_and(|cast| cast.absent_until.is_some());
+        let end = if part == Part::Successor && is_awaited { End::Lost } else { End::Said };
+        // First: the publisher's own end is told before that of its stream.
+        self.retire(key, |connection| HubEvent::OverLimit { connection, excess });
+        self.leave(now, id, part, media, end);
     }
 
     /// Takes a publisher's next message and hands the frame on to everybody who reads it, if it is on the air.
@@ -125,6 +142,8 @@ impl Hub {
         let stream = publisher.stream;
         if let Some(frame) = publisher.ingest.frame(now, message) {
             self.fan_out(now, stream, Arc::new(frame));
+        } else if let Some(excess) = publisher.ingest.excess() {
+            self.expel(now, key, excess);
         } else if publisher.ingest.take_metadata_cleared() {
             self.clear_metadata(stream);
         }
@@ -215,6 +234,7 @@ impl Hub {
         part: Part,
     ) -> PublisherKey {
         self.counters.publishes += 1;
+        let pace = claim.limits.has_rates().then(Box::default);
         self.publishers.insert(Publisher {
             stream: id,
             connection: claim.connection,
@@ -226,11 +246,12 @@ impl Hub {
             heard_at: now,
             is_leaving: false,
             took_over_at: None,
-            ingest: Ingest::new(app.ingest.clone()),
+            ingest: Ingest::new(app.ingest.clone()).within(claim.limits),
             rehearsal: (part != Part::OnAir).then(Publisher::rehearsal),
             bytes: 0,
             messages: 0,
             health: Health::new(now),
+            pace,
         })
     }
 

@@ -55,6 +55,9 @@ impl Hub {
             return;
         }
         let Some(frame) = publisher.ingest.frame(now, message) else {
+            if let Some(excess) = publisher.ingest.excess() {
+                return self.expel(now, key, excess);
+            }
             if publisher.ingest.take_metadata_cleared()
                 && let Some(rehearsal) = &mut publisher.rehearsal
             {

@@ -20,8 +20,10 @@
 //! `onMetaData`. That is 33 * 32 KiB, about 1 MiB, and the GOP cache shares those bytes; track info, which only
 //! the cache keeps, is as much again.
 //! # Errors
-//! None: nothing that a publisher puts into its media ends its session. All oddities are counted, by kind.
+//! None: nothing that a publisher puts into its media ends its session, unless it was let in with limits ([`super::limits`]). All oddities are
+//! counted, by kind.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +36,7 @@ use super::ex_header::{Bodies, BodySpan, TrackLayout};
 use super::frame::{FRAME_SLICES_MAX, Frame, FrameInfo, FrameRole, TrackId};
 use super::health::{Announced, Vitals};
 use super::ingest_counters::IngestCounters;
+use super::limits::Limits;
 use super::metadata::MetadataHints;
 use super::plain::{self, Plain};
 use super::timeline::Rebase;
@@ -43,7 +46,7 @@ use super::track_set::TrackSet;
 use super::video_tag::{VideoPacket, VideoTag};
 use crate::rtmp::Payload;
 use crate::rtmp::limits::AmfLimits;
-use crate::session::{Instant, MediaKind, MediaMessage};
+use crate::session::{Excess, Instant, MediaKind, MediaMessage};
 
 /// Longest sequence header, track info or `onMetaData` that is kept for late joiners, bytes. A longer one is
 /// forwarded like any other message. The longest met in the field is HEVC's with x265's settings in it, 2.5 kB.
@@ -82,6 +85,15 @@ pub struct Ingest {
     /// frame that keeps its slices answers for it.
     unclaimed_bytes: usize,
     counters: IngestCounters,
+    /// What it is held to, if to anything; set once, before the first message.
+    held: Option<Box<Held>>,
+}
+
+/// What a publisher is held to, and what was found to be more than that.
+#[derive(Clone, Debug)]
+struct Held {
+    limits: Limits,
+    excess: Option<Excess>,
 }
 
 /// The default track of a kind: of video, its key frames start GOPs.
@@ -146,7 +158,27 @@ impl Ingest {
             metadata_cleared: false,
             unclaimed_bytes: 0,
             counters: IngestCounters::default(),
+            held: None,
         }
+    }
+
+    /// Holds it to these limits as far as they are of tracks: of a message that begins or describes a track beyond them no frame comes, and
+    /// [`Ingest::excess`] says why. Rates are for whoever has a [`Pace`](super::limits::Pace).
+    #[must_use]
+    pub fn within(mut self, limits: Limits) -> Self {
+        self.held = (limits != Limits::default()).then(|| Box::new(Held { limits, excess: None }));
+        self
+    }
+
+    /// What it is held to, if to anything.
+    pub fn limits(&self) -> Option<&Limits> {
+        self.held.as_ref().map(|held| &held.limits)
+    }
+
+    /// What its tracks have exceeded, if they have. To be asked after a message of which no frame came; nothing of the publisher is to be
+    /// handed on from then on.
+    pub fn excess(&self) -> Option<Excess> {
+        self.held.as_ref()?.excess
     }
 
     /// The frame to hand on for a message, `now` being when it was whole; `None` when there is nothing to hand on.
@@ -257,7 +289,7 @@ impl Ingest {
             bodies: tag.bodies,
             has_records: tag.packet == VideoPacket::SequenceStart,
         };
-        self.note_tracks(kind, &mut tagged, &message.payload);
+        self.note_tracks(kind, &mut tagged, &message.payload)?;
         let default = self.default_track(now, kind, &tagged);
         if tag.is_of_no_track() {
             // It is for whoever sees pictures, and those are let pass by their track.
@@ -272,7 +304,7 @@ impl Ingest {
             };
             plain::of_video(&tag, tagged.track, &message.payload, default, codec)
         };
-        Some(self.tagged(now, message, tagged, default, plain))
+        self.tagged(now, message, tagged, default, plain)
     }
 
     fn audio(&mut self, now: Instant, message: MediaMessage) -> Option<Frame> {
@@ -293,7 +325,7 @@ impl Ingest {
             bodies: tag.bodies,
             has_records: tag.packet == AudioPacket::SequenceStart,
         };
-        self.note_tracks(kind, &mut tagged, &message.payload);
+        self.note_tracks(kind, &mut tagged, &message.payload)?;
         if let (Some(_), Some(track)) = (tag.sample_rate, self.tracks.find_mut(kind, tagged.track)) {
             (track.sample_rate, track.channels) = (tag.sample_rate, tag.channels);
         }
@@ -306,7 +338,7 @@ impl Ingest {
         } else {
             plain::of_audio(&tag, tagged.track, &message.payload, default)
         };
-        Some(self.tagged(now, message, tagged, default, plain))
+        self.tagged(now, message, tagged, default, plain)
     }
 
     /// The role that a message can have: one too long to be kept is no header.
@@ -318,14 +350,14 @@ impl Ingest {
         FrameRole::Other
     }
 
-    /// Takes note of the tracks that a message is of, and says which those are.
-    fn note_tracks(&mut self, kind: MediaKind, tagged: &mut Tagged, payload: &Payload) {
+    /// Takes note of the tracks that a message is of, and says which those are; `None` when one is of a codec that it may not have.
+    fn note_tracks(&mut self, kind: MediaKind, tagged: &mut Tagged, payload: &Payload) -> Option<()> {
         if tagged.bodies.may_be_several() {
             let mut several = TrackSet::EMPTY;
             for span in tagged.bodies.spans(payload) {
                 several.insert(span.track);
                 let codec = codec_of(kind, &span, tagged.codec);
-                self.track_of(kind, span.track, codec);
+                self.note_track(kind, span.track, codec)?;
             }
             tagged.several = Some(several);
         } else if tagged.role == FrameRole::TrackInfo {
@@ -333,7 +365,7 @@ impl Ingest {
             // sends the colours of every track as if they were the default one's; the FourCC tells whose they are.
             let own = self.tracks.find(kind, tagged.track).map(|track| track.codec);
             if own.is_none() {
-                self.track_of(kind, tagged.track, tagged.codec);
+                self.note_track(kind, tagged.track, tagged.codec)?;
             } else if own != tagged.codec && tagged.bodies.layout == TrackLayout::Single {
                 let mut others = self.tracks.iter().filter(|track| track.kind == kind);
                 if let Some(other) = others.find(|track| Some(track.codec) == tagged.codec) {
@@ -341,8 +373,9 @@ impl Ingest {
                 }
             }
         } else if self.is_news(kind, tagged) {
-            self.track_of(kind, tagged.track, tagged.codec);
+            self.note_track(kind, tagged.track, tagged.codec)?;
         }
+        Some(())
     }
 
     /// `audioChannelOrder`, then the count: for codecs whose configuration does not tell.
@@ -372,13 +405,20 @@ impl Ingest {
         true
     }
 
-    /// The track's entry, if the message says which it is and there are not too many. Allocates for a new track only.
-    fn track_of(&mut self, kind: MediaKind, track: TrackId, codec: Option<Codec>) -> Option<&mut Track> {
-        let codec = codec?;
+    /// Makes the track's entry, if the message says what it is coded in and there are not too many; `None` when it may not be coded in that.
+    /// Allocates for a new track only.
+    fn note_track(&mut self, kind: MediaKind, track: TrackId, codec: Option<Codec>) -> Option<()> {
+        let Some(codec) = codec else { return Some(()) };
+        if let Some(held) = &mut self.held
+            && let Some(excess) = held.limits.judge_codec(codec)
+        {
+            held.excess = Some(excess);
+            return None;
+        }
         self.counters.codecs_unknown += u64::from(codec.is_unknown());
         let track = self.tracks.entry(kind, track, codec);
         self.counters.tracks_too_many += u64::from(track.is_none());
-        track
+        Some(())
     }
 
     fn tagged(
@@ -388,7 +428,7 @@ impl Ingest {
         tagged: Tagged,
         default: TrackId,
         plain: Plain,
-    ) -> Frame {
+    ) -> Option<Frame> {
         let MediaMessage { kind, timestamp, payload, .. } = message;
         let Tagged { role, track, .. } = tagged;
         let timestamp = if role.is_coded() {
@@ -400,12 +440,12 @@ impl Ingest {
         let timestamp = self.rebased(timestamp);
         let starts_gop = role == FrameRole::Key && tagged.has_track(default);
         let (payload, pinned_bytes) = match role {
-            FrameRole::SequenceHeader => (self.sequence_header(kind, &tagged, &payload), 0),
+            FrameRole::SequenceHeader => (self.sequence_header(kind, &tagged, &payload)?, 0),
             FrameRole::TrackInfo => (own(&payload).into(), 0),
             _ => (payload, self.claim_bytes()),
         };
         let info = FrameInfo { kind, role, track, timestamp, arrived: now, starts_gop };
-        Frame::new(info, payload, pinned_bytes).with_plain(tagged.several, default, plain)
+        Some(Frame::new(info, payload, pinned_bytes).with_plain(tagged.several, default, plain))
     }
 
     /// The default track as it is with this message: its own, unless another one leads.
@@ -426,7 +466,8 @@ impl Ingest {
     }
 
     /// Takes note of a sequence header; gives its bytes in memory of their own, those of the last one if it is the same.
-    fn sequence_header(&mut self, kind: MediaKind, tagged: &Tagged, payload: &Payload) -> Payload {
+    /// `None` when its pictures are larger than they may be.
+    fn sequence_header(&mut self, kind: MediaKind, tagged: &Tagged, payload: &Payload) -> Option<Payload> {
         self.counters.sequence_headers += 1;
         let last = self.tracks.find(kind, tagged.track).and_then(Track::header).cloned();
         let is_last_of_all = |last: &Bytes| {
@@ -437,7 +478,7 @@ impl Ingest {
             last.filter(|last| Payload::from(last.clone()) == *payload && is_last_of_all(last))
         {
             self.counters.sequence_headers_repeated += 1;
-            return last.into();
+            return Some(last.into());
         }
         let message = own(payload);
         let payload = Payload::from(message.clone());
@@ -447,8 +488,14 @@ impl Ingest {
                 configure(track, &span.payload(&payload).to_bytes(), &mut self.counters);
             }
             track.set_header(message.clone());
+            if let Some(held) = &mut self.held
+                && let Some(excess) = track.size.and_then(|size| held.limits.judge_size(size))
+            {
+                held.excess = Some(excess);
+                return None;
+            }
         }
-        payload
+        Some(payload)
     }
 
     fn data(&mut self, now: Instant, message: MediaMessage) -> Option<Frame> {

@@ -61,6 +61,7 @@ pub mod gop;
 pub mod health;
 pub mod ingest;
 pub mod ingest_counters;
+pub mod limits;
 pub mod metadata;
 pub mod plain;
 pub mod tag;
@@ -80,6 +81,7 @@ pub use frame::{
 pub use gop::{GopCache, GopSettings, VIDEO_SILENT_MAX};
 pub use ingest::{Ingest, IngestSettings};
 pub use ingest_counters::IngestCounters;
+pub use limits::Limits;
 pub use metadata::MetadataHints;
 pub use timeline::{Rebase, Timeline};
 pub use timestamps::TimestampPolicy;

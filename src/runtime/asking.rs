@@ -131,6 +131,7 @@ impl Core {
     fn decide(&mut self, key: ConnectionKey, asked: Asked, verdict: Verdict, now: Instant) {
         let Asked { facts, request, .. } = asked;
         let grant = match verdict {
+            // What does not come from the outside joins here: publishers, dry runs and players all go on with this grant.
             Verdict::Allow(mut grant) => {
                 grant.dry_run |= params::asks_for_dry_run(&request.address().params);
                 Arc::new(grant)

@@ -154,6 +154,9 @@ impl Core {
             return;
         };
         connection.close_reason = Some(reason);
+        if let CloseReason::OverLimit(excess) = reason {
+            info!(parent: &connection.span, limit = excess.label(), %excess, "ends a session over its limit");
+        }
         if let CloseReason::Error(error) = reason {
             // Whoever makes connections says what became of them, and how often in a row.
             if connection.session.is_made() {

@@ -23,6 +23,7 @@ use super::arriving::Arrival;
 use super::asking::{Admitted, Asked};
 use super::buffer::BufferSize;
 use super::cadence::Cadence;
+use super::lease::Lease;
 use super::observe::{ConnectionId, Role};
 use super::op::{SendBatch, Sending};
 use super::peer::Peer;
@@ -35,7 +36,7 @@ use super::socket;
 use super::tls::{self, Tls};
 use crate::hub::{ConnectionRef, PublisherKey, Reader, SubscriberKey};
 use crate::rtmp::{Error, PeerMisbehaved};
-use crate::session::{CloseReason, Encoder, Instant, ServerSession, StreamKey};
+use crate::session::{CloseReason, Encoder, Excess, Instant, ServerSession, StreamKey};
 
 /// Answers that may wait unwritten, bytes: a peer that asks and never reads is cut off.
 ///
@@ -92,7 +93,7 @@ pub(crate) enum Activity {
     /// Neither publishes nor plays.
     None,
     /// Publishes one stream.
-    Publishing { publisher: PublisherKey, key: StreamKey },
+    Publishing { publisher: PublisherKey, key: StreamKey, lease: Lease },
     /// Plays; each message stream its own.
     Playing(SmallVec<[Playing; 1]>),
     /// Is on its way to the home core of what it publishes.
@@ -106,6 +107,18 @@ pub(crate) struct Playing {
     pub(crate) reader: Reader,
     pub(crate) subscriber: SubscriberKey,
     pub(crate) key: StreamKey,
+    pub(crate) lease: Lease,
+}
+
+impl Activity {
+    /// The excess of whatever of it has lasted as long as it may.
+    pub(crate) fn overdue(&self, now: Instant) -> Option<Excess> {
+        match self {
+            Self::Publishing { lease, .. } => lease.overdue(now),
+            Self::Playing(all) => all.iter().find_map(|playing| playing.lease.overdue(now)),
+            Self::None | Self::Moving { .. } => None,
+        }
+    }
 }
 
 /// What stands between a socket and its session. In a box, since there is nothing in front of most.
@@ -388,6 +401,8 @@ impl Connection {
             | CloseReason::Revoked
             | CloseReason::Drained
             | CloseReason::Replaced
+            // Between the outside and whoever it let in: it may say no the next time.
+            | CloseReason::OverLimit(_)
             | CloseReason::Hopeless
             | CloseReason::Overload
             | CloseReason::Refused

@@ -24,6 +24,7 @@ use super::accepting::span;
 use super::buffer::BufferSize;
 use super::connection::{Activity, Connection, ConnectionKey, Front, Phase};
 use super::core::{Core, CoreRef};
+use super::lease::Lease;
 use super::observe::Role;
 use super::outgoing::{Dialed, OutgoingEnd, OutgoingEvent, OutgoingId, OutgoingInfo, OutgoingState, Task};
 use super::outside::{Facts, Grant, News, Totals};
@@ -316,7 +317,9 @@ impl Core {
         };
         let Some(connection) = self.connection(key) else { return };
         connection.reading.buffer_size = BufferSize::PUBLISHER;
-        connection.activity = Activity::Publishing { publisher, key: stream.clone() };
+        // What we pull is held to nothing: nobody was let in.
+        let lease = Lease::default();
+        connection.activity = Activity::Publishing { publisher, key: stream.clone(), lease };
         info!(
             parent: &connection.span,
             app = stream.app(),
@@ -457,7 +460,7 @@ fn end_of(reason: CloseReason) -> OutgoingEnd {
             OutgoingEnd::Refused(ServerStatus { level, code, description })
         }
         CloseReason::Stopped => OutgoingEnd::HungUp,
-        CloseReason::Kicked | CloseReason::Revoked => OutgoingEnd::Kicked,
+        CloseReason::Kicked | CloseReason::Revoked | CloseReason::OverLimit(_) => OutgoingEnd::Kicked,
         CloseReason::Drained => OutgoingEnd::Stopping,
         CloseReason::Replaced | CloseReason::Mismatch => OutgoingEnd::Taken,
         CloseReason::Hopeless => OutgoingEnd::Hopeless,

@@ -15,6 +15,7 @@ use tracing::{debug, info};
 
 use super::connection::{Activity, ConnectionKey, Playing};
 use super::core::Core;
+use super::lease::Lease;
 use super::outgoing::{OutgoingEnd, OutgoingEvent, Task};
 use super::outside::News;
 use super::requests::user_timeout;
@@ -95,8 +96,13 @@ impl Core {
             stream = shared.names.hash(stream.name()),
             "forwards"
         );
-        connection.activity =
-            Activity::Playing(smallvec![Playing { since: now, reader, subscriber, key: stream }]);
+        connection.activity = Activity::Playing(smallvec![Playing {
+            since: now,
+            reader,
+            subscriber,
+            key: stream,
+            lease: Lease::default()
+        }]);
         self.pump_hub();
     }
 

@@ -70,7 +70,7 @@ impl Core {
     /// A code of a publisher's health begins or ends.
     pub(crate) fn on_health_changed(&mut self, key: ConnectionKey, publisher: PublisherKey, change: Change) {
         let Some(connection) = self.connection_ref(key) else { return };
-        if let Activity::Publishing { publisher: its, key: stream } = &connection.activity
+        if let Activity::Publishing { publisher: its, key: stream, .. } = &connection.activity
             && *its == publisher
         {
             self.tell_health(connection, stream, change);

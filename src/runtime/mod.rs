@@ -7,7 +7,7 @@
 //! - `draining` is how they end in good order.
 //! - [`outside`] is what the engine asks and tells those above it; `asking` does the asking, `requests` what was allowed, and
 //!   `succession` what it takes when one publisher follows another.
-//! - `health` tells of what is judged of publishers.
+//! - `health` tells of what is judged of publishers, `lease` is how long a session may last.
 //! - `directory` knows each stream's home core, `inbox` carries messages between cores, `moving` takes publishers home.
 //! - [`proxy`] and `arriving` find out who a connection is and what it speaks before its session begins.
 //! - [`tls`] stands between a socket and its session where RTMPS is spoken.
@@ -36,6 +36,7 @@ pub mod handle;
 mod health;
 pub mod histogram;
 mod inbox;
+mod lease;
 pub(crate) mod listener;
 mod moving;
 mod names;

@@ -15,6 +15,7 @@ use super::observe::ConnectionId;
 use super::outgoing::{OutgoingEvent, OutgoingId};
 use crate::hub::CoreId;
 pub use crate::hub::Identity;
+use crate::media::Limits;
 use crate::media::health::Code;
 use crate::session::{PlayTerms, PublishKind, RequestId, StreamKey};
 
@@ -184,6 +185,8 @@ pub struct Grant {
     /// Everything is taken in and judged, and nobody gets it, neither players nor forwards; it is in no other publisher's way. So it is
     /// also where the publisher asks for it (`?bandwidthtest=1`). Says nothing to a player.
     pub dry_run: bool,
+    /// What the session may come to. Nothing of it but how long it may last says anything to a player.
+    pub limits: Limits,
 }
 
 /// What comes with a no.
@@ -306,6 +309,7 @@ impl std::fmt::Debug for Grant {
             .field("forwards", &self.forwards.len())
             .field("sources", &self.sources.len())
             .field("dry_run", &self.dry_run)
+            .field("limits", &self.limits)
             .finish()
     }
 }

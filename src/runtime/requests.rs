@@ -14,10 +14,11 @@ use super::asking::{Admitted, Request};
 use super::buffer::BufferSize;
 use super::connection::{Activity, Connection, ConnectionKey, MOVE_TIME_MAX, Phase, Playing};
 use super::core::Core;
+use super::lease::Lease;
 use super::observe::Role;
 use super::outside::{Facts, Grant, News, Totals};
 use super::socket;
-use crate::hub::{AppSettings, Claim, End, Entry, PublisherKey, QueueSettings, Reader};
+use crate::hub::{AppSettings, Claim, ConnectionRef, End, Entry, PublisherKey, QueueSettings, Reader};
 use crate::media::Form;
 use crate::session::status::code;
 use crate::session::{
@@ -79,9 +80,10 @@ impl Core {
     pub(crate) fn publish(&mut self, key: ConnectionKey, admitted: Box<Admitted>, now: Instant) {
         let stream = admitted.request.address.key.clone();
         let settings = self.app_settings(stream.app());
-        let (identity, priority) = (admitted.grant.identity.clone(), admitted.grant.priority);
+        let Grant { identity, priority, limits, .. } = admitted.grant.as_ref();
+        let (identity, limits) = (identity.clone(), limits.clone());
         self.listen_before_claim(&stream, now);
-        let claim = Claim { connection: key.into(), identity, priority };
+        let claim = Claim { connection: key.into(), identity, priority: *priority, limits };
         match self.hub.publish(now, &stream, claim, &settings) {
             Ok(Entry::Waits) => self.hold_back(key, admitted, now),
             Ok(Entry::Begins(publisher)) => self.begin_publishing(key, publisher, *admitted, true, now),
@@ -100,7 +102,8 @@ impl Core {
     fn publish_dry(&mut self, key: ConnectionKey, admitted: Admitted, now: Instant) {
         let stream = &admitted.request.address.key;
         let settings = self.app_settings(stream.app());
-        let publisher = self.hub.publish_dry(now, stream, key.into(), &settings);
+        let claim = Claim { limits: admitted.grant.limits.clone(), ..ConnectionRef::from(key).into() };
+        let publisher = self.hub.publish_dry(now, stream, claim, &settings);
         self.begin_publishing(key, publisher, admitted, false, now);
         self.pump_hub();
     }
@@ -151,7 +154,8 @@ impl Core {
             dry_run = grant.dry_run,
             "publishes"
         );
-        connection.activity = Activity::Publishing { publisher, key: stream.clone() };
+        let lease = Lease::new(now, &grant.limits);
+        connection.activity = Activity::Publishing { publisher, key: stream.clone(), lease };
         if let Some(session) = connection.session.server_mut() {
             session.accept_publish(now, request.request);
         }
@@ -213,7 +217,8 @@ impl Core {
         connection.role = Role::Player;
         connection.place.set_pending(false);
         connection.stream = Some(stream.clone());
-        let playing = Playing { since: now, reader, subscriber, key: stream.clone() };
+        let lease = Lease::new(now, &grant.limits);
+        let playing = Playing { since: now, reader, subscriber, key: stream.clone(), lease };
         match &mut connection.activity {
             Activity::Playing(all) => all.push(playing),
             activity => *activity = Activity::Playing(smallvec::smallvec![playing]),
@@ -230,7 +235,7 @@ impl Core {
         let Some(connection) = self.connection(key) else { return };
         match std::mem::replace(&mut connection.activity, Activity::None) {
             Activity::None => return,
-            Activity::Publishing { publisher, key: stream } => {
+            Activity::Publishing { publisher, key: stream, .. } => {
                 let id = connection.id;
                 self.end_health(key, publisher, &stream, now);
                 let totals = self.hub.publisher(publisher).map(|view| Totals {
@@ -310,6 +315,7 @@ impl Core {
             | CloseReason::Revoked
             | CloseReason::Drained
             | CloseReason::Stopped
+            | CloseReason::OverLimit(_)
             | CloseReason::Rejected { .. } => false,
             CloseReason::Eof
             | CloseReason::Error(_)

@@ -62,6 +62,9 @@ impl Core {
         match event {
             HubEvent::Replaced { connection } => self.close(connection.into(), CloseReason::Replaced),
             HubEvent::Mismatched { connection } => self.close(connection.into(), CloseReason::Mismatch),
+            HubEvent::OverLimit { connection, excess } => {
+                self.close(connection.into(), CloseReason::OverLimit(excess));
+            }
             HubEvent::AskAgain { connection } => self.claim_again(connection.into()),
             HubEvent::TurnedAway { connection } => self.turn_away(connection.into()),
             HubEvent::HealthChanged { publisher, connection, change } => {

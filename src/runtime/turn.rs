@@ -123,6 +123,7 @@ fn enforce_deadlines(core: &CoreRef, now: Instant) {
             || (connection.is_open()
                 && (now >= connection.session_timeout
                     || connection.is_unread(now, write_deadline)
+                    || connection.activity.overdue(now).is_some()
                     || connection.asked.as_ref().is_some_and(|asked| asked.is_overdue(now))))
     };
     let due = core.borrow().keys_where(is_due);
@@ -139,6 +140,8 @@ fn enforce_deadlines(core: &CoreRef, now: Instant) {
                 core.shut(key, reason);
             } else if connection.is_unread(now, write_deadline) {
                 core.shut(key, CloseReason::Error(PeerMisbehaved::NotReading.into()));
+            } else if let Some(excess) = connection.activity.overdue(now).filter(|_| connection.is_open()) {
+                core.close(key, CloseReason::OverLimit(excess));
             } else {
                 if now >= connection.session_timeout {
                     // It says when it wants to be called again, if it does.

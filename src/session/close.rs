@@ -1,5 +1,6 @@
 //! Why a connection ended: one list for logs, metrics and the last word to the peer.
 
+use super::excess::Excess;
 use crate::rtmp::Error;
 
 /// Why a session closed.
@@ -28,6 +29,8 @@ pub enum CloseReason {
     Replaced,
     /// A publisher whose media is not what its stream has had.
     Mismatch,
+    /// It has exceeded a limit that it was let in with.
+    OverLimit(Excess),
     /// A player that reads too slowly for the stream.
     Hopeless,
     /// The server is short of memory or connections.
@@ -41,7 +44,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// Metric label: stable, snake case, from a bounded set; an error gives its own.
+    /// Metric label: stable, snake case, from a bounded set; an error and a limit give their own.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Eof => "eof",
@@ -54,6 +57,7 @@ impl CloseReason {
             Self::Drained => "drained",
             Self::Replaced => "replaced",
             Self::Mismatch => "media_mismatch",
+            Self::OverLimit(excess) => excess.label(),
             Self::Hopeless => "hopeless",
             Self::Overload => "overload",
             Self::Reset => "reset",
@@ -78,6 +82,7 @@ impl core::fmt::Display for CloseReason {
             Self::Mismatch => {
                 f.write_str("this stream has had other codecs or tracks: use the same ones, or another name")
             }
+            Self::OverLimit(excess) => excess.fmt(f),
             Self::Hopeless => f.write_str("the player reads too slowly"),
             Self::Overload => f.write_str("the server is overloaded"),
             Self::Reset => f.write_str("the peer reset the connection"),

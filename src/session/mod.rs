@@ -35,6 +35,7 @@ pub mod close;
 pub mod counters;
 pub mod deadlines;
 pub mod event;
+pub mod excess;
 pub mod fingerprint;
 mod incoming;
 pub mod instant;
@@ -62,6 +63,7 @@ pub use deadlines::Deadlines;
 pub use event::{
     Event, Notice, Output, PlayRequest, PlayTerms, PublishKind, PublishRequest, Rejection, RequestId,
 };
+pub use excess::Excess;
 pub use fingerprint::{Behaviour, Encoder};
 pub use instant::Instant;
 pub use media_message::{MediaKind, MediaMessage};

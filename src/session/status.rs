@@ -96,6 +96,11 @@ pub(super) fn farewell(reason: &CloseReason, activity: Activity) -> Option<(&'st
         CloseReason::Overload => code::CONNECT_REJECTED,
         CloseReason::Replaced => code::PUBLISH_BAD_NAME,
         CloseReason::Mismatch => code::PUBLISH_DENIED,
+        CloseReason::OverLimit(_) => match activity {
+            Activity::Publishing => code::PUBLISH_DENIED,
+            Activity::Playing => code::PLAY_FAILED,
+            Activity::Neither => code::CONNECT_CLOSED,
+        },
         CloseReason::Error(error) => error_code(error, activity),
     };
     Some((code, reason.to_string()))

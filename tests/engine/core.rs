@@ -92,6 +92,7 @@ impl World {
                 }
                 HubEvent::AskAgain { connection } => self.claim_again(connection.0 as usize),
                 HubEvent::TurnedAway { connection } => self.turn_away(connection.0 as usize),
+                HubEvent::OverLimit { .. } => unreachable!("nobody is held to anything"),
                 HubEvent::Mismatched { .. } => unreachable!("all media may follow"),
                 HubEvent::HealthChanged { .. } => unreachable!("nobody judges"),
                 HubEvent::StreamGone(key) => {

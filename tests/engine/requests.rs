@@ -63,7 +63,7 @@ impl World {
         // Where they do not follow one another they are strangers all: none is another's ghost.
         let identity = (!self.follows).then(|| Identity(link.to_string().into()));
         let priority = (link % 3) as u32;
-        let claim = Claim { identity, priority, connection: ConnectionRef(link as u64) };
+        let claim = Claim { identity, priority, ..ConnectionRef(link as u64).into() };
         let incumbents: Vec<_> = self.cores[core].hub.incumbents(&key).collect();
         incumbents
             .into_iter()

@@ -61,7 +61,7 @@ impl World {
         let identity = self.rng.pick(&[None, Some("one"), Some("two")]);
         let identity = identity.map(|name| Identity(name.into()));
         let priority = self.rng.pick(&[0, 1, 2]);
-        let claim = Claim { connection: ConnectionRef(self.connections), identity, priority };
+        let claim = Claim { identity, priority, ..ConnectionRef(self.connections).into() };
         self.claim(Claimant { core, stream, claim });
     }
 

@@ -442,6 +442,7 @@ impl World {
                 self.tally.mismatched += 1;
                 self.close_publisher(connection);
             }
+            HubEvent::OverLimit { .. } => unreachable!("nobody is held to anything"),
             HubEvent::AskAgain { connection } => self.ask_again(connection),
             HubEvent::TurnedAway { connection } => self.turn_away(connection),
             HubEvent::StreamGone(key) => {

@@ -15,6 +15,7 @@ mod forms;
 mod health;
 mod late_join;
 mod lifecycle;
+mod limits;
 mod mesh;
 mod starts;
 mod tracks;

@@ -10,6 +10,7 @@ use crate::media::track::TRACKS_MAX;
 use crate::media::{Form, Timeline, TimestampPolicy};
 use crate::rtmp::amf::{Value, amf0};
 use crate::rtmp::message::type_id;
+use crate::session::excess::CodecName;
 
 const AVC_HEADER: &str =
     "1700000000 0142c028ffe100196742c028da01e0089f97011000000300100000030140f1832a01000468ce0fc8";
@@ -540,6 +541,62 @@ fn everything_of_a_publisher_that_follows_another_moves() {
         }
         assert_eq!(stream.ingest.timestamp_counters(), &TimestampCounters::default());
     }
+}
+
+/// What a publisher is held to: of what is beyond it no frame comes, whether headers or pictures show it.
+#[test]
+fn tracks_beyond_the_limits_give_no_frame() {
+    use crate::media::codec::AudioCodec;
+    let held = |limits| {
+        let mut fixture = Fixture::new();
+        fixture.ingest = Ingest::new(IngestSettings::default()).within(limits);
+        fixture
+    };
+    let pixels = core::num::NonZeroU32::new;
+    let small = Limits { width: pixels(1919), ..Limits::default() };
+    let low = Limits { height: pixels(1079), ..Limits::default() };
+    for (limits, excess) in
+        [(small, Excess::Width { found: 1920, max: 1919 }), (low, Excess::Height { found: 1080, max: 1079 })]
+    {
+        let mut fixture = held(limits);
+        fixture.audio(0, AAC_HEADER);
+        fixture.video(0, AVC_HEADER_360P);
+        assert_eq!(fixture.ingest.excess(), None);
+        fixture.video(0, AVC_KEY);
+        // It becomes larger while it is live.
+        assert!(fixture.send(message(MediaKind::Video, 40, hex(AVC_HEADER))).is_none());
+        assert_eq!(fixture.ingest.excess(), Some(excess));
+    }
+    let codecs = Limits {
+        codecs: Some([Codec::Video(VideoCodec::Avc), Codec::Audio(AudioCodec::Aac)].into()),
+        ..Limits::default()
+    };
+    let name = |fourcc: &[u8; 4]| CodecName::FourCc(FourCc(*fourcc));
+    let several = "several";
+    for (kind, body, excess) in [
+        (MediaKind::Audio, OPUS_HEADER_EMPTY, name(b"Opus")),
+        (MediaKind::Audio, "2f ff", CodecName::FourCc(FourCc(*b".mp3"))),
+        (MediaKind::Audio, "b2 00", CodecName::Legacy("speex")),
+        (MediaKind::Video, "22 00", CodecName::Legacy("flv1")),
+        (MediaKind::Video, "9368766331 00", name(b"hvc1")),
+        (MediaKind::Video, several, name(b"hvc1")),
+    ] {
+        let mut fixture = held(codecs.clone());
+        fixture.video(0, AVC_HEADER_360P);
+        fixture.audio(0, AAC_HEADER);
+        fixture.video(0, AVC_KEY);
+        let body = if body == several { keys_of_two_codecs() } else { hex(body).into() };
+        assert!(fixture.send(message(kind, 40, body)).is_none(), "{excess}");
+        assert_eq!(fixture.ingest.excess(), Some(Excess::Codec(excess)));
+    }
+    assert!(Ingest::new(IngestSettings::default()).within(Limits::default()).limits().is_none());
+}
+
+/// Key frames of two tracks with a codec each (E-RTMP v2 `ManyTracksManyCodecs`): AVC and HEVC.
+fn keys_of_two_codecs() -> Bytes {
+    let tracks =
+        [&b"avc1\x00\x00\x00\x04\x00\x00\x00\x01"[..], b"hvc1\x01\x00\x00\x04\x00\x00\x00\x02"].concat();
+    [&[0x96, 0x21][..], &tracks].concat().into()
 }
 
 proptest! {

@@ -448,6 +448,10 @@ fn closing_from_outside_says_why() {
         (CloseReason::Drained, Some("0 onStatus error NetConnection.Connect.AppShutdown")),
         (CloseReason::Replaced, Some("1 onStatus error NetStream.Publish.BadName")),
         (CloseReason::Mismatch, Some("1 onStatus error NetStream.Publish.Denied")),
+        (
+            CloseReason::OverLimit(Excess::Seconds { max: 60 }),
+            Some("1 onStatus error NetStream.Publish.Denied"),
+        ),
         (CloseReason::Overload, Some("0 onStatus error NetConnection.Connect.Rejected")),
         (CloseReason::Hopeless, None),
         (CloseReason::Reset, None),

@@ -1,0 +1,165 @@
+//! What a publisher is held to, and whether it keeps to it.
+//!
+//! | limit | judged | by |
+//! |---|---|---|
+//! | bits a second, frames a second | with the publishers' health, every [`JUDGED_EVERY`] | [`Pace`] |
+//! | width and height, codecs | where a track becomes known, before anything of it is handed on | [`Ingest`](super::Ingest) |
+//! | seconds | by whoever has the connection: it is all that holds for a player as well | |
+//!
+//! Rates are averages over all tracks together: over the last [`SHORT`], and over the last [`LONG`] or as long as the publisher has been
+//! judged. They exceed a limit when both are more than a tenth above it. So neither a key frame is an excess, nor what an encoder makes up
+//! for after the network has held it back for some seconds; a steady excess from the beginning on is found within [`FOUND_WITHIN`], a later
+//! one within [`LONG`] and two judgements. What comes before the first judgement that finds anything is free: encoders begin with what they
+//! have kept while they connected.
+//!
+//! Sizes are those of configuration records; the size of pictures whose codec has none in its record (VP8, VP9, the legacy codecs) is not
+//! known, and whoever limits the size allows only codecs that tell it. What is more than
+//! [`TRACKS_MAX`](super::track::TRACKS_MAX) tracks is held to the codecs alone.
+//!
+//! [`Limits`] come with a session's grant. All that become of it, publishers, dry runs and players, go on with what `runtime/asking.rs` has made
+//! of the outside's yes: limits from elsewhere join there.
+//! # Bounds
+//! Nothing is kept or done for a publisher without limits. One with a limited rate: [`SAMPLES_MAX`] samples, looked at once a second.
+//! # Errors
+//! None here: an [`Excess`] ends its session.
+
+use alloc::borrow::Cow;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use core::num::{NonZeroU32, NonZeroU64};
+use core::time::Duration;
+
+use super::codec::Codec;
+use super::config::Size;
+use super::health::{JUDGED_EVERY, Vitals};
+use crate::session::excess::{CodecName, Excess};
+use crate::session::{Instant, MediaKind};
+
+/// The shorter time that a rate is averaged over.
+pub const SHORT: Duration = Duration::from_secs(4);
+
+/// The longer one.
+pub const LONG: Duration = Duration::from_secs(12);
+
+/// A rate that is too high from the first message on is found within this time of that: a judgement to begin with, the shorter average, and one more.
+pub const FOUND_WITHIN: Duration = Duration::from_secs(SHORT.as_secs() + 2 * JUDGED_EVERY.as_secs());
+
+/// Samples that are kept: those of the longer average, one before it, and some for judgements that come irregularly.
+pub const SAMPLES_MAX: usize = 16;
+
+/// A rate may be above its limit by this part of it: nobody sends exactly what it is set to, and the network brings it unevenly.
+const TOLERATED_PART: u128 = 10;
+
+/// What a session may come to; what is not set is not limited.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bits a second that a publisher sends: media messages of all kinds with their headers.
+    pub bits_per_second: Option<NonZeroU64>,
+    /// How long the session may last, from the accepted publish or play on, seconds.
+    pub seconds: Option<NonZeroU32>,
+    /// Largest width of a picture, pixels.
+    pub width: Option<NonZeroU32>,
+    /// Largest height of a picture, pixels.
+    pub height: Option<NonZeroU32>,
+    /// Messages with pictures a second, of all video tracks together.
+    pub frames_per_second: Option<NonZeroU32>,
+    /// The only codecs that a track may have.
+    pub codecs: Option<Arc<[Codec]>>,
+}
+
+impl Limits {
+    /// Whether a rate is limited.
+    pub fn has_rates(&self) -> bool {
+        self.bits_per_second.is_some() || self.frames_per_second.is_some()
+    }
+
+    /// Whether what tracks may be is limited.
+    pub fn has_media(&self) -> bool {
+        self.width.is_some() || self.height.is_some() || self.codecs.is_some()
+    }
+
+    /// Whether a track may not have this codec.
+    pub fn judge_codec(&self, codec: Codec) -> Option<Excess> {
+        let is_allowed = self.codecs.as_ref().is_none_or(|allowed| allowed.contains(&codec));
+        (!is_allowed).then(|| Excess::Codec(name_of(codec)))
+    }
+
+    /// Whether a picture may not be as large.
+    pub fn judge_size(&self, size: Size) -> Option<Excess> {
+        let over = |found: u32, max: Option<NonZeroU32>| max.map(NonZeroU32::get).filter(|max| found > *max);
+        let width = over(size.width, self.width).map(|max| Excess::Width { found: size.width, max });
+        width.or_else(|| over(size.height, self.height).map(|max| Excess::Height { found: size.height, max }))
+    }
+}
+
+fn name_of(codec: Codec) -> CodecName {
+    match codec.fourcc() {
+        Some(fourcc) => CodecName::FourCc(fourcc),
+        None => match codec.name() {
+            Cow::Borrowed(name) => CodecName::Legacy(name),
+            Cow::Owned(_) => CodecName::Legacy("an unknown codec"),
+        },
+    }
+}
+
+/// How fast one publisher sends.
+#[derive(Clone, Debug, Default)]
+pub struct Pace {
+    /// What had come by the last judgements, oldest first.
+    samples: VecDeque<Sample>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: Instant,
+    bits: u64,
+    pictures: u64,
+}
+
+impl Pace {
+    /// Judges what was measured up to now; to be called every [`JUDGED_EVERY`]. Begins with the first time that anything has come.
+    pub fn judge(&mut self, now: Instant, vitals: &Vitals, limits: &Limits) -> Option<Excess> {
+        vitals.message_at()?;
+        let bytes: u64 = [MediaKind::Audio, MediaKind::Video, MediaKind::Data]
+            .into_iter()
+            .map(|kind| vitals.of(kind).bytes())
+            .sum();
+        let bits = bytes.saturating_mul(8);
+        let sample = Sample { at: now, bits, pictures: vitals.of(MediaKind::Video).frames() };
+        let excess = self.excess(sample, limits);
+        if self.samples.len() >= SAMPLES_MAX {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(sample);
+        excess
+    }
+
+    fn excess(&self, sample: Sample, limits: &Limits) -> Option<Excess> {
+        let since = |time: Duration| self.samples.iter().rev().find(|before| sample.at - before.at >= time);
+        let short = since(SHORT)?;
+        let long = since(LONG).or(self.samples.front())?;
+        let judge = |max: Option<NonZeroU64>, count: fn(&Sample) -> u64| {
+            let max = max?.get();
+            let rates =
+                [short, long].map(|before| rate(count(before), count(&sample), sample.at - before.at));
+            let allowed = u128::from(max) * (TOLERATED_PART + 1) / TOLERATED_PART;
+            let found = u64::try_from(rates[0]).unwrap_or(u64::MAX);
+            rates.iter().all(|rate| *rate > allowed).then_some((found, max))
+        };
+        let bits = judge(limits.bits_per_second, |sample| sample.bits);
+        if let Some((found, max)) = bits {
+            return Some(Excess::BitsPerSecond { found, max });
+        }
+        let pictures = judge(limits.frames_per_second.map(NonZeroU64::from), |sample| sample.pictures);
+        pictures.map(|(found, max)| Excess::FramesPerSecond { found, max })
+    }
+}
+
+/// What came of a count that only grows, a second, rounded up: a rate just above a whole number is above it.
+fn rate(before: u64, now: u64, time: Duration) -> u128 {
+    let micros = time.as_micros().max(1);
+    (u128::from(now.saturating_sub(before)) * 1_000_000).div_ceil(micros)
+}
+
+#[cfg(test)]
+mod tests;
