@@ -16,12 +16,20 @@
 //! empty or JSON, every field of which may be left out:
 //! ```json
 //! {"allow": true, "reason": "for the encoder's log", "stream": "another name", "identity": "user-7", "priority": 10,
-//!  "forwards": ["rtmp://origin.example/live/test"], "dry_run": false}
+//!  "forwards": ["rtmp://origin.example/live/test"], "dry_run": false,
+//!  "limits": {"bits_per_second": 6000000, "frames_per_second": 60, "width": 1920, "height": 1080, "seconds": 14400,
+//!             "codecs": ["avc1", "hvc1", "mp4a"]}}
 //! ```
+//! A session that exceeds one of its `limits` is closed, and the encoder is told which and what was found; a limit that is left out is none.
+//! All are whole numbers above 0. `codecs` are those that a track may have, by the names that the API shows: FourCCs, or `flv1`, `speex` and
+//! so on where there is none. Rates are averages over some seconds, with a tenth of tolerance ([`crate::media::limits`] has all of it). For
+//! a player `seconds` alone counts. Each session begins anew, also that of an encoder that has come back: whoever sells hours counts them.
+//!
 //! A 2xx body that is no such JSON, or says what is not possible, is a failure; of a 4xx body whatever is no such JSON is ignored.
 //! # Bounds
-//! [`REPLY_BYTES_MAX`], [`REASON_BYTES_MAX`], [`NAME_BYTES_MAX`], [`FORWARDS_MAX`].
+//! [`REPLY_BYTES_MAX`], [`REASON_BYTES_MAX`], [`NAME_BYTES_MAX`], [`FORWARDS_MAX`], [`CODECS_MAX`].
 
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -31,6 +39,8 @@ use sha2::Sha256;
 
 use super::broker::Failure;
 use crate::edge::secret::Secret;
+use crate::media::Limits;
+use crate::media::codec::Codec;
 use crate::runtime::outside::{Action, Denial, Grant, Identity, Question, Verdict};
 use crate::session::stream_key::canonical;
 use crate::session::{ClientUrl, StreamKey};
@@ -46,6 +56,9 @@ pub const NAME_BYTES_MAX: usize = 1024;
 
 /// Most forwards that one answer or token may name.
 pub const FORWARDS_MAX: usize = 16;
+
+/// Most codecs that one answer may name: more than there are.
+pub const CODECS_MAX: usize = 32;
 
 #[derive(Serialize)]
 struct Asked<'a> {
@@ -125,6 +138,37 @@ struct Reply {
     forwards: Vec<String>,
     #[serde(default)]
     dry_run: bool,
+    limits: Option<SaidLimits>,
+}
+
+/// Limits as an answer says them: one that is misspelt would be none, so that unknown ones are nonsense.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SaidLimits {
+    bits_per_second: Option<NonZeroU64>,
+    seconds: Option<NonZeroU32>,
+    width: Option<NonZeroU32>,
+    height: Option<NonZeroU32>,
+    frames_per_second: Option<NonZeroU32>,
+    codecs: Option<Vec<String>>,
+}
+
+impl SaidLimits {
+    fn limits(self) -> Result<Limits, Failure> {
+        let Self { bits_per_second, seconds, width, height, frames_per_second, codecs } = self;
+        let codecs = codecs.map(codecs_named).transpose()?;
+        Ok(Limits { bits_per_second, seconds, width, height, frames_per_second, codecs })
+    }
+}
+
+/// The codecs of these names, at least one.
+fn codecs_named(names: Vec<String>) -> Result<Arc<[Codec]>, Failure> {
+    if !(1..=CODECS_MAX).contains(&names.len())
+        || names.iter().any(|name| Codec::labelled(name).next().is_none())
+    {
+        return Err(Failure::Nonsense);
+    }
+    Ok(names.iter().flat_map(|name| Codec::labelled(name)).collect())
 }
 
 /// What an answer means for a question about a stream of `app`.
@@ -158,7 +202,7 @@ fn denial(reason: Option<&str>) -> Denial {
 }
 
 fn grant(app: &str, reply: Reply) -> Result<Grant, Failure> {
-    let Reply { stream, identity, priority, forwards, dry_run, .. } = reply;
+    let Reply { stream, identity, priority, forwards, dry_run, limits, .. } = reply;
     if !stream.iter().all(|name| is_stream_name(app, name))
         || identity.iter().any(|identity| identity.len() > NAME_BYTES_MAX)
         || forwards.len() > FORWARDS_MAX
@@ -172,6 +216,7 @@ fn grant(app: &str, reply: Reply) -> Result<Grant, Failure> {
         priority,
         forwards,
         dry_run,
+        limits: limits.unwrap_or_default().limits()?,
         ..Grant::default()
     })
 }
@@ -264,6 +309,27 @@ mod tests {
                 ..Grant::default()
             }
         );
+        let limits = r#"{"limits": {"bits_per_second": 6000000, "seconds": 60, "width": 1920, "height": 1080,
+            "frames_per_second": 30, "codecs": ["avc1", "speex", "pcm"]}}"#;
+        use crate::media::codec::{AudioCodec as A, VideoCodec as V};
+        let codecs = [Codec::Video(V::Avc), Codec::Audio(A::Speex)];
+        let pcm = [Codec::Audio(A::PcmPlatformEndian), Codec::Audio(A::PcmLittleEndian)];
+        assert_eq!(
+            allowed(limits).limits,
+            Limits {
+                bits_per_second: NonZeroU64::new(6_000_000),
+                seconds: NonZeroU32::new(60),
+                width: NonZeroU32::new(1920),
+                height: NonZeroU32::new(1080),
+                frames_per_second: NonZeroU32::new(30),
+                codecs: Some(codecs.into_iter().chain(pcm).collect()),
+            }
+        );
+        let one = Limits { seconds: NonZeroU32::new(u32::MAX), ..Limits::default() };
+        assert_eq!(allowed(r#"{"limits": {"seconds": 4294967295, "width": null}}"#).limits, one);
+        for unlimited in [r#"{"limits": {}}"#, r#"{"limits": null}"#] {
+            assert_eq!(allowed(unlimited), Grant::default(), "{unlimited}");
+        }
         let denied = |status, body: &str| match verdict("live", status, body.as_bytes()) {
             Ok(Verdict::Deny(denial)) => denial.description,
             other => panic!("{status} {body}: {other:?}"),
@@ -282,6 +348,8 @@ mod tests {
     fn nonsense_is_a_failure() {
         let long = format!(r#"{{"stream": "{}"}}"#, "x".repeat(NAME_BYTES_MAX + 1));
         let many = format!(r#"{{"forwards": [{}]}}"#, vec![r#""rtmp://h/a/b""#; FORWARDS_MAX + 1].join(","));
+        let too_many_codecs =
+            format!(r#"{{"limits": {{"codecs": [{}]}}}}"#, vec![r#""avc1""#; CODECS_MAX + 1].join(","));
         for body in [
             "ok",
             "[]",
@@ -303,6 +371,22 @@ mod tests {
             "{\"forwards\": \"rtmp://h/a/b\"}",
             "{\"forwards\": [\"http://h/a/b\"]}",
             "{\"dry_run\": \"no\"}",
+            "{\"limits\": 5}",
+            "{\"limits\": {\"bits_per_second\": 0}}",
+            "{\"limits\": {\"bits_per_second\": -1}}",
+            "{\"limits\": {\"bits_per_second\": 1.5}}",
+            "{\"limits\": {\"bits_per_second\": \"6M\"}}",
+            "{\"limits\": {\"bits_per_second\": 18446744073709551616}}",
+            "{\"limits\": {\"seconds\": 0}}",
+            "{\"limits\": {\"seconds\": 4294967296}}",
+            "{\"limits\": {\"width\": 0}}",
+            "{\"limits\": {\"height\": -720}}",
+            "{\"limits\": {\"frames_per_second\": 0}}",
+            "{\"limits\": {\"bitrate\": 1}}",
+            "{\"limits\": {\"codecs\": []}}",
+            "{\"limits\": {\"codecs\": \"avc1\"}}",
+            "{\"limits\": {\"codecs\": [\"avc1\", \"h264\"]}}",
+            &too_many_codecs,
             "\u{fffd}\u{0}",
             &long,
             &many,

@@ -1,0 +1,111 @@
+//! Limits that a back end lets a session in with: each ends the session that exceeds it, which is told why, and no other.
+#![cfg(feature = "engine")]
+
+mod support;
+
+use serde_json::{Value, json};
+
+use support::back_end::{Answer, BackEnd};
+use support::client::Client;
+use support::live::Live;
+use support::media::H264_AAC;
+use support::server::Inrush;
+use support::synthetic::{Pattern, sequence_headers, stamp};
+use support::{PATIENCE, wait_until};
+
+/// What each stream is let in with. They all send the same: 640x360, AVC and AAC, 25 frames a second, some 400 kbit/s.
+fn limits_of(event: &str, name: &str) -> Value {
+    match (event, name) {
+        ("publish", "bits") => json!({"bits_per_second": 250_000}),
+        ("publish", "frames") => json!({"frames_per_second": 20}),
+        ("publish", "dry") => json!({"frames_per_second": 15}),
+        ("publish", "wide") => json!({"width": 639, "height": 360}),
+        ("publish", "high") => json!({"width": 640, "height": 359}),
+        ("publish", "coded") => json!({"codecs": ["hvc1", "mp4a"]}),
+        ("publish", "long") => json!({"seconds": 3}),
+        ("publish", "within") => json!({
+            "bits_per_second": 600_000, "frames_per_second": 30, "width": 640, "height": 360, "seconds": 3_600,
+            "codecs": ["avc1", "mp4a"],
+        }),
+        // What says nothing to a player, and what does.
+        ("play", "within") => json!({"bits_per_second": 1, "width": 1, "codecs": ["flv1"], "seconds": 3}),
+        _ => json!({}),
+    }
+}
+
+/// Every limit at once, on both cores: publishers move to the second one with what they are held to.
+#[test]
+fn each_limit_ends_its_session_and_no_other() {
+    let back_end = BackEnd::start(|request| {
+        let asked = request.json();
+        let text = |field: &str| asked[field].as_str().unwrap_or_default().to_owned();
+        let limits = limits_of(&text("event"), &text("name"));
+        Answer::Say(200, json!({"limits": limits, "dry_run": text("name") == "dry"}).to_string())
+    });
+    let config = format!(
+        "[[auth]]\napp = \"*\"\npublish = [\"callback\"]\nplay = [\"callback\"]\ncallback_url = \"{}\"\n",
+        back_end.url("/ask")
+    );
+    let server = Inrush::new().cores(2).placement("core:1").config(&config).start();
+    let headers = sequence_headers(&H264_AAC.media());
+    let pattern = Pattern::with_bits_per_second(400_000);
+    let publish = |name: &str| {
+        let client = Client::open(server.rtmp()).connect("live").publish(name);
+        Live::start(client, &headers, &pattern, 0)
+    };
+    let free = publish("free");
+    let player = Client::open(server.rtmp()).connect("live").play("free").record_in_background();
+    let within = publish("within");
+    server.wait_for_publisher("live", "within");
+    let mut watcher = Client::open(server.rtmp()).connect("live").play("within");
+
+    let name_and_end = [
+        ("wide", "limit_width", "the pictures are 640 pixels wide and may be 639"),
+        ("high", "limit_height", "the pictures are 360 pixels high and may be 359"),
+        ("coded", "limit_codecs", "this stream may not be coded in avc1"),
+        ("long", "limit_seconds", "this session has lasted the 3 seconds that it may"),
+        ("bits", "limit_bits_per_second", "bits a second and may have 250000"),
+        ("frames", "limit_frames_per_second", "frames a second and may have 20"),
+        ("dry", "limit_frames_per_second", "frames a second and may have 15"),
+    ];
+    let held = name_and_end.map(|(name, _, said)| (name, said, publish(name)));
+    let told = watcher.wait_for("the player's time to be over", |event| match event {
+        support::client::Event::Status(status) if status.level == "error" => Some(status),
+        _ => None,
+    });
+    assert_eq!(told.code, "NetStream.Play.Failed", "{told:?}");
+    assert_eq!(told.description, "this session has lasted the 3 seconds that it may");
+    assert!(watcher.wait_for_close(PATIENCE));
+    for (name, said, live) in held {
+        let (_, ended) = live.closed();
+        let status = ended.status.unwrap_or_else(|| panic!("{name} is not told why"));
+        assert_eq!((status.level.as_str(), status.code.as_str()), ("error", "NetStream.Publish.Denied"));
+        assert!(status.description.contains(said), "{name}: {}", status.description);
+        wait_until(&format!("{name} is gone"), PATIENCE, || {
+            server.streams().iter().all(|stream| stream["name"] != name).then_some(())
+        });
+    }
+    // Those who keep to theirs, or have none, go on, and nobody was waited for.
+    let next = [free.next(), within.next()];
+    wait_until("the others go on", PATIENCE, || {
+        (free.next() > next[0] + 25 && within.next() > next[1] + 25).then_some(())
+    });
+    assert!(free.is_running() && within.is_running());
+    wait_until("each end is counted, the player's among those for their time", PATIENCE, || {
+        let metrics = server.metrics();
+        let ends = name_and_end.iter().map(|(_, label, _)| metrics.of_kind("close_reason", label));
+        ends.eq([1, 1, 1, 2, 1, 2, 2]).then_some(())
+    });
+    assert_eq!(server.metrics().counter("graces"), 0);
+    let (client, sent) = free.pause_at();
+    client.unpublish();
+    assert!(within.pause().1.status.is_none_or(|status| status.level != "error"));
+    let (_, tags) = player.finish_tags();
+    let numbers: Vec<_> =
+        tags.iter().filter_map(|tag| stamp(tag.kind, &tag.body)).map(|it| it.number).collect();
+    let first = *numbers.first().expect("it has played");
+    assert!(numbers.iter().copied().eq(first..sent), "{} of the messages {first} to {sent}", numbers.len());
+    let log = server.log();
+    let lines = log.lines().filter(|line| line.contains("ends a session over its limit")).count();
+    assert_eq!(lines, 8, "{log}");
+}
