@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use crate::edge::auth::{AuthSettings, AuthTable};
+use crate::edge::secret::SecretPlace;
 use crate::runtime::outside::Action;
 
 /// The port that an `rtmp:` URL without one means.
@@ -21,6 +22,8 @@ pub struct Greeting<'a> {
     pub rtmps: &'a [SocketAddr],
     /// Where the control HTTP is served.
     pub control: SocketAddr,
+    /// Where the token stands that it asks for.
+    pub token: Option<&'a SecretPlace>,
     /// Cores that the engine runs on.
     pub cores: usize,
     /// This host's address as others see it, if it has one.
@@ -65,12 +68,19 @@ impl Greeting<'_> {
                 writeln!(out, "publish over TLS:        ffmpeg -re -i FILE -c copy -f flv {there}/live/test");
         }
         let http = SocketAddr::new(near(self.control.ip()), self.control.port());
-        let _ = writeln!(out, "watch:                   curl http://{http}/api/v1/streams");
+        let said = match self.token {
+            None => String::new(),
+            Some(SecretPlace::File(path)) => {
+                format!("-H \"Authorization: Bearer $(cat '{}')\" ", path.display())
+            }
+            Some(SecretPlace::Variable(name)) => format!("-H \"Authorization: Bearer ${name}\" "),
+        };
+        let _ = writeln!(out, "watch:                   curl {said}http://{http}/api/v1/streams");
         self.warn_of_open_doors(&mut out);
         if !self.control.ip().is_loopback() {
             let _ = writeln!(
                 out,
-                "warning: whoever reaches http {} can read stream names and close connections",
+                "warning: the token of http {} crosses the network as it is; put TLS or a private network in front",
                 self.control
             );
         }
@@ -138,8 +148,11 @@ mod tests {
             addresses.iter().map(|address| address.parse().unwrap()).collect()
         });
         let host = Some("198.51.100.7".parse().unwrap());
-        let (control, auth) = (control.parse().unwrap(), AuthSettings::default());
-        Greeting { rtmp: &rtmp, rtmps: &rtmps, control, cores: 2, host, auth: &auth }.text()
+        let control: SocketAddr = control.parse().unwrap();
+        let auth = AuthSettings::default();
+        let place = SecretPlace::Variable("TOKEN".into());
+        let token = (!control.ip().is_loopback()).then_some(&place);
+        Greeting { rtmp: &rtmp, rtmps: &rtmps, control, token, cores: 2, host, auth: &auth }.text()
     }
 
     /// What follows `start` on its line.
@@ -168,7 +181,8 @@ mod tests {
         let text = text(&["0.0.0.0:1935"], "0.0.0.0:80");
         assert_eq!(after(&text, "play:"), "ffplay rtmp://127.0.0.1/live/test");
         assert!(after(&text, "publish a test picture:").ends_with(" -f flv rtmp://127.0.0.1/live/test"));
-        assert_eq!(after(&text, "watch:"), "curl http://127.0.0.1:80/api/v1/streams");
+        let watch = r#"curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:80/api/v1/streams"#;
+        assert_eq!(after(&text, "watch:"), watch);
         // Whoever runs OBS sits elsewhere, as a rule.
         assert!(
             after(&text, "publish with OBS:").ends_with(" Server rtmp://198.51.100.7/live, Stream Key test")
@@ -184,15 +198,18 @@ mod tests {
 
     #[test]
     fn it_warns_of_what_is_open() {
-        let (open, api) = ("publish and play are open", "can read stream names and close connections");
+        let (open, api) =
+            ("publish and play are open", "warning: the token of http 0.0.0.0:8935 crosses the network");
         let here = text(&["[::]:1935"], "127.0.0.1:8935");
-        assert!(after(&here, "warning:").starts_with(open) && !here.contains(api), "{here}");
+        assert!(after(&here, "warning:").starts_with(open) && !here.contains("token"), "{here}");
         let everywhere = text(&["[::]:1935"], "0.0.0.0:8935");
         assert!(everywhere.contains(open) && everywhere.contains(api), "{everywhere}");
         let warning = |tables: Vec<AuthTable>| {
             let auth = AuthSettings { tables, ..AuthSettings::default() };
             let control = "127.0.0.1:8935".parse().unwrap();
-            let text = Greeting { rtmp: &[], rtmps: &[], control, cores: 1, host: None, auth: &auth }.text();
+            let text =
+                Greeting { rtmp: &[], rtmps: &[], control, token: None, cores: 1, host: None, auth: &auth }
+                    .text();
             text.lines().find_map(|line| line.strip_prefix("warning: ")).map(str::to_owned)
         };
         let table = |app: &str, publish: &[Source], play: &[Source]| AuthTable {

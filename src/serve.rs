@@ -72,6 +72,7 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
         rtmp: engine.addresses(),
         rtmps: engine.tls_addresses(),
         control: control.address(),
+        token: config.control.token.as_ref(),
         cores: handle.cores(),
         host: host_address(),
         auth: &config.auth,

@@ -173,6 +173,43 @@ fn health_and_unknown_paths() {
     assert_eq!(server.metrics().per_core("connections").len(), 2);
 }
 
+/// Where others reach it, the control HTTP asks for its token, and without one there is no start; the token is in no log.
+#[test]
+fn who_comes_from_elsewhere_says_the_token() {
+    const TOKEN: &str = "s3cret-token-of-the-control-http";
+    let server = Inrush::new().cores(2).http("0.0.0.0:0").token(TOKEN).args(&["--log", "debug"]).start();
+    let mut publisher = Client::open(server.rtmp()).connect("live").publish("camera");
+    let id =
+        server.connections_of("publisher", "live", "camera")[0]["id"].as_str().expect("an id").to_owned();
+    let kick = format!("/api/v1/connections/{id}");
+    let asked = |token, method, path: &str| server.request_with(token, method, path).expect("an answer");
+    for token in [None, Some("another-token-that-is-long"), Some("")] {
+        for (method, path) in
+            [("GET", "/metrics"), ("GET", "/api/v1/streams"), ("DELETE", &kick), ("GET", "/x")]
+        {
+            let answer = asked(token, method, path);
+            assert_eq!(answer.status, 401, "{method} {path} with {token:?}");
+            assert_eq!(answer.json()["error"]["code"], "unauthorized");
+            assert!(answer.head.to_lowercase().contains("\r\nwww-authenticate: bearer "), "{}", answer.head);
+        }
+        for path in ["/healthz", "/readyz"] {
+            assert_eq!(asked(token, "GET", path).status, 200, "{path}");
+        }
+    }
+    assert_eq!(server.streams().len(), 1, "nothing was closed");
+    assert_eq!(server.metrics().whole("control_unauthorized"), 12);
+    assert_eq!(asked(Some(TOKEN), "DELETE", &kick).status, 204);
+    assert!(publisher.wait_for_close(PATIENCE));
+    let stopped = server.stop();
+    assert!(stopped.stdout.contains("watch:                   curl -H \"Authorization: Bearer $(cat '"));
+    assert!(!(stopped.stdout + &stopped.stderr).contains(TOKEN));
+
+    let mut open = Inrush::new().http("0.0.0.0:0").spawn();
+    assert_eq!(open.wait(PATIENCE).code(), Some(2));
+    let line = "inrush: --http: control HTTP on 0.0.0.0:0, where others reach it, and there is no control.token; allowed: ";
+    assert!(open.stderr().starts_with(line), "{}", open.stderr());
+}
+
 /// What an encoder is taken for shows beside its own name, and its faults are counted by it.
 #[test]
 fn faults_are_counted_by_encoder() {

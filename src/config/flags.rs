@@ -148,6 +148,9 @@ struct Flags {
     /// Serve health, metrics and API here [env: INRUSH_HTTP] [default: 127.0.0.1:8935]
     #[arg(long, global = true, value_name = "ADDR")]
     http: Option<String>,
+    /// Where the token stands that it asks for: file:PATH or env:NAME [env: INRUSH_HTTP_TOKEN]
+    #[arg(long, global = true, value_name = "PLACE")]
+    http_token: Option<String>,
     /// Cores to run on; 0 is all [env: INRUSH_CORES] [default: 0]
     #[arg(long, global = true, value_name = "N")]
     cores: Option<String>,
@@ -191,6 +194,7 @@ impl Sources {
             ("--rtmps-detect", flags.rtmps_detect.then_some(Raw::Boolean(true))),
             ("--rtmps-self-signed", flags.rtmps_self_signed.then_some(Raw::Boolean(true))),
             ("--http", text(flags.http)),
+            ("--http-token", text(flags.http_token)),
             ("--cores", text(flags.cores)),
             ("--placement", text(flags.placement)),
             ("--log", text(flags.log)),

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use self::schema::listeners::overlap;
 use self::schema::tls::{CERTIFICATE, CERTIFICATE_KEYS};
 use crate::control;
+use crate::control::token::{Door, DoorError};
 use crate::edge::auth::rules::{self, Rules};
 use crate::edge::auth::{AuthSettings, Place, Problem};
 use crate::edge::notices::{NoticeSettings, Recipient};
@@ -99,6 +100,7 @@ impl Loaded {
         targets::check(&config, &origins)?;
         check_auth(&config, &origins)?;
         check_notify(&config, &origins)?;
+        check_control(&config, &origins)?;
         upstreams::check(&config, &origins)?;
         let unknown = sources
             .unknown_variables
@@ -235,6 +237,23 @@ fn check_notify(config: &Config, origins: &Origins) -> Result<(), ConfigError> {
         format!("notify.{name}: {problem}"),
         allowed,
     ))
+}
+
+/// Whether the control HTTP asks for a token where it must, and whether the token is there.
+fn check_control(config: &Config, origins: &Origins) -> Result<(), ConfigError> {
+    let Err(error) = Door::new(&config.control) else { return Ok(()) };
+    Err(match &error {
+        DoorError::Missing(_) => ConfigError::new(
+            origins.of("control", "listen"),
+            error.to_string(),
+            format!("control.token = {:?}, or a loopback address", crate::edge::secret::PLACE),
+        ),
+        DoorError::Unusable(problem) => ConfigError::new(
+            origins.of("control", "token"),
+            format!("control.token: {problem}"),
+            format!("{}, with at least 16 letters, digits and -._~+/=", crate::edge::secret::PLACE),
+        ),
+    })
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

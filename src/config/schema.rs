@@ -25,7 +25,7 @@ pub(super) struct Table {
 }
 
 /// Which key each flag and each variable sets.
-pub(super) const OVERRIDES: [Override; 9] = [
+pub(super) const OVERRIDES: [Override; 10] = [
     Override { flag: "--rtmp", variable: "INRUSH_RTMP", table: "rtmp", key: "listen" },
     Override { flag: "--rtmps", variable: "INRUSH_RTMPS", table: "tls", key: "listen" },
     Override { flag: "--rtmps-detect", variable: "INRUSH_RTMPS_DETECT", table: "tls", key: "detect" },
@@ -36,6 +36,7 @@ pub(super) const OVERRIDES: [Override; 9] = [
         key: "self_signed",
     },
     Override { flag: "--http", variable: "INRUSH_HTTP", table: "control", key: "listen" },
+    Override { flag: "--http-token", variable: "INRUSH_HTTP_TOKEN", table: "control", key: "token" },
     Override { flag: "--cores", variable: "INRUSH_CORES", table: "engine", key: "cores" },
     Override { flag: "--placement", variable: "INRUSH_PLACEMENT", table: "engine", key: "placement" },
     Override { flag: "--log", variable: "INRUSH_LOG", table: "log", key: "filter" },

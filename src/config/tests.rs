@@ -59,12 +59,15 @@ fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
 #[test]
 fn each_flag_and_each_variable_sets_its_key() {
     type Read = fn(&Config) -> String;
-    let table: [(&str, &str, &str, Read); 7] = [
+    let table: [(&str, &str, &str, Read); 8] = [
         ("--rtmp", "INRUSH_RTMP", "[::1]:1936", |c| c.runtime.listen[0].to_string()),
         ("--rtmps", "INRUSH_RTMPS", "[::1]:443", |c| {
             c.runtime.tls.listen.iter().map(ToString::to_string).collect()
         }),
         ("--http", "INRUSH_HTTP", "[::1]:8936", |c| c.control.listen.to_string()),
+        ("--http-token", "INRUSH_HTTP_TOKEN", "file:/proc/sys/kernel/random/boot_id", |c| {
+            c.control.token.as_ref().map(ToString::to_string).unwrap_or_default()
+        }),
         ("--cores", "INRUSH_CORES", "7", |c| c.runtime.cores.to_string()),
         ("--placement", "INRUSH_PLACEMENT", "core:1", |c| {
             format!(
@@ -160,6 +163,7 @@ const KEY: &str = "a readable PEM file with the private key of the certificate";
 fn a_wrong_file_is_refused_with_its_line() {
     let table_names = "[engine], [rtmp], [tls], [proxy], [ingest], [notify], [control], [deadlines], [limits], [recorder], [log], [[certificate]], [[auth]], [[key]], [[app]], [[target]], [[upstream]]";
     let address = "ADDRESS:PORT, such as 0.0.0.0:1935, 127.0.0.1:8935 or [::]:1935";
+    let token = "file:PATH or env:NAME, with at least 16 letters, digits and -._~+/=";
     let table = [
         // Not TOML.
         ("[engine]\ncores = \n", "x.toml:2: string values must be quoted, expected literal string; allowed: TOML, as in deploy/inrush.toml".to_owned()),
@@ -210,6 +214,14 @@ fn a_wrong_file_is_refused_with_its_line() {
         ("[notify]\nurl = \"http://h/\"\nsecret = \"env:INRUSH_TEST_NONE\"\n", "x.toml:3: notify.secret: env:INRUSH_TEST_NONE: is not set; allowed: file:PATH or env:NAME".into()),
         ("[notify]\nurl = \"https://h/\"\nca_file = \"/dev/null\"\n", "x.toml:3: notify.ca_file: /dev/null: has no certificate in it; allowed: a readable PEM file, or nothing".into()),
         ("[notify]\nwaiting_max = 0\n", "x.toml:2: notify.waiting_max: 0 is out of range; allowed: 1 to 1000000".into()),
+        // The control HTTP's token: what is refused is never repeated, as it may be the token.
+        ("[control]\nlisten = \"0.0.0.0:8935\"\n", "x.toml:2: control HTTP on 0.0.0.0:8935, where others reach it, and there is no control.token; allowed: control.token = \"file:PATH or env:NAME\", or a loopback address".into()),
+        ("[control]\nmetrics_open = true\nlisten = \"[::]:8935\"\n", "x.toml:3: control HTTP on [::]:8935, where others reach it, and there is no control.token; allowed: control.token = \"file:PATH or env:NAME\", or a loopback address".into()),
+        ("[control]\ntoken = \"hunter2hunter2hunter2\"\n", "x.toml:2: control.token: names no place of a secret; allowed: file:PATH or env:NAME".into()),
+        ("[control]\ntoken = \"env:INRUSH_TEST_NONE\"\n", format!("x.toml:2: control.token: env:INRUSH_TEST_NONE: is not set; allowed: {token}")),
+        ("[control]\ntoken = \"file:/dev/null\"\n", format!("x.toml:2: control.token: file:/dev/null: is shorter than 16 bytes; allowed: {token}")),
+        ("[control]\ntoken_file = \"a\"\n", "x.toml:2: unknown key \"token_file\" in [control]; allowed: listen, token, metrics_open".into()),
+        ("[control]\nmetrics_open = 1\n", "x.toml:2: control.metrics_open: 1 is neither true nor false; allowed: true, false".into()),
         // Certificates.
         ("[certificate]\n", "x.toml:1: certificate is not a list of tables; allowed: [[certificate]]".into()),
         ("[[certificate]]\nfile = \"a\"\n", "x.toml:2: unknown key \"file\" in [[certificate]]; allowed: chain_file, key_file".into()),
@@ -460,7 +472,7 @@ fn authorisation_is_read_shown_and_compared() {
 /// Every way in which a command line or an environment can be wrong, with the line that says so.
 #[test]
 fn a_wrong_flag_or_variable_is_refused_by_name() {
-    let flags = "--config, --rtmp, --rtmps, --rtmps-detect, --rtmps-self-signed, --http, --cores, --placement, --log, --log-format, --help, --version";
+    let flags = "--config, --rtmp, --rtmps, --rtmps-detect, --rtmps-self-signed, --http, --http-token, --cores, --placement, --log, --log-format, --help, --version";
     type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
     let table: [Case<'_>; 13] = [
         (&["--corse", "2"], &[], &format!("command line: unknown flag --corse; allowed: {flags}")),
@@ -567,7 +579,8 @@ fn help_and_version_are_answers() {
         "--rtmps ",
         "--rtmps-detect",
         "--rtmps-self-signed",
-        "--http",
+        "--http ",
+        "--http-token",
         "--cores",
         "--placement",
         "--log",

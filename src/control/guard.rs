@@ -1,6 +1,6 @@
 //! What is refused before anybody looks at the request: other origins' pages, and bodies that no request has.
 //!
-//! The API has no keys while it listens on loopback, so a web page must not be able to use the browser of somebody at this
+//! The API need not have a token while it listens on loopback, so a web page must not be able to use the browser of somebody at this
 //! machine as its arm: neither by a form or `fetch` to our address, nor by letting its own name point at it (DNS rebinding).
 
 use std::net::IpAddr;

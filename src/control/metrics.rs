@@ -197,6 +197,7 @@ fn families<C: Cores>(control: &Control<C>) -> Vec<Family> {
 fn of_process<C: Cores>(control: &Control<C>) -> Vec<Family> {
     let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
     let refused = control.connections_refused.load(Ordering::Relaxed);
+    let unauthorized = control.unauthorized.load(Ordering::Relaxed);
     let started = control.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let mut families = vec![
         Family {
@@ -208,6 +209,11 @@ fn of_process<C: Cores>(control: &Control<C>) -> Vec<Family> {
             "inrush_control_connections_refused",
             "Connections of the control HTTP turned away because there were too many",
             Value::Whole(refused),
+        ),
+        counter(
+            "inrush_control_unauthorized",
+            "Requests of the control HTTP turned away for want of its token",
+            Value::Whole(unauthorized),
         ),
     ];
     if let Some(process) = process::Usage::now() {

@@ -15,6 +15,8 @@
 //! | `GET /api/v1/pulls` | what is pulled from where, see [`pulls`] |
 //! | `DELETE /api/v1/connections/{id}` | closes one: 204; 404 when there is none |
 //!
+//! Where a token is set, all of it asks for `Authorization: Bearer TOKEN` but the first two ([`token`]).
+//!
 //! # Bounds
 //! [`server::CONNECTIONS_MAX`] connections; a request head of [`server::HEAD_BYTES_MAX`] within [`server::HEAD_MAX`]; no request
 //! has a body worth reading; a connection lives for [`server::CONNECTION_LIFE_MAX`]; [`api::QUERIES_MAX`] questions to the cores
@@ -23,6 +25,8 @@
 //! Every refusal has one shape: `{"error": {"code": "not_found", "message": "…"}}`, the code from a fixed set.
 
 use std::net::SocketAddr;
+
+use crate::edge::secret::SecretPlace;
 
 pub mod api;
 mod cores;
@@ -38,6 +42,7 @@ mod router;
 pub mod server;
 #[cfg(test)]
 mod tests;
+pub mod token;
 
 pub use cores::{CoreAnswer, Cores};
 pub use far_ends::Forwards;
@@ -47,12 +52,16 @@ pub use server::{Server, StartError, start};
 /// What the control HTTP is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Where it listens. The default is loopback: the API has no keys, and shows the names of streams.
+    /// Where it listens. The default is loopback: it shows the names of streams, and closes connections.
     pub listen: SocketAddr,
+    /// Where the token stands that it asks for; must be set where `listen` is no loopback address.
+    pub token: Option<SecretPlace>,
+    /// Whether `/metrics` asks for none all the same; the default is that it does.
+    pub metrics_open: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8935)) }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8935)), token: None, metrics_open: false }
     }
 }

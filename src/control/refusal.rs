@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::http::StatusCode;
+use axum::http::header::WWW_AUTHENTICATE;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -20,6 +21,10 @@ pub(super) enum Refusal {
     Starting,
     /// More questions at a time than allowed.
     Busy,
+    /// No token was said.
+    NoToken,
+    /// What was said is not the token.
+    WrongToken,
     /// A page of another origin, or a name that is not ours.
     ForeignOrigin(&'static str),
     /// A body longer than any request needs.
@@ -50,6 +55,10 @@ impl IntoResponse for Refusal {
             }
             Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting", "the engine does not run yet"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "too many questions at a time"),
+            Self::NoToken => {
+                (StatusCode::UNAUTHORIZED, "unauthorized", "say the token: Authorization: Bearer TOKEN")
+            }
+            Self::WrongToken => (StatusCode::UNAUTHORIZED, "unauthorized", "this is not the token"),
             Self::ForeignOrigin(message) => (StatusCode::FORBIDDEN, "foreign_origin", *message),
             Self::BodyTooLong => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body_too_long", "no request has such a body")
@@ -59,6 +68,18 @@ impl IntoResponse for Refusal {
             Self::Stalled(cores) => Some(cores.as_slice()),
             _ => None,
         };
-        (status, Json(Body { error: Inner { code, message, stalled_cores } })).into_response()
+        // RFC 6750 §3: who said no token is told the scheme alone.
+        let challenge = match &self {
+            Self::NoToken => Some([(WWW_AUTHENTICATE, "Bearer realm=\"inrush\"")]),
+            Self::WrongToken => {
+                Some([(WWW_AUTHENTICATE, "Bearer realm=\"inrush\", error=\"invalid_token\"")])
+            }
+            _ => None,
+        };
+        let answer = (status, Json(Body { error: Inner { code, message, stalled_cores } }));
+        match challenge {
+            Some(challenge) => (challenge, answer).into_response(),
+            None => answer.into_response(),
+        }
     }
 }

@@ -13,7 +13,8 @@ use super::cores::Cores;
 use super::far_ends::Forwards;
 use super::metrics::Exhibitor;
 use super::refusal::Refusal;
-use super::{api, forwards, guard, health, metrics, pulls};
+use super::token::Door;
+use super::{api, forwards, guard, health, metrics, pulls, token};
 
 /// What all answers share.
 pub(super) struct Control<C> {
@@ -27,25 +28,31 @@ pub(super) struct Control<C> {
     pub(super) exhibitors: Mutex<Vec<Arc<dyn Exhibitor>>>,
     /// Questions that the cores may be asked at a time.
     pub(super) queries: Semaphore,
+    /// Who is let in.
+    pub(super) door: Door,
     /// Whether only this machine can reach us.
     pub(super) is_loopback: bool,
     /// When the process began.
     pub(super) started: SystemTime,
     /// Connections turned away because there were too many.
     pub(super) connections_refused: AtomicU64,
+    /// Requests turned away for want of the token.
+    pub(super) unauthorized: AtomicU64,
 }
 
 impl<C: Cores> Control<C> {
-    pub(super) fn new(is_loopback: bool) -> Self {
+    pub(super) fn new(is_loopback: bool, door: Door) -> Self {
         Self {
             cores: OnceLock::new(),
             forwards: OnceLock::new(),
             pulls: OnceLock::new(),
             exhibitors: Mutex::default(),
             queries: Semaphore::new(api::QUERIES_MAX),
+            door,
             is_loopback,
             started: SystemTime::now(),
             connections_refused: AtomicU64::new(0),
+            unauthorized: AtomicU64::new(0),
         }
     }
 
@@ -71,5 +78,7 @@ pub(super) fn router<C: Cores>(control: &Arc<Control<C>>) -> Router {
         .fallback(|| async { Refusal::NoRoute })
         .method_not_allowed_fallback(|| async { Refusal::NoMethod })
         .layer(from_fn(guard::refuse_long_bodies))
+        // The outermost: it stands before unknown paths and methods as well.
+        .layer(from_fn_with_state(Arc::clone(control), token::admit::<C>))
         .with_state(Arc::clone(control))
 }

@@ -30,6 +30,7 @@ use super::cores::Cores;
 use super::far_ends::Forwards;
 use super::metrics::Exhibitor;
 use super::router::{Control, router};
+use super::token::{Door, DoorError};
 use crate::runtime::listener::patiently;
 
 /// Connections at a time; further ones are closed at once.
@@ -95,6 +96,9 @@ pub enum StartError {
         /// What the kernel says.
         error: io::Error,
     },
+    /// The token cannot be had, or there is none where one must be.
+    #[error(transparent)]
+    Door(#[from] DoorError),
     /// No thread or runtime could be made.
     #[error("control HTTP: cannot start its thread: {0}")]
     Thread(io::Error),
@@ -106,6 +110,7 @@ pub fn start<C: Cores>(settings: &Settings) -> Result<Server<C>, StartError> {
 }
 
 pub(super) fn start_with<C: Cores>(settings: &Settings, patience: Patience) -> Result<Server<C>, StartError> {
+    let door = Door::new(settings)?;
     let address = settings.listen;
     let listener = patiently(|| bind(address)).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => StartError::InUse { address },
@@ -114,7 +119,7 @@ pub(super) fn start_with<C: Cores>(settings: &Settings, patience: Patience) -> R
     let address = listener.local_addr().map_err(|error| StartError::Listen { address, error })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(StartError::Thread)?;
-    let control = Arc::new(Control::<C>::new(address.ip().is_loopback()));
+    let control = Arc::new(Control::<C>::new(address.ip().is_loopback(), door));
     let (stop, stopped) = oneshot::channel();
     let shared = Arc::clone(&control);
     let thread = std::thread::Builder::new()

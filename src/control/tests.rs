@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use super::*;
 use crate::edge::relay::Rank;
 use crate::edge::relay::life::{LifeState, Step};
 use crate::edge::relay::observe::{ForwardInfo, NamedBy};
+use crate::edge::secret::SecretPlace;
 use crate::hub::HealthCounts;
 use crate::media::codec::{Codec, VideoCodec};
 use crate::media::health::Code;
@@ -23,6 +25,9 @@ use crate::runtime::observe::{
     ConnectionId, ConnectionInfo, Counts, HealthInfo, PublishedCounts, Role, StreamInfo, TlsInfo, TrackInfo,
 };
 use crate::runtime::{OutgoingId, OutgoingInfo, OutgoingState};
+
+/// What a token file of these tests holds.
+const TOKEN: &str = "a-token-of-24-characters";
 
 /// Two cores with whatever a test puts on them.
 #[derive(Default)]
@@ -214,7 +219,7 @@ fn serve() -> (Server<Arc<Engine>>, Arc<Engine>) {
 }
 
 fn start_on(address: &str) -> Server<Arc<Engine>> {
-    start(&Settings { listen: address.parse().unwrap() }).unwrap()
+    start(&Settings { listen: address.parse().unwrap(), ..Settings::default() }).unwrap()
 }
 
 /// Sends `head` with a `Host` and reads to the end: status, head, body.
@@ -548,6 +553,79 @@ fn a_page_of_another_origin_gets_nothing() {
     assert_eq!(request(server.address(), "DELETE /api/v1/connections/7", &own).0, 204);
 }
 
+/// Where [`TOKEN`] stands, and the file to remove.
+fn token_file(name: &str) -> (SecretPlace, PathBuf) {
+    let path = std::env::temp_dir().join(format!("inrush-control-{name}-{}", std::process::id()));
+    std::fs::write(&path, format!("{TOKEN}\n")).unwrap();
+    (SecretPlace::File(path.clone()), path)
+}
+
+#[test]
+fn with_a_token_everything_but_the_probes_asks_for_it() {
+    let (token, path) = token_file("asks");
+    let engine = Arc::new(Engine::default());
+    engine.ready.store(true, Ordering::Relaxed);
+    *engine.connections.lock().unwrap() = vec![connection(0, 7, Role::Player)];
+    let started = |metrics_open| {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let settings = Settings { listen, token: Some(token.clone()), metrics_open };
+        let server: Server<Arc<Engine>> = start(&settings).unwrap();
+        server.attach(Arc::clone(&engine));
+        server
+    };
+    let server = started(false);
+    let closed = [
+        ("GET /metrics", 200),
+        ("GET /api/v1/streams", 200),
+        ("GET /api/v1/connections", 200),
+        ("GET /api/v1/forwards", 200),
+        ("DELETE /api/v1/connections/7", 204),
+        // What exists is nobody's business either.
+        ("GET /", 404),
+        ("GET /api/v1/streams/live/none", 404),
+        ("DELETE /metrics", 405),
+        ("OPTIONS /api/v1/streams", 405),
+    ];
+    for (line, with_token) in closed {
+        for (said, challenge) in [
+            ("", "www-authenticate: bearer realm=\"inrush\"\r\n"),
+            (
+                "Authorization: Bearer 0123456789abcdef\r\n",
+                "www-authenticate: bearer realm=\"inrush\", error=\"invalid_token\"\r\n",
+            ),
+        ] {
+            let (status, head, body) = request(server.address(), line, said);
+            assert_eq!(status, 401, "{line} {said}");
+            assert!(head.contains(challenge), "{head}");
+            assert!(body.starts_with("{\"error\":{\"code\":\"unauthorized\",\"message\":"), "{body}");
+        }
+        let (status, ..) = request(server.address(), line, &format!("Authorization: Bearer {TOKEN}\r\n"));
+        assert_eq!(status, with_token, "{line}");
+    }
+    for line in ["GET /healthz", "GET /readyz"] {
+        assert_eq!(request(server.address(), line, "").0, 200, "{line}");
+    }
+    // The token makes no other site's page welcome.
+    let page = format!("Authorization: Bearer {TOKEN}\r\nOrigin: http://evil.example\r\n");
+    assert_eq!(request(server.address(), "GET /api/v1/streams", &page).0, 403);
+
+    let server = started(true);
+    let (status, _, body) = request(server.address(), "GET /metrics", "");
+    assert_eq!(status, 200);
+    assert!(body.contains("\ninrush_control_unauthorized_total 0\n"), "{body}");
+    assert_eq!(request(server.address(), "GET /api/v1/streams", "").0, 401);
+    let (.., body) = request(server.address(), "GET /metrics", "");
+    assert!(body.contains("\ninrush_control_unauthorized_total 1\n"), "{body}");
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn nobody_listens_to_others_without_a_token() {
+    let everybody = Settings { listen: "0.0.0.0:0".parse().unwrap(), ..Settings::default() };
+    let error = start::<Arc<Engine>>(&everybody).err().expect("refused").to_string();
+    assert_eq!(error, "control HTTP on 0.0.0.0:0, where others reach it, and there is no control.token");
+}
+
 #[test]
 fn metrics_have_every_counter_of_every_core_in_both_formats() {
     let (server, engine) = serve();
@@ -643,7 +721,7 @@ fn a_slow_client_is_cut_and_a_busy_one_ends_with_its_life() {
         unread: Duration::from_millis(200),
         life: Duration::from_millis(600),
     };
-    let settings = Settings { listen: "127.0.0.1:0".parse().unwrap() };
+    let settings = Settings { listen: "127.0.0.1:0".parse().unwrap(), ..Settings::default() };
     let server: Server<Arc<Engine>> = server::start_with(&settings, patience).unwrap();
     let connect = || {
         let socket = TcpStream::connect(server.address()).unwrap();
@@ -676,8 +754,8 @@ fn a_slow_client_is_cut_and_a_busy_one_ends_with_its_life() {
 #[test]
 fn a_port_in_use_is_an_error_that_says_what_to_do() {
     let server = start_on("127.0.0.1:0");
-    let error =
-        start::<Arc<Engine>>(&Settings { listen: server.address() }).err().expect("refused").to_string();
+    let taken = Settings { listen: server.address(), ..Settings::default() };
+    let error = start::<Arc<Engine>>(&taken).err().expect("refused").to_string();
     let port = server.address().port();
     assert_eq!(
         error,
@@ -686,9 +764,12 @@ fn a_port_in_use_is_an_error_that_says_what_to_do() {
              or choose another with --http"
         )
     );
-    let elsewhere = Settings { listen: "192.0.2.1:8935".parse().unwrap() };
+    let (token, path) = token_file("elsewhere");
+    let elsewhere =
+        Settings { listen: "192.0.2.1:8935".parse().unwrap(), token: Some(token), ..Settings::default() };
     let error = start::<Arc<Engine>>(&elsewhere).err().expect("refused").to_string();
     assert!(error.starts_with("control HTTP: cannot listen on 192.0.2.1:8935: "), "{error}");
+    std::fs::remove_file(path).unwrap();
 }
 
 #[test]
@@ -698,6 +779,7 @@ fn dropping_the_server_frees_its_port_also_under_open_connections() {
     let _idle = TcpStream::connect(address).unwrap();
     assert_eq!(get(address, "/healthz").0, 200);
     drop(server);
-    let again: Server<Arc<Engine>> = start(&Settings { listen: address }).expect("free again");
+    let again: Server<Arc<Engine>> =
+        start(&Settings { listen: address, ..Settings::default() }).expect("free again");
     assert_eq!(get(again.address(), "/healthz").0, 200);
 }

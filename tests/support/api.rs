@@ -13,6 +13,8 @@ use super::PATIENCE;
 pub struct Response {
     /// Status code.
     pub status: u16,
+    /// The status line and the header, as they came.
+    pub head: String,
     /// The body as text.
     pub body: String,
 }
@@ -25,11 +27,12 @@ impl Response {
     }
 }
 
-/// One request on a connection of its own.
-pub fn request(method: &str, address: SocketAddr, path: &str) -> io::Result<Response> {
+/// One request on a connection of its own; of a server that asks for a token, `token` is said.
+pub fn request(method: &str, address: SocketAddr, path: &str, token: Option<&str>) -> io::Result<Response> {
+    let said = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     let mut socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    write!(socket, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    write!(socket, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{said}\r\n")?;
     let mut bytes = Vec::new();
     socket.read_to_end(&mut bytes)?;
     let text = String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
@@ -39,7 +42,7 @@ pub fn request(method: &str, address: SocketAddr, path: &str) -> io::Result<Resp
             "answers of known length are expected"
         );
         let status = head.split(' ').nth(1)?.parse().ok()?;
-        Some(Response { status, body: body.to_owned() })
+        Some(Response { status, head: head.to_owned(), body: body.to_owned() })
     });
     parsed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("no HTTP answer: {text:?}")))
 }

@@ -17,6 +17,8 @@ use super::{PATIENCE, ports, scratch_file, wait_until};
 pub struct Inrush {
     rtmp: Vec<String>,
     rtmps: bool,
+    http: Option<String>,
+    token: Option<String>,
     args: Vec<String>,
     namespace: Option<Namespace>,
     open_files: Option<u32>,
@@ -39,6 +41,18 @@ impl Inrush {
     /// Serves RTMPS as well, on a free port; certificates are for `config` or `args` to name.
     pub fn rtmps(mut self) -> Self {
         self.rtmps = true;
+        self
+    }
+
+    /// Serves the control HTTP here rather than on loopback.
+    pub fn http(mut self, address: impl ToString) -> Self {
+        self.http = Some(address.to_string());
+        self
+    }
+
+    /// What the kit says to the control HTTP, which is told to ask for it.
+    pub fn token(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
         self
     }
 
@@ -95,7 +109,7 @@ impl Inrush {
         }
         line.push(env!("CARGO_BIN_EXE_inrush").to_owned());
         if !self.default_addresses {
-            line.extend(["--http", "127.0.0.1:0"].map(str::to_owned));
+            line.extend(["--http", self.http.as_deref().unwrap_or("127.0.0.1:0")].map(str::to_owned));
             let rtmp = if self.rtmp.is_empty() { vec!["127.0.0.1:0".to_owned()] } else { self.rtmp.clone() };
             line.extend(rtmp.into_iter().flat_map(|address| ["--rtmp".to_owned(), address]));
             if self.rtmps {
@@ -106,6 +120,11 @@ impl Inrush {
             let file = scratch_file("inrush.toml");
             std::fs::write(&file, text).expect("write a configuration file");
             line.extend(["--config".to_owned(), file.display().to_string()]);
+        }
+        if let Some(token) = &self.token {
+            let file = scratch_file("token");
+            std::fs::write(&file, token).expect("write a token");
+            line.extend(["--http-token".to_owned(), format!("file:{}", file.display())]);
         }
         line.extend(self.args.iter().cloned());
         Process::spawn("inrush", Command::new(&line[0]).args(&line[1..]))
@@ -134,6 +153,7 @@ impl Inrush {
             rtmps: rtmps.into_iter().map(reachable).collect(),
             http: reachable(http),
             namespace: self.namespace.clone(),
+            token: self.token.clone(),
             start_up: Duration::ZERO,
         };
         wait_until("inrush is ready", PATIENCE, || {
@@ -168,6 +188,7 @@ pub struct Server {
     rtmps: Vec<SocketAddr>,
     http: SocketAddr,
     namespace: Option<Namespace>,
+    token: Option<String>,
     start_up: Duration,
 }
 
@@ -219,6 +240,7 @@ impl Server {
             rtmps: Vec::new(),
             http: (Ipv4Addr::LOCALHOST, http_port).into(),
             namespace: None,
+            token: None,
             start_up: Duration::ZERO,
         };
         wait_until("nginx answers or ends", PATIENCE, || {
@@ -307,9 +329,15 @@ impl Server {
 
     /// Any request of the control HTTP.
     pub fn request(&self, method: &str, path: &str) -> std::io::Result<Response> {
+        self.request_with(self.token.as_deref(), method, path)
+    }
+
+    /// The same with this token, or without any.
+    pub fn request_with(&self, token: Option<&str>, method: &str, path: &str) -> std::io::Result<Response> {
+        let request = || api::request(method, self.http, path, token);
         match &self.namespace {
-            Some(namespace) => namespace.enter(|| api::request(method, self.http, path)),
-            None => api::request(method, self.http, path),
+            Some(namespace) => namespace.enter(request),
+            None => request(),
         }
     }
 
