@@ -23,7 +23,7 @@
 #![cfg_attr(feature = "engine", doc = "| 5 | [`control`] | the control HTTP: health, metrics, API |")]
 #![cfg_attr(
     feature = "engine",
-    doc = "| 6 | [`config`], [`serve`], [`greeting`], [`log`], [`replay`] | flags, file and environment; start and stop; recordings read again |"
+    doc = "| 6 | [`config`], [`serve`], [`greeting`], [`log`], [`replay`], [`systemd`] | flags, file and environment; start and stop; recordings read again; the service manager |"
 )]
 //!
 //! Floors 0-2 are for other programs as well: `no_std` + `alloc`, no sockets, clocks or threads, with `default-features = false`.
@@ -70,3 +70,5 @@ pub mod replay;
 pub mod runtime;
 #[cfg(feature = "engine")]
 pub mod serve;
+#[cfg(feature = "engine")]
+pub mod systemd;

@@ -1,7 +1,7 @@
 //! Running the engine: from a checked configuration to a clean end (floor 6).
 //!
-//! preflight -> control HTTP -> edge -> cores -> greeting -> signals -> end. The main thread waits for signals and for the cores, and does
-//! nothing else.
+//! preflight -> control HTTP -> edge -> cores -> greeting -> signals -> end. The main thread waits for signals and for the cores, tells the
+//! service manager of each turn ([`crate::systemd`]), and does nothing else.
 
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Loaded, Sources};
@@ -24,6 +25,7 @@ use crate::log::Log;
 use crate::runtime::preflight::{self, Finding, Verdict};
 use crate::runtime::tls::certificates::{CertificateError, Certificates, Watch};
 use crate::runtime::{self, Engine, Handle, NameHasher, Report};
+use crate::systemd::Systemd;
 
 /// How often certificate files are looked at: four `stat` calls a certificate.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(2);
@@ -77,6 +79,7 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
         host: host_address(),
         auth: &config.auth,
     });
+    waiting.systemd.ready(serving(&engine));
 
     let report = waiting.watch(engine, config, sources, watch, &log, &edge)?;
     info!(panics = report.panics, "stopped");
@@ -133,10 +136,22 @@ fn greet(greeting: &Greeting<'_>) {
     let _ = stdout.flush();
 }
 
+/// What `systemctl status` shows while all is well.
+fn serving(engine: &Engine) -> String {
+    let list =
+        |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let mut text = format!("Serving on {} cores: rtmp {}", engine.handle().cores(), list(engine.addresses()));
+    if !engine.tls_addresses().is_empty() {
+        text += &format!(", rtmps {}", list(engine.tls_addresses()));
+    }
+    text
+}
+
 /// Where the main thread waits.
 struct Waiting {
     runtime: tokio::runtime::Runtime,
     signals: Signals,
+    systemd: Systemd,
 }
 
 impl Waiting {
@@ -146,7 +161,7 @@ impl Waiting {
             let _inside = runtime.enter();
             Signals::new()?
         };
-        Ok(Self { runtime, signals })
+        Ok(Self { runtime, signals, systemd: Systemd::from_environment() })
     }
 
     /// Waits for signals until the cores have ended.
@@ -159,13 +174,14 @@ impl Waiting {
         log: &Log,
         edge: &Edge,
     ) -> Result<Report, Failure> {
-        let Self { runtime, signals } = self;
+        let Self { runtime, signals, systemd } = self;
         runtime.block_on(async {
             let handle = engine.handle();
             let mut ended = join(engine)
                 .map_err(|error| Failure::Other(format!("cannot wait for the engine: {error}")))?;
             let mut stop = Stop::default();
             let mut look = tokio::time::interval(CERTIFICATES_EVERY);
+            let mut heartbeat = Heartbeat::new(systemd.heartbeat());
             loop {
                 tokio::select! {
                     report = &mut ended => {
@@ -176,9 +192,20 @@ impl Waiting {
                         };
                     }
                     asked = signals.next() => match asked {
-                        Asked::End => stop = stop.next(&handle),
-                        Asked::Reload => reload(&mut config, sources, log, &handle, &mut watch, edge),
+                        Asked::End => {
+                            stop = stop.next(&handle);
+                            match stop {
+                                Stop::NotAsked => {}
+                                Stop::Draining => systemd.draining(config.runtime.drain_deadline),
+                                Stop::Now => systemd.stopping(),
+                            }
+                        }
+                        Asked::Reload => {
+                            systemd.reloading();
+                            systemd.reloaded(reload(&mut config, sources, log, &handle, &mut watch, edge));
+                        }
                     },
+                    () = heartbeat.is_due() => systemd.alive(&control::stalled_cores(&handle)),
                     _ = look.tick() => match watch.look() {
                         None => {}
                         Some(read) => replace_certificates(&handle, read),
@@ -186,6 +213,27 @@ impl Waiting {
                 }
             }
         })
+    }
+}
+
+/// When the service manager wants a sign of life; never, if it wants none.
+struct Heartbeat(Option<Interval>);
+
+impl Heartbeat {
+    fn new(every: Option<Duration>) -> Self {
+        Self(every.map(|every| {
+            let mut interval = tokio::time::interval(every);
+            // One that is late says as much as several.
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
+        }))
+    }
+
+    async fn is_due(&mut self) {
+        match &mut self.0 {
+            Some(interval) => _ = interval.tick().await,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -258,7 +306,7 @@ impl Signals {
 }
 
 /// Reads the configuration again. A bad one is refused whole; of a good one the log filter takes effect, and what needs a restart is
-/// named, so that nobody believes in a setting that is not in force.
+/// named, so that nobody believes in a setting that is not in force. Gives whether all that it says now is in force.
 fn reload(
     config: &mut Config,
     sources: &Sources,
@@ -266,17 +314,23 @@ fn reload(
     handle: &Handle,
     watch: &mut Watch,
     edge: &Edge,
-) {
+) -> bool {
     let new = match Loaded::load(sources) {
         Ok(loaded) => loaded.config,
-        Err(error) => return error!("configuration not reloaded, the old one stays: {error}"),
+        Err(error) => {
+            error!("configuration not reloaded, the old one stays: {error}");
+            return false;
+        }
     };
+    let mut is_in_force = true;
     let mut differences = config.differences(&new);
     // Read again whether they are others or not: who sends the signal has replaced the files, as a rule. None is none to change to.
     let files = &new.runtime.tls.certificates;
     if config.runtime.tls.is_wanted() && !files.is_empty() {
         *watch = Watch::new(files.clone());
-        replace_certificates(handle, Certificates::read(files));
+        let read = Certificates::read(files);
+        is_in_force &= read.is_ok();
+        replace_certificates(handle, read);
         config.runtime.tls.certificates.clone_from(files);
         differences.retain(|key| key != "certificate");
     }
@@ -289,7 +343,10 @@ fn reload(
                 differences.retain(|key| key != "auth" && key != "key");
                 info!("who may publish and play is read again");
             }
-            Err(problem) => error!("who may publish and play is as before: {problem}"),
+            Err(problem) => {
+                is_in_force = false;
+                error!("who may publish and play is as before: {problem}");
+            }
         }
     }
     if let Some(index) = differences.iter().position(|key| key == "log.filter") {
@@ -301,9 +358,11 @@ fn reload(
     match differences.as_slice() {
         [] => info!("configuration reloaded"),
         waiting => {
-            warn!("configuration reloaded; these take effect at the next start: {}", waiting.join(", "))
+            is_in_force = false;
+            warn!("configuration reloaded; these take effect at the next start: {}", waiting.join(", "));
         }
     }
+    is_in_force
 }
 
 /// Who may publish and play. The configuration has been checked, but files may have changed since.

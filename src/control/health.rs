@@ -26,17 +26,25 @@ struct Health {
     stalled_cores: Vec<u16>,
 }
 
+/// The cores that stand still: of a process that should be killed rather than waited for. None while it drains, as cores end one after
+/// another then, and the drain has a deadline of its own.
+pub fn stalled_cores<C: Cores>(cores: &C) -> Vec<u16> {
+    if cores.is_draining() {
+        return Vec::new();
+    }
+    (0..cores.cores())
+        .filter(|core| cores.sweep_age(*core) > SWEEP_AGE_MAX)
+        .filter_map(|core| core.try_into().ok())
+        .collect()
+}
+
 /// Alive: this thread answers and every core has swept lately. Whoever starts or drains is alive as well.
 pub(super) async fn healthz<C: Cores>(State(control): State<Arc<Control<C>>>) -> Response {
     let Some(cores) = control.cores.get() else { return answer(StatusCode::OK, "starting", Vec::new()) };
     if cores.is_draining() {
-        // Cores end one after another then, and the drain has a deadline of its own.
         return answer(StatusCode::OK, "draining", Vec::new());
     }
-    let stalled: Vec<u16> = (0..cores.cores())
-        .filter(|core| cores.sweep_age(*core) > SWEEP_AGE_MAX)
-        .filter_map(|core| core.try_into().ok())
-        .collect();
+    let stalled = stalled_cores(cores);
     match stalled.is_empty() {
         true => answer(StatusCode::OK, "ok", stalled),
         false => answer(StatusCode::SERVICE_UNAVAILABLE, "stalled", stalled),

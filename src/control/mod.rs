@@ -46,6 +46,7 @@ pub mod token;
 
 pub use cores::{CoreAnswer, Cores};
 pub use far_ends::Forwards;
+pub use health::stalled_cores;
 pub use pulls::PullFamilies;
 pub use server::{Server, StartError, start};
 

@@ -19,6 +19,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("replay", 6),
     ("log", 6),
     ("serve", 6),
+    ("systemd", 6),
     ("main", 6),
 ];
 

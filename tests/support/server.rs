@@ -23,6 +23,7 @@ pub struct Inrush {
     namespace: Option<Namespace>,
     open_files: Option<u32>,
     config: Option<String>,
+    environment: Vec<(String, String)>,
     default_addresses: bool,
 }
 
@@ -84,6 +85,12 @@ impl Inrush {
         self
     }
 
+    /// With this variable in its environment.
+    pub fn environment(mut self, name: &str, value: impl ToString) -> Self {
+        self.environment.push((name.to_owned(), value.to_string()));
+        self
+    }
+
     /// In a network namespace.
     pub fn namespace(mut self, namespace: &Namespace) -> Self {
         self.namespace = Some(namespace.clone());
@@ -127,7 +134,8 @@ impl Inrush {
             line.extend(["--http-token".to_owned(), format!("file:{}", file.display())]);
         }
         line.extend(self.args.iter().cloned());
-        Process::spawn("inrush", Command::new(&line[0]).args(&line[1..]))
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        Process::spawn("inrush", Command::new(&line[0]).args(&line[1..]).envs(environment))
     }
 
     /// Starts it and waits until it is ready.
