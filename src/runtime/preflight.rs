@@ -80,12 +80,22 @@ fn io_uring_setting() -> Finding {
     let setting = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_else(|_| "0".into());
     // SAFETY: takes nothing and cannot fail.
     let is_root = unsafe { libc::geteuid() } == 0;
-    judge_io_uring_setting(setting.trim(), is_root)
+    let group = fs::read_to_string("/proc/sys/kernel/io_uring_group").unwrap_or_default();
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    judge_io_uring_setting(setting.trim(), is_root || is_in_group(group.trim(), &status))
 }
 
-fn judge_io_uring_setting(setting: &str, is_root: bool) -> Finding {
+/// Whether the process, of which this is `/proc/self/status`, has the group; -1 is nobody's.
+fn is_in_group(group: &str, status: &str) -> bool {
+    let ids = |name| status.lines().find_map(|line: &str| line.strip_prefix(name)).unwrap_or_default();
+    // Real, effective, saved and that of files: the last one counts, and the supplementary ones.
+    let of_files = ids("Gid:").split_whitespace().nth(3);
+    !group.is_empty() && of_files.into_iter().chain(ids("Groups:").split_whitespace()).any(|id| id == group)
+}
+
+fn judge_io_uring_setting(setting: &str, is_let: bool) -> Finding {
     let detail = format!("kernel.io_uring_disabled = {setting}");
-    match (setting, is_root) {
+    match (setting, is_let) {
         ("0", _) | ("1", true) => Finding::ok("io_uring_disabled", detail),
         _ => Finding::failed("io_uring_disabled", detail, "sysctl -w kernel.io_uring_disabled=0"),
     }
@@ -162,7 +172,7 @@ mod tests {
         }
     }
 
-    /// The setting 1 shuts io_uring to everybody but root, 2 to all.
+    /// The setting 1 shuts io_uring to everybody but root and a group, 2 to all.
     #[test]
     fn a_disabled_io_uring_names_the_sysctl() {
         assert_eq!(judge_io_uring_setting("0", false).verdict, Verdict::Ok);
@@ -172,6 +182,24 @@ mod tests {
             assert_eq!(finding.verdict, Verdict::Failed);
             assert!(finding.fix.contains("sysctl -w kernel.io_uring_disabled=0"));
         }
+    }
+
+    /// With the setting 1, who is in the group of io_uring may use it, like root.
+    #[test]
+    fn the_group_of_io_uring_is_let_in() {
+        let status = "Name:\tinrush\nUid:\t7\t7\t7\t7\nGid:\t5\t105\t105\t105\nGroups:\t20 300 \n";
+        for (group, is_in) in [
+            ("105", true),
+            ("20", true),
+            ("300", true),
+            ("5", false),
+            ("30", false),
+            ("-1", false),
+            ("", false),
+        ] {
+            assert_eq!(is_in_group(group, status), is_in, "{group}");
+        }
+        assert!(!is_in_group("0", ""));
     }
 
     /// EPERM from the ring is a seccomp filter, and the fix says so.
