@@ -1,17 +1,22 @@
-//! Under a service manager: what it is told over its socket, and when it is told nothing.
+//! Under a service manager: what it is told over its socket, when it is told nothing, and systemd's unit.
 #![cfg(feature = "engine")]
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::client::Client;
+use support::process::Process;
 use support::server::{Inrush, Server};
+use support::synthetic::Pattern;
 use support::{PATIENCE, scratch_file, unique, wait_until};
 
 /// The socket of a service manager, and what it has read from it.
@@ -151,19 +156,25 @@ fn the_watchdog_is_reset_twice_in_its_time() {
     assert!((Duration::from_millis(1500)..Duration::from_secs(4)).contains(&took), "{took:?}");
 }
 
+/// The thread of a process that has this name.
+#[track_caller]
+fn thread(process: u32, name: &str) -> libc::pid_t {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("a running process has threads");
+    let found = tasks.into_iter().find_map(|task| {
+        let task = task.expect("a list of threads");
+        let its = fs::read_to_string(task.path().join("comm")).ok()?;
+        (its.trim() == name).then(|| task.file_name().to_string_lossy().parse().expect("a number"))
+    });
+    found.unwrap_or_else(|| panic!("no thread is called {name}"))
+}
+
 /// A thread that stands still, as one does that hangs in the kernel: held by a tracer, which lets it go when it is dropped.
 struct Held(libc::pid_t);
 
 impl Held {
     /// Holds the thread of this name.
     fn new(server: &Server, name: &str) -> Self {
-        let tasks = format!("/proc/{}/task", server.process().id());
-        let thread = fs::read_dir(tasks).expect("a running process has threads").find_map(|task| {
-            let task = task.expect("a list of threads");
-            let its = fs::read_to_string(task.path().join("comm")).ok()?;
-            (its.trim() == name).then(|| task.file_name().to_string_lossy().parse().expect("a number"))
-        });
-        let held = Self(thread.expect("a thread of this name"));
+        let held = Self(thread(server.process().id(), name));
         held.ptrace(libc::PTRACE_SEIZE);
         held.ptrace(libc::PTRACE_INTERRUPT);
         // SAFETY: no status is asked for, so that no memory is written.
@@ -202,4 +213,137 @@ fn no_sign_of_life_while_a_core_stands_still() {
     drop(held);
     assert_eq!(manager.hear(), ALIVE);
     assert!(server.log().contains("cores stand still"), "{}", server.log());
+}
+
+const UNIT: &str = include_str!("../deploy/inrush.service");
+
+/// How exposed `systemd-analyze security` may find the unit, in tenths: 0 is shut, 100 open to all. What is left is what it is for:
+/// the network, Unix sockets, one capability, pinning threads, and /proc/sys.
+const EXPOSURE_MAX_TENTHS: u32 = 20;
+
+/// Runs a tool of systemd's: whether it is content, and what it says.
+#[track_caller]
+fn tool(line: &[&str]) -> (bool, String) {
+    let output = Command::new(line[0]).args(&line[1..]).env("SYSTEMD_COLORS", "0").output();
+    let output = output.unwrap_or_else(|error| panic!("{}: {error}; run .ci/setup", line[0]));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.success(), text(&output.stdout) + &text(&output.stderr))
+}
+
+/// The unit has no mistake, and shuts out what it does not need; its user can be made.
+#[test]
+fn the_unit_is_clean_and_closed() {
+    let directory = scratch_file("unit");
+    fs::create_dir_all(&directory).expect("make a directory for the unit");
+    let file = directory.join("inrush.service");
+    // Where the program is here, as systemd looks whether it is there.
+    let unit =
+        UNIT.replace("ExecStart=/usr/bin/inrush ", concat!("ExecStart=", env!("CARGO_BIN_EXE_inrush"), " "));
+    assert_ne!(unit, UNIT);
+    fs::write(&file, unit).expect("write the unit");
+    let file = file.to_str().expect("a path of text");
+
+    assert_eq!(
+        tool(&["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", file]),
+        (true, String::new())
+    );
+    let threshold = format!("--threshold={EXPOSURE_MAX_TENTHS}");
+    let (is_below, text) =
+        tool(&["systemd-analyze", "security", "--offline=yes", "--no-pager", &threshold, file]);
+    let score = text.lines().find(|line| line.contains("Overall exposure level")).unwrap_or(&text);
+    println!("{score}");
+    assert!(is_below, "{text}");
+    let users = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/sysusers.d/inrush.conf");
+    let (is_clean, text) = tool(&["systemd-sysusers", "--dry-run", users]);
+    assert!(is_clean && !text.contains("ignoring"), "{text}");
+}
+
+/// The system calls of a set of systemd's.
+fn calls_of(name: &str) -> BTreeSet<String> {
+    if !name.starts_with('@') {
+        return [name.to_owned()].into();
+    }
+    let (is_known, text) = tool(&["systemd-analyze", "syscall-filter", "--no-pager", name]);
+    assert!(is_known, "{text}");
+    let names = text.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    names.flat_map(calls_of).collect()
+}
+
+/// What the unit's `SystemCallFilter=` lines allow, by number; calls that this machine does not have are left out.
+fn allowed_calls() -> Vec<u32> {
+    let mut names = BTreeSet::new();
+    for line in UNIT.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")) {
+        match line.strip_prefix('~') {
+            None => names.extend(line.split(' ').flat_map(calls_of)),
+            Some(line) => line.split(' ').flat_map(calls_of).for_each(|name| _ = names.remove(&name)),
+        }
+    }
+    let (is_read, numbers) = tool(&["cc", "-E", "-dM", "-include", "sys/syscall.h", "-x", "c", "/dev/null"]);
+    assert!(is_read, "{numbers}");
+    let number = |line: &str| {
+        let (name, number) = line.strip_prefix("#define __NR_")?.split_once(' ')?;
+        names.contains(name).then(|| number.parse().ok())?
+    };
+    numbers.lines().filter_map(number).collect()
+}
+
+/// A filter as systemd makes it of the unit: what is not allowed fails with EPERM.
+fn filter(allowed: &[u32]) -> Vec<libc::sock_filter> {
+    let statement =
+        |code: u32, jf, k| libc::sock_filter { code: code.try_into().expect("16 bits"), jt: 0, jf, k };
+    // The number of the call is the first field of what a filter sees.
+    let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0)];
+    for call in allowed {
+        program.push(statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, *call));
+        program.push(statement(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW));
+    }
+    program.push(statement(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32));
+    program
+}
+
+/// Under the unit's filter of system calls, loaded for real, it starts, pins its threads, takes a publisher and a player, and ends cleanly.
+#[test]
+fn it_runs_under_the_filter_of_the_unit() {
+    let manager = ServiceManager::new();
+    let mut program = filter(&allowed_calls());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inrush"));
+    command
+        .args(["--rtmp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--cores", "2"])
+        .env("NOTIFY_SOCKET", &manager.path);
+    let load = move || {
+        let length = program.len().try_into().map_err(|_| std::io::ErrorKind::InvalidInput)?;
+        let program = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
+        // SAFETY: takes numbers alone.
+        let no_new = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        // SAFETY: the program and its statements live until the call is over; the kernel copies them.
+        let filtered =
+            unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+        if no_new != 0 || filtered != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        // SAFETY: takes numbers alone. Anybody may have the priority that he has, if it is not for the filter.
+        match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) } {
+            0 => Err(std::io::Error::other("the filter lets through what it should not")),
+            _ => Ok(()),
+        }
+    };
+    // SAFETY: between fork and exec it makes system calls alone; errors aside, it allocates nothing.
+    unsafe { command.pre_exec(load) };
+    let mut process = Process::spawn("inrush", &mut command);
+
+    let ready = manager.hear_a_turn();
+    let rtmp = value(&ready, "STATUS").rsplit(' ').next().expect("an address").to_owned();
+    let connect = || Client::over(TcpStream::connect(&rtmp).expect("it listens")).connect("live");
+    let mut publisher = connect().publish("a");
+    let _player = connect().play("a");
+    publisher.send_synthetic(&Pattern::with_bits_per_second(100_000), 0..10);
+    for core in ["core-0", "core-1"] {
+        let task = format!("/proc/{}/task/{}/status", process.id(), thread(process.id(), core));
+        let status = fs::read_to_string(task).expect("a running thread has a status");
+        let cpus = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("its CPUs");
+        assert!(cpus.trim().parse::<u32>().is_ok(), "{core} is not pinned to one: {cpus}");
+    }
+    publisher.unpublish();
+    process.signal(libc::SIGTERM);
+    assert!(process.wait(PATIENCE).success());
 }
