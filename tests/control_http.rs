@@ -3,15 +3,20 @@
 
 mod support;
 
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Command;
+
 use serde_json::Value;
 use support::amf::{self, Amf};
+use support::api::Metrics;
 use support::client::Client;
 use support::ffmpeg::{self, Generation};
 use support::flv::{Kind, Tag};
 use support::media::{H264_AAC, HEVC_AAC};
 use support::server::{Inrush, Server};
 use support::wire::Message;
-use support::{PATIENCE, wait_until};
+use support::{PATIENCE, ports, scratch_file, target_dir, wait_until};
 
 /// Waits until the API lists a stream with everything that shows only after some media.
 fn stream(server: &Server, name: &str) -> Value {
@@ -208,6 +213,61 @@ fn who_comes_from_elsewhere_says_the_token() {
     assert_eq!(open.wait(PATIENCE).code(), Some(2));
     let line = "inrush: --http: control HTTP on 0.0.0.0:0, where others reach it, and there is no control.token; allowed: ";
     assert!(open.stderr().starts_with(line), "{}", open.stderr());
+}
+
+/// What Prometheus's own tool says of `/metrics` in the older form, the one that it reads: nothing at all, whatever has happened meanwhile.
+#[test]
+fn promtool_finds_nothing_wrong_with_metrics() {
+    let check = |metrics: &str| {
+        let file = scratch_file("metrics");
+        std::fs::write(&file, metrics).expect("write metrics");
+        let mut command = Command::new(promtool());
+        command.args(["check", "metrics"]).stdin(File::open(&file).expect("read them"));
+        let output = command.output().expect("promtool starts; .ci/setup brings it");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let twice = "# HELP a_total A\n# TYPE a_total counter\na_total{b=\"1\"} 1\n# HELP a_total A\na_total{b=\"2\"} 1\n";
+    assert!(!check(twice).0, "what is wrong is seen");
+
+    // Families about forwards, pulls, notices, questions and TLS are there, and something has come of each.
+    let nobody = ports::free_port();
+    let config = format!(
+        "[notify]\nurl = \"http://127.0.0.1:{nobody}/\"\n\
+         [[auth]]\napp = \"closed\"\npublish = \"callback\"\ncallback_url = \"http://127.0.0.1:{nobody}/\"\n\
+         [[auth]]\napp = \"*\"\n\
+         [[target]]\nurl = \"rtmp://127.0.0.1:{nobody}/{{app}}/{{name}}\"\n\
+         [[upstream]]\napp = \"far\"\nurl = \"rtmp://127.0.0.1:{nobody}/{{app}}/{{name}}\"\n"
+    );
+    let server = Inrush::new().cores(2).rtmps().args(&["--rtmps-self-signed"]).config(&config).start();
+    let mut publisher = Client::open(server.rtmp()).connect("live").publish("camera");
+    let player = Client::open(server.rtmp()).connect("live").play("camera").record_in_background();
+    let _wanting = Client::open(server.rtmp()).connect("far").play("movie");
+    server.wait_for_players("live", "camera", 1);
+    publisher.send_paced(&H264_AAC.media().tags[..20], 4.0);
+    let refused = Client::open(server.rtmp()).connect("closed").request_publish("camera");
+    assert_eq!(refused.level, "error", "{refused:?}");
+    let mut broken = Client::open(server.rtmp()).connect("live").publish("broken");
+    broken.send(&Message::set_chunk_size(0));
+    assert!(broken.wait_for_close(PATIENCE));
+    let text = wait_until("all of that has been counted", PATIENCE, || {
+        let text = server.get("/metrics").body;
+        let metrics = Metrics::parse(&text);
+        let counted = metrics.of_all_kinds("session_error") > 0
+            && metrics.of_all_kinds("forward_lost") > 0
+            && metrics.of_all_kinds("pull_lost") > 0
+            && metrics.gauge("publishers") == 1;
+        counted.then_some(text)
+    });
+    let (is_right, said) = check(&text);
+    assert!(is_right && said.is_empty(), "{said}");
+    publisher.unpublish();
+    player.finish();
+}
+
+/// Where `.ci/setup` puts it, unless it is installed.
+fn promtool() -> PathBuf {
+    let own = target_dir().join("promtool/promtool");
+    if own.exists() { own } else { "promtool".into() }
 }
 
 /// What an encoder is taken for shows beside its own name, and its faults are counted by it.

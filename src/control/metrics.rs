@@ -1,6 +1,7 @@
 //! `/metrics`: what the cores count, as Prometheus reads it.
 //!
-//! A counter of a core is named as in the code: `inrush_` and its field, `_total` for what only grows, with the label `core`.
+//! A counter of a core is named as in the code: `inrush_` and its field, `_total` for what only grows, with the label `core`. What it
+//! counts in microseconds (`_us`) is shown in seconds, the unit that Prometheus expects.
 //! Counters by kind (errors, close reasons, oddities) have the label `kind` as well; kinds are variants of enums, so the number
 //! of series is bounded by cores times variants, whatever peers do. Health codes have the label `code`, and are summed over cores. No series carries the name of a stream or an address.
 //!
@@ -11,7 +12,7 @@
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -31,6 +32,9 @@ use crate::runtime::histogram::Histogram;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// How the name of a counter of microseconds ends.
+const MICROSECONDS: &str = "_us";
 
 /// Help of the counters by kind that are known here; another family is shown with its name as help.
 const FAMILY_HELP: [(&str, &str); 10] = [
@@ -253,9 +257,17 @@ fn of_cores<C: Cores>(cores: &C) -> Vec<Family> {
             if families.len() == index {
                 let kind = if is_gauge { MetricType::Gauge } else { MetricType::Counter };
                 let help = help.trim_end_matches('.').to_owned();
-                families.push(Family { name: format!("inrush_{name}"), help, kind, samples: Vec::new() });
+                let name = match name.strip_suffix(MICROSECONDS) {
+                    Some(name) => format!("inrush_{name}_seconds"),
+                    None => format!("inrush_{name}"),
+                };
+                families.push(Family { name, help, kind, samples: Vec::new() });
             }
-            families[index].samples.push((core_label(core), Value::Whole(value)));
+            let value = match name.ends_with(MICROSECONDS) {
+                true => Value::Real(Duration::from_micros(value).as_secs_f64()),
+                false => Value::Whole(value),
+            };
+            families[index].samples.push((core_label(core), value));
             index += 1;
         });
     }

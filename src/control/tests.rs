@@ -629,7 +629,12 @@ fn nobody_listens_to_others_without_a_token() {
 #[test]
 fn metrics_have_every_counter_of_every_core_in_both_formats() {
     let (server, engine) = serve();
-    engine.counts[0].publish(&Counts { accepted: 11, connections: 2, ..Counts::default() });
+    engine.counts[0].publish(&Counts {
+        accepted: 11,
+        connections: 2,
+        tls_handshake_us: 1_500_000,
+        ..Counts::default()
+    });
     engine.counts[1].publish(&Counts { accepted: 22, panics: 1, ..Counts::default() });
 
     let (status, head, plain) = request(server.address(), "GET /metrics", "");
@@ -652,6 +657,7 @@ fn metrics_have_every_counter_of_every_core_in_both_formats() {
     for line in [
         "inrush_accepted_total{core=\"0\"} 11",
         "inrush_accepted_total{core=\"1\"} 22",
+        "inrush_tls_handshake_seconds_total{core=\"0\"} 1.5",
         "inrush_connections{core=\"0\"} 2",
         "inrush_panics_total{core=\"1\"} 1",
         "inrush_cores 2",
@@ -669,6 +675,7 @@ fn metrics_have_every_counter_of_every_core_in_both_formats() {
     }
     PublishedCounts::default().for_each(|name, _, is_gauge, _| {
         let suffix = if is_gauge { "" } else { "_total" };
+        let name = name.strip_suffix("_us").map_or_else(|| name.to_owned(), |name| format!("{name}_seconds"));
         assert!(plain.contains(&format!("\ninrush_{name}{suffix}{{core=\"1\"}} ")), "{name}");
     });
     assert!(open_metrics.ends_with("# EOF\n"));

@@ -232,9 +232,9 @@ core_counters! {
     /// Streams whose home this core is.
     gauge streams_home;
     /// Connections that we made to forward a stream.
-    gauge forwards;
+    gauge forward_connections;
     /// Connections that we made to pull a stream.
-    gauge pulls;
+    gauge pull_connections;
     /// Operations in flight in the kernel.
     gauge operations_in_flight;
     /// Bytes of unparsed input and unfinished messages.
@@ -263,7 +263,7 @@ core_counters! {
     counter tls_handshakes;
     /// TLS handshakes that went on with a session of before.
     counter tls_resumptions;
-    /// Microseconds that TLS handshakes took of the core.
+    /// Time that TLS handshakes took of the core.
     counter tls_handshake_us;
     /// Times that a listener paused for want of file descriptors or memory.
     counter accept_pauses;

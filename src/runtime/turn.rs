@@ -173,8 +173,8 @@ impl Core {
         self.counts.subscribers = hub.subscribers as u64;
         self.counts.streams = hub.streams as u64;
         self.counts.streams_home = hub.streams_home as u64;
-        self.counts.forwards = self.made.forwards() as u64;
-        self.counts.pulls = self.made.pulls() as u64;
+        self.counts.forward_connections = self.made.forwards() as u64;
+        self.counts.pull_connections = self.made.pulls() as u64;
         self.counts.gop_bytes = hub.gop_bytes as u64;
         self.counts.frames_dropped = self.hub.counters().dropped.total();
         self.publish_succession();
