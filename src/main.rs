@@ -100,15 +100,16 @@ fn preflight(loaded: &Loaded) -> Exit {
     for Finding { name, verdict, detail, fix } in serve::findings(&loaded.config) {
         let word = match verdict {
             Verdict::Ok => "ok",
+            Verdict::Unknown => "unknown",
             Verdict::Warning => "warning",
             Verdict::Failed => {
                 exit = Exit::HostNotReady;
                 "failed"
             }
         };
-        print(&format!("{word:<8} {name:<18} {detail}\n"));
-        if verdict != Verdict::Ok {
-            print(&format!("{:<8} {:<18} fix: {fix}\n", "", ""));
+        print(&format!("{word:<8} {name:<34} {detail}\n"));
+        if !fix.is_empty() {
+            print(&format!("{:<8} {:<34} fix: {fix}\n", "", ""));
         }
     }
     exit

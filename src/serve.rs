@@ -93,6 +93,7 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
 /// All that is to know about this host before a start: the host itself, and whether the addresses can be had.
 pub fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = preflight::check();
+    findings.extend(preflight::advise(config.runtime.cores));
     findings.extend(config.runtime.listen.iter().map(|address| can_listen("rtmp_address", *address)));
     findings.extend(config.runtime.tls.listen.iter().map(|address| can_listen("rtmps_address", *address)));
     findings.push(can_listen("control_address", config.control.listen));
@@ -121,7 +122,7 @@ fn check_host() -> Result<(), Failure> {
     let mut failures = Vec::new();
     for Finding { name, verdict, detail, fix } in preflight::check() {
         match verdict {
-            Verdict::Ok => {}
+            Verdict::Ok | Verdict::Unknown => {}
             Verdict::Warning => warn!(check = name, fix, "{detail}"),
             Verdict::Failed => failures.push(format!("host not ready ({name}): {detail}; {fix}")),
         }
@@ -414,6 +415,22 @@ mod tests {
         ] {
             assert!(matches!(judge(&unclean), Err(Failure::Other(_))), "{unclean:?}");
         }
+    }
+
+    /// The page tells of every check by the name that preflight prints, in its order, and of none that there is not.
+    #[test]
+    fn the_host_page_and_preflight_name_the_same_checks() {
+        let mut config = Config::default();
+        config.runtime.tls.listen = vec!["127.0.0.1:0".parse().unwrap()];
+        let checked: Vec<&str> = findings(&config).iter().map(|finding| finding.name).collect();
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/HOST.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let rows = page.lines().skip_while(|line| !line.starts_with("| check |")).skip(2);
+        let told: Vec<&str> = rows
+            .take_while(|line| line.starts_with('|'))
+            .map(|line| line.split('|').nth(1).unwrap_or_default().trim().trim_matches('`'))
+            .collect();
+        assert_eq!(told, checked);
     }
 
     #[test]

@@ -1,7 +1,17 @@
 //! Is this host ready? Each check names what it found and, where it failed, the command that fixes it.
+//!
+//! [`check`] is what the engine cannot do without, and what every start looks at. [`advise`] is what `deploy/HOST.md` advises beside, for who asks.
+
+mod host;
+mod network;
+mod numbers;
+#[cfg(test)]
+mod planted;
 
 use std::fs;
 use std::io;
+
+use host::Host;
 
 /// The oldest kernel that everything in [`super::op`] works on.
 const KERNEL_MIN: (u32, u32) = (6, 1);
@@ -21,7 +31,7 @@ pub struct Finding {
     pub verdict: Verdict,
     /// What was found, for a person.
     pub detail: String,
-    /// The command that fixes it; empty when nothing is wrong.
+    /// The command that fixes it; empty when nothing is wrong, or nothing can be said.
     pub fix: String,
 }
 
@@ -30,6 +40,8 @@ pub struct Finding {
 pub enum Verdict {
     /// As it should be.
     Ok,
+    /// It cannot be told here, in a container for example, and so is nobody's fault.
+    Unknown,
     /// It works, but not as well as it could.
     Warning,
     /// The engine cannot run.
@@ -41,6 +53,10 @@ impl Finding {
         Self { name, verdict: Verdict::Ok, detail, fix: String::new() }
     }
 
+    fn unknown(name: &'static str, detail: String) -> Self {
+        Self { name, verdict: Verdict::Unknown, detail, fix: String::new() }
+    }
+
     fn warning(name: &'static str, detail: String, fix: impl Into<String>) -> Self {
         Self { name, verdict: Verdict::Warning, detail, fix: fix.into() }
     }
@@ -50,9 +66,18 @@ impl Finding {
     }
 }
 
-/// Runs all checks. It raises the soft limit of open files to the hard one on the way.
+/// Checks what the engine cannot do without. It raises the soft limit of open files to the hard one on the way.
 pub fn check() -> Vec<Finding> {
     vec![kernel(), io_uring_setting(), io_uring_works(), open_files()]
+}
+
+/// Looks at what the host could do better for so many cores (0 is all that the process may use), as `deploy/HOST.md` says. None of it
+/// keeps the engine from running. It reads files of the kernel and changes nothing.
+pub fn advise(cores: usize) -> Vec<Finding> {
+    let host = Host::here(cores);
+    let mut findings = host.judge();
+    findings.extend(network::judge(&host));
+    findings
 }
 
 fn kernel() -> Finding {
@@ -61,11 +86,8 @@ fn kernel() -> Finding {
 }
 
 fn judge_kernel(release: &str) -> Finding {
-    let mut numbers =
-        release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     let (major, minor) = KERNEL_MIN;
-    if version >= KERNEL_MIN {
+    if version(release) >= KERNEL_MIN {
         Finding::ok("kernel", format!("Linux {release}"))
     } else {
         let fix = format!(
@@ -73,6 +95,13 @@ fn judge_kernel(release: &str) -> Finding {
         );
         Finding::failed("kernel", format!("Linux {release} is older than {major}.{minor}"), fix)
     }
+}
+
+/// The first two numbers of a release; zeroes when it has none.
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn io_uring_setting() -> Finding {
