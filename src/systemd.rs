@@ -56,11 +56,12 @@ struct Line {
 }
 
 impl Line {
-    /// `address` as `NOTIFY_SOCKET` has it: a path, or `@` and an abstract name.
+    /// `address` as `NOTIFY_SOCKET` has it: a path, or `@` and an abstract name. There is no virtual machine's (`vsock:`).
     fn open(address: &OsStr) -> io::Result<Self> {
         let address = match address.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
-            _ => SocketAddr::from_pathname(address)?,
+            [b'/', ..] => SocketAddr::from_pathname(address)?,
+            _ => return Err(io::Error::from(io::ErrorKind::InvalidInput)),
         };
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(SEND_MAX))?;
@@ -220,6 +221,17 @@ mod tests {
             heard(&manager).as_deref(),
             Some("STOPPING=1\nEXTEND_TIMEOUT_USEC=86415000000\nSTATUS=Draining for at most 86400 s\n")
         );
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for none in ["vsock:2:1234", "run/notify", ""] {
+            assert_eq!(
+                Line::open(OsStr::new(none)).unwrap_err().kind(),
+                io::ErrorKind::InvalidInput,
+                "{none}"
+            );
+        }
     }
 
     /// A service manager that has gone is no reason to end; nor is none at all.

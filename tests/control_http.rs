@@ -206,7 +206,7 @@ fn who_comes_from_elsewhere_says_the_token() {
     assert_eq!(asked(Some(TOKEN), "DELETE", &kick).status, 204);
     assert!(publisher.wait_for_close(PATIENCE));
     let stopped = server.stop();
-    assert!(stopped.stdout.contains("watch:                   curl -H \"Authorization: Bearer $(cat '"));
+    assert!(stopped.stdout.contains("watch:                   printf 'Authorization: Bearer %s' \"$(cat '"));
     assert!(!(stopped.stdout + &stopped.stderr).contains(TOKEN));
 
     let mut open = Inrush::new().http("0.0.0.0:0").spawn();

@@ -282,7 +282,7 @@ impl Ingest {
             self.vitals.on_end(now, kind);
         }
         let mut tagged = Tagged {
-            role: self.role(tag.role(), &message.payload),
+            role: self.role(kind, tag.role(), &message.payload)?,
             track: tag.track,
             several: None,
             codec: tag.codec.map(Codec::Video),
@@ -318,7 +318,7 @@ impl Ingest {
             self.vitals.on_end(now, kind);
         }
         let mut tagged = Tagged {
-            role: self.role(tag.role(), &message.payload),
+            role: self.role(kind, tag.role(), &message.payload)?,
             track: tag.track,
             several: None,
             codec: tag.codec.map(Codec::Audio),
@@ -341,13 +341,24 @@ impl Ingest {
         self.tagged(now, message, tagged, default, plain)
     }
 
-    /// The role that a message can have: one too long to be kept is no header.
-    fn role(&mut self, role: FrameRole, payload: &Payload) -> FrameRole {
+    /// The role that a message can have: one too long to be kept is no header. `None` when it had to tell the size of its pictures.
+    fn role(&mut self, kind: MediaKind, role: FrameRole, payload: &Payload) -> Option<FrameRole> {
         if !role.is_header() || payload.len() <= HEADER_BYTES_MAX {
-            return role;
+            return Some(role);
         }
         self.counters.headers_oversized += 1;
-        FrameRole::Other
+        if role == FrameRole::SequenceHeader {
+            self.must_tell_size(kind)?;
+        }
+        Some(FrameRole::Other)
+    }
+
+    /// `None`, and an excess, where pictures are held to a size: theirs cannot be read.
+    fn must_tell_size(&mut self, kind: MediaKind) -> Option<()> {
+        let held = self.held.as_mut().filter(|held| kind == MediaKind::Video && held.limits.has_size());
+        let Some(held) = held else { return Some(()) };
+        held.excess = Some(Excess::Size);
+        None
     }
 
     /// Takes note of the tracks that a message is of, and says which those are; `None` when one is of a codec that it may not have.
@@ -484,10 +495,15 @@ impl Ingest {
         let payload = Payload::from(message.clone());
         for span in tagged.bodies.spans(&payload) {
             let Some(track) = self.tracks.find_mut(kind, span.track) else { continue };
+            let malformed = self.counters.configs_malformed;
             if tagged.has_records {
                 configure(track, &span.payload(&payload).to_bytes(), &mut self.counters);
             }
             track.set_header(message.clone());
+            if self.counters.configs_malformed > malformed && track.size.is_none() {
+                self.must_tell_size(kind)?;
+                continue;
+            }
             if let Some(held) = &mut self.held
                 && let Some(excess) = track.size.and_then(|size| held.limits.judge_size(size))
             {

@@ -12,9 +12,11 @@
 //! one within [`LONG`] and two judgements. What comes before the first judgement that finds anything is free: encoders begin with what they
 //! have kept while they connected.
 //!
-//! Sizes are those of configuration records; the size of pictures whose codec has none in its record (VP8, VP9, the legacy codecs) is not
-//! known, and whoever limits the size allows only codecs that tell it. What is more than
-//! [`TRACKS_MAX`](super::track::TRACKS_MAX) tracks is held to the codecs alone.
+//! Sizes are those of configuration records; a record that is too long to be kept, or cannot be read, is an excess where the size is
+//! limited. The size of pictures whose codec has none in its record (VP8, VP9, the legacy codecs) is not known, and whoever limits the size
+//! allows only codecs that tell it. What is more than [`TRACKS_MAX`](super::track::TRACKS_MAX) tracks is held to the codecs alone. This is for
+//! encoders that are set wrongly, not against those that lie: parameter sets inside of frames are not looked at, nor frames that no record came
+//! before, nor what lies behind the part of a multitrack message that can be read.
 //!
 //! [`Limits`] come with a session's grant. All that become of it, publishers, dry runs and players, go on with what `runtime/asking.rs` has made
 //! of the outside's yes: limits from elsewhere join there.
@@ -73,9 +75,9 @@ impl Limits {
         self.bits_per_second.is_some() || self.frames_per_second.is_some()
     }
 
-    /// Whether what tracks may be is limited.
-    pub fn has_media(&self) -> bool {
-        self.width.is_some() || self.height.is_some() || self.codecs.is_some()
+    /// Whether the size of pictures is limited.
+    pub fn has_size(&self) -> bool {
+        self.width.is_some() || self.height.is_some()
     }
 
     /// Whether a track may not have this codec.
@@ -138,27 +140,30 @@ impl Pace {
         let since = |time: Duration| self.samples.iter().rev().find(|before| sample.at - before.at >= time);
         let short = since(SHORT)?;
         let long = since(LONG).or(self.samples.front())?;
-        let judge = |max: Option<NonZeroU64>, count: fn(&Sample) -> u64| {
+        // `grain`: what may have come at the very ends of a time, so that there is one more of it than the time has room for.
+        let judge = |max: Option<NonZeroU64>, grain: u64, count: fn(&Sample) -> u64| {
             let max = max?.get();
-            let rates =
-                [short, long].map(|before| rate(count(before), count(&sample), sample.at - before.at));
-            let allowed = u128::from(max) * (TOLERATED_PART + 1) / TOLERATED_PART;
-            let found = u64::try_from(rates[0]).unwrap_or(u64::MAX);
-            rates.iter().all(|rate| *rate > allowed).then_some((found, max))
+            let came = |before: &Sample| count(&sample).saturating_sub(count(before));
+            let exceeds = |before: &Sample| {
+                let parts = u128::from(came(before).saturating_sub(grain)) * 1_000_000 * TOLERATED_PART;
+                parts > u128::from(max) * (TOLERATED_PART + 1) * (sample.at - before.at).as_micros()
+            };
+            let is_excess = exceeds(short) && exceeds(long);
+            is_excess.then(|| (rate(came(short), sample.at - short.at), max))
         };
-        let bits = judge(limits.bits_per_second, |sample| sample.bits);
+        let bits = judge(limits.bits_per_second, 0, |sample| sample.bits);
         if let Some((found, max)) = bits {
             return Some(Excess::BitsPerSecond { found, max });
         }
-        let pictures = judge(limits.frames_per_second.map(NonZeroU64::from), |sample| sample.pictures);
+        let pictures = judge(limits.frames_per_second.map(NonZeroU64::from), 1, |sample| sample.pictures);
         pictures.map(|(found, max)| Excess::FramesPerSecond { found, max })
     }
 }
 
-/// What came of a count that only grows, a second, rounded up: a rate just above a whole number is above it.
-fn rate(before: u64, now: u64, time: Duration) -> u128 {
+/// So much in that time, a second, rounded up: what is just above a whole number is shown above it.
+fn rate(came: u64, time: Duration) -> u64 {
     let micros = time.as_micros().max(1);
-    (u128::from(now.saturating_sub(before)) * 1_000_000).div_ceil(micros)
+    u64::try_from((u128::from(came) * 1_000_000).div_ceil(micros)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -40,6 +40,8 @@ pub enum Excess {
         /// What they may have.
         max: u32,
     },
+    /// How large its pictures are cannot be read, and is limited.
+    Size,
     /// It is coded in what it may not be.
     Codec(CodecName),
 }
@@ -62,6 +64,7 @@ impl Excess {
             Self::Seconds { .. } => "limit_seconds",
             Self::Width { .. } => "limit_width",
             Self::Height { .. } => "limit_height",
+            Self::Size => "limit_size",
             Self::Codec(_) => "limit_codecs",
         }
     }
@@ -86,6 +89,7 @@ impl core::fmt::Display for Excess {
             Self::Height { found, max } => {
                 write!(f, "the pictures are {found} pixels high and may be {max}: set a smaller size")
             }
+            Self::Size => f.write_str("the size of the pictures is limited, and cannot be read"),
             Self::Codec(name) => write!(f, "this stream may not be coded in {name}: set another codec"),
         }
     }

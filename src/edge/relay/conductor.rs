@@ -1,8 +1,9 @@
 //! Who is told what: streams that begin, or that players wait for, get their groups, and news of connections goes to the group that made them.
 //!
 //! # Bounds
-//! [`NAMED_MAX`] targets that a back end names for one publisher and as many upstreams for one player, [`RECENT_MAX`] streams whose last beginning is remembered. News wait in a queue that nothing but this task empties, which waits for
-//! nothing else; they come no faster than connections publish, are made and end.
+//! [`NAMED_MAX`] targets that a back end names for one publisher and as many upstreams for one player, [`RECENT_MAX`] streams whose last
+//! beginning is remembered. News wait in a queue that nothing but this task empties, which waits for nothing else; they come no faster than
+//! connections publish, play, are made and end.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

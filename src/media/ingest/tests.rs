@@ -567,6 +567,22 @@ fn tracks_beyond_the_limits_give_no_frame() {
         assert!(fixture.send(message(MediaKind::Video, 40, hex(AVC_HEADER))).is_none());
         assert_eq!(fixture.ingest.excess(), Some(excess));
     }
+    // What does not tell its size, where that is limited; sound has none.
+    let mut long = hex(AVC_HEADER_360P);
+    long.resize(HEADER_BYTES_MAX + 1, 0);
+    let malformed = hex(AVC_HEADER_360P)[..8].to_vec();
+    for body in [long, malformed] {
+        let mut fixture = held(Limits { width: pixels(1919), ..Limits::default() });
+        assert!(fixture.send(message(MediaKind::Video, 0, body.clone())).is_none());
+        assert_eq!(fixture.ingest.excess(), Some(Excess::Size));
+        let mut unlimited = Fixture::new();
+        assert!(unlimited.send(message(MediaKind::Video, 0, body)).is_some());
+    }
+    let mut fixture = held(Limits { width: pixels(1919), ..Limits::default() });
+    let mut sound = hex(AAC_HEADER);
+    sound.resize(HEADER_BYTES_MAX + 1, 0);
+    assert!(fixture.send(message(MediaKind::Audio, 0, sound)).is_some());
+    assert_eq!(fixture.ingest.excess(), None);
     let codecs = Limits {
         codecs: Some([Codec::Video(VideoCodec::Avc), Codec::Audio(AudioCodec::Aac)].into()),
         ..Limits::default()

@@ -85,6 +85,20 @@ fn a_steady_excess_is_found_in_time_and_a_tenth_is_none() {
     assert_eq!(rig.found, [], "bits are not limited");
 }
 
+/// Who sends as many pictures as it may is never found, however few those are and wherever judgements fall between them.
+#[test]
+fn few_pictures_have_their_tolerance_too() {
+    for (frames_per_second, first_after_ms) in
+        [1, 2, 5, 9, 15].into_iter().flat_map(|fps| [1, 10, 50, 333, 999].map(|after| (fps, after)))
+    {
+        let mut rig = Rig::new(0, frames_per_second, Duration::from_millis(first_after_ms));
+        rig.send(30, frames_per_second, 100);
+        assert_eq!(rig.found, [], "{frames_per_second} a second, first after {first_after_ms} ms");
+        rig.send(20, frames_per_second * 2, 100);
+        assert!(!rig.found.is_empty(), "twice {frames_per_second} a second");
+    }
+}
+
 /// An excess that begins later is found when the longer average shows it.
 #[test]
 fn a_later_excess_is_found_within_the_longer_average() {

@@ -21,6 +21,8 @@
 //!   parameters that could be taken for a field ([`form`]).
 //! - What is neither 2xx, 3xx nor 4xx, and no answer at all, is a failure, for which the table says what holds (`fail`, `callback_stale_seconds`).
 //! - `flashver`, `tcurl` and `name` are longer than what nginx-rtmp cuts them to (31, 255 and 255 bytes).
+//! - What `on_play` has pulled is let go five seconds after the last player who was redirected has gone, also where others play it; and another
+//!   redirect counts when that has happened. Placeholders of [`Template`] in such a URL are filled.
 //! - A back end that does not answer an update ends nothing, and neither does 502, 503 or 504 unless updates are strict.
 //! - With `GET`, a question whose fields and query are longer than [`GET_URL_BYTES_MAX`] is denied; updates and ends leave the query out then.
 //! - `timestamp` of an update is the time since the session began, in milliseconds; of a connection that plays several streams, each has updates
@@ -52,6 +54,7 @@ use self::reply::Said;
 use self::tally::Tally;
 use super::broker::Failure;
 use crate::edge::http::{self, Client};
+use crate::edge::relay::template::Template;
 use crate::runtime::outside::{Action, Denial, Facts, Grant, Question, Verdict};
 use crate::session::{ClientUrl, StreamKey};
 
@@ -269,11 +272,14 @@ impl Dialect {
                 if self.settings.relay_redirect {
                     stream = reply::stream(&app, &reply::name_of_url(&url))?;
                 }
+                let url = whole_url(url, stream.name())?;
+                // What the relay could not use is no answer.
+                Template::parse(&url).map_err(|_| Failure::Nonsense)?;
                 let there = match call {
                     Call::Play => &mut grant.sources,
                     _ => &mut grant.forwards,
                 };
-                there.push(whole_url(url, stream.name())?);
+                there.push(url);
             }
         }
         if stream != question.stream {
