@@ -81,7 +81,8 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
     });
     waiting.systemd.ready(serving(&engine));
 
-    let report = waiting.watch(engine, config, sources, watch, &log, &edge)?;
+    let report =
+        waiting.watch(engine, config, sources, watch, &log, &Others { edge: &edge, control: &control })?;
     info!(panics = report.panics, "stopped");
     drop(edge);
     // The control HTTP answers to the last, and the log outlives it.
@@ -148,6 +149,12 @@ fn serving(engine: &Engine) -> String {
     text
 }
 
+/// What a reload reaches beside the engine.
+struct Others<'a> {
+    edge: &'a Edge,
+    control: &'a control::Server<Handle>,
+}
+
 /// Where the main thread waits.
 struct Waiting {
     runtime: tokio::runtime::Runtime,
@@ -173,7 +180,7 @@ impl Waiting {
         sources: &Sources,
         mut watch: Watch,
         log: &Log,
-        edge: &Edge,
+        others: &Others<'_>,
     ) -> Result<Report, Failure> {
         let Self { runtime, signals, systemd } = self;
         runtime.block_on(async {
@@ -203,7 +210,7 @@ impl Waiting {
                         }
                         Asked::Reload => {
                             systemd.reloading();
-                            systemd.reloaded(reload(&mut config, sources, log, &handle, &mut watch, edge));
+                            systemd.reloaded(reload(&mut config, sources, log, &handle, &mut watch, others));
                         }
                     },
                     () = heartbeat.is_due() => systemd.alive(&control::stalled_cores(&handle)),
@@ -314,7 +321,7 @@ fn reload(
     log: &Log,
     handle: &Handle,
     watch: &mut Watch,
-    edge: &Edge,
+    others: &Others<'_>,
 ) -> bool {
     let new = match Loaded::load(sources) {
         Ok(loaded) => loaded.config,
@@ -339,7 +346,7 @@ fn reload(
     if config.auth != new.auth || !new.auth.tables.is_empty() {
         match rules(&new) {
             Ok(rules) => {
-                edge.auth().replace(rules);
+                others.edge.auth().replace(rules);
                 config.auth.clone_from(&new.auth);
                 differences.retain(|key| key != "auth" && key != "key");
                 info!("who may publish and play is read again");
@@ -348,6 +355,21 @@ fn reload(
                 is_in_force = false;
                 error!("who may publish and play is as before: {problem}");
             }
+        }
+    }
+    // And the token.
+    match others.control.change_door(&new.control) {
+        Ok(is_another) => {
+            config.control.token.clone_from(&new.control.token);
+            config.control.metrics_open = new.control.metrics_open;
+            differences.retain(|key| key != "control.token" && key != "control.metrics_open");
+            if is_another {
+                info!("the control HTTP asks for another token, or of others");
+            }
+        }
+        Err(problem) => {
+            is_in_force = false;
+            error!("who may use the control HTTP is as before: {problem}");
         }
     }
     if let Some(index) = differences.iter().position(|key| key == "log.filter") {

@@ -178,6 +178,27 @@ fn health_and_unknown_paths() {
     assert_eq!(server.metrics().per_core("connections").len(), 2);
 }
 
+/// A reload reads the token anew: the old one is worth nothing then. One that cannot be used changes nothing.
+#[test]
+fn a_token_is_changed_without_a_restart() {
+    let (first, second) = ("the-first-token-of-some", "the-second-token-of-some");
+    let file = scratch_file("rotated-token");
+    std::fs::write(&file, first).expect("write a token");
+    let server = Inrush::new().args(&["--http-token", &format!("file:{}", file.display())]).start();
+    let status =
+        |token| server.request_with(Some(token), "GET", "/api/v1/streams").expect("an answer").status;
+    assert_eq!((status(first), status(second)), (200, 401));
+    std::fs::write(&file, second).expect("write a token");
+    server.process().signal(libc::SIGHUP);
+    wait_until("the second is asked for", PATIENCE, || (status(second) == 200).then_some(()));
+    assert_eq!(status(first), 401);
+    std::fs::write(&file, "no token").expect("write a token");
+    server.process().signal(libc::SIGHUP);
+    let refused = || server.log().contains("not reloaded").then_some(());
+    wait_until("the reload is refused", PATIENCE, refused);
+    assert_eq!((status(first), status(second)), (401, 200));
+}
+
 /// Where others reach it, the control HTTP asks for its token, and without one there is no start; the token is in no log.
 #[test]
 fn who_comes_from_elsewhere_says_the_token() {

@@ -1,7 +1,7 @@
 //! Paths and who answers them.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::SystemTime;
 
 use axum::Router;
@@ -28,8 +28,8 @@ pub(super) struct Control<C> {
     pub(super) exhibitors: Mutex<Vec<Arc<dyn Exhibitor>>>,
     /// Questions that the cores may be asked at a time.
     pub(super) queries: Semaphore,
-    /// Who is let in.
-    pub(super) door: Door,
+    /// Who is let in, from now on.
+    pub(super) door: RwLock<Door>,
     /// Whether only this machine can reach us.
     pub(super) is_loopback: bool,
     /// When the process began.
@@ -48,7 +48,7 @@ impl<C: Cores> Control<C> {
             pulls: OnceLock::new(),
             exhibitors: Mutex::default(),
             queries: Semaphore::new(api::QUERIES_MAX),
-            door,
+            door: RwLock::new(door),
             is_loopback,
             started: SystemTime::now(),
             connections_refused: AtomicU64::new(0),

@@ -142,6 +142,16 @@ impl<C: Cores> Server<C> {
         self.address
     }
 
+    /// Reads the token of these settings, whose address is as it is, and asks for that from now on. Says whether it is another door than before.
+    ///
+    /// # Errors
+    /// As [`Door::new`]; then everything stays.
+    pub fn change_door(&self, settings: &Settings) -> Result<bool, DoorError> {
+        let door = Door::new(&Settings { listen: self.address, ..settings.clone() })?;
+        let mut current = self.control.door.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::replace(&mut *current, door.clone()) != door)
+    }
+
     /// Lets somebody beside the engine show something in `/metrics`, from now on.
     pub fn exhibit(&self, exhibitor: Arc<dyn Exhibitor>) {
         self.control.exhibitors.lock().unwrap_or_else(PoisonError::into_inner).push(exhibitor);

@@ -11,8 +11,8 @@
 //! A request is refused with 401 and `WWW-Authenticate`; [`DoorError`] for settings that would leave the door open or that nobody could pass.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
@@ -46,7 +46,7 @@ pub enum DoorError {
 }
 
 /// Lets requests in or not.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Door {
     /// SHA-256 of the token; `None` where everybody is let in.
     token_hash: Option<[u8; 32]>,
@@ -98,7 +98,11 @@ pub(super) async fn admit<C: Cores>(
     request: Request,
     next: Next,
 ) -> Response {
-    match control.door.admit(request.uri().path(), request.headers()) {
+    let admitted = {
+        let door = control.door.read().unwrap_or_else(PoisonError::into_inner);
+        door.admit(request.uri().path(), request.headers())
+    };
+    match admitted {
         Ok(()) => next.run(request).await,
         Err(refusal) => {
             control.unauthorized.fetch_add(1, Ordering::Relaxed);
