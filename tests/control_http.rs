@@ -184,7 +184,8 @@ fn a_token_is_changed_without_a_restart() {
     let (first, second) = ("the-first-token-of-some", "the-second-token-of-some");
     let file = scratch_file("rotated-token");
     std::fs::write(&file, first).expect("write a token");
-    let server = Inrush::new().args(&["--http-token", &format!("file:{}", file.display())]).start();
+    let config = format!("[control]\ntoken = \"file:{}\"\nmetrics_open = true\n", file.display());
+    let server = Inrush::new().config(&config).start();
     let status =
         |token| server.request_with(Some(token), "GET", "/api/v1/streams").expect("an answer").status;
     assert_eq!((status(first), status(second)), (200, 401));
