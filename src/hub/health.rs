@@ -21,7 +21,7 @@ use crate::session::{Excess, Instant};
 /// Parts that the publishers are judged in.
 const PARTS: u32 = 10;
 
-/// From one part to the next.
+/// From one part to the next. Worked out when this is compiled: no peer can make it fail.
 const PART_EVERY: Duration = JUDGED_EVERY.checked_div(PARTS).expect("there are parts");
 
 /// Without a message for so long, a publisher's driver is asked whether something of it is there.
