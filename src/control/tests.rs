@@ -668,6 +668,7 @@ fn metrics_have_every_counter_of_every_core_in_both_formats() {
         "inrush_draining 0",
         "inrush_sweep_age_seconds{core=\"0\"} 0.25",
         "inrush_control_connections_refused_total 0",
+        "inrush_tick_seconds_bucket{le=\"+Inf\",core=\"0\"} 0",
     ] {
         for text in [&plain, &open_metrics] {
             assert!(text.lines().any(|one| one == line), "{line} is missing from\n{text}");

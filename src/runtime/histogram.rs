@@ -99,7 +99,7 @@ impl Histogram {
 
     /// Each bucket's upper bound in seconds or bytes, the last one's infinite, and how many fell into it and not into one before.
     pub fn buckets(&self) -> impl Iterator<Item = (f64, u64)> {
-        let bounds = self.unit.bounds().iter().map(|bound| self.unit.shown(*bound)).chain([f64::MAX]);
+        let bounds = self.unit.bounds().iter().map(|bound| self.unit.shown(*bound)).chain([f64::INFINITY]);
         bounds.zip(self.buckets)
     }
 
@@ -165,6 +165,8 @@ mod tests {
         }
         let counts: Vec<u64> = durations.buckets().map(|(_, count)| count).collect();
         assert_eq!((counts[0], counts[1], counts[15], counts[16]), (2, 1, 1, 1));
+        // A quantile is worked out by Prometheus only where the last bucket is the one of `+Inf`.
+        assert_eq!(durations.buckets().last(), Some((f64::INFINITY, 1)));
         assert_eq!(durations.count(), 5);
         assert!((durations.sum() - 10.000_102).abs() < 1e-9);
         let mut sizes = Histogram::new(Unit::Bytes);
