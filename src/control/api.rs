@@ -162,7 +162,7 @@ pub(super) struct Connections {
 
 /// [`StreamInfo`] as JSON.
 #[derive(Serialize)]
-struct Stream {
+pub(super) struct Stream {
     app: String,
     name: String,
     name_hash: String,

@@ -14,6 +14,7 @@ use super::cores::Cores;
 use super::metrics::{Family, Value};
 use super::refusal::Refusal;
 use super::router::Control;
+use crate::edge::relay::life::{LifeState, Step};
 use crate::edge::relay::observe::{Board, ForwardInfo};
 use crate::runtime::{OutgoingId, OutgoingInfo};
 
@@ -63,6 +64,11 @@ impl<T> FarEnd<T> {
             next_try_seconds: info.next_try.map(|at| at.saturating_duration_since(now).as_secs_f64()),
         }
     }
+
+    /// Whether it is where it should be: media flows, or another one of its group has the stream.
+    pub(super) fn is_settled(&self) -> bool {
+        [LifeState::On(Step::Live), LifeState::Standby].iter().any(|state| state.label() == self.state)
+    }
 }
 
 /// The entries of a list, sorted, and the cores that did not say what they know; `own` makes an entry's own part.
@@ -74,8 +80,20 @@ pub(super) async fn entries<C: Cores, T>(
     let cores = control.running()?;
     let _permit = permit(control).await?;
     let (connections, stalled_cores) = gather(cores.outgoing(QUERY_MAX).await);
-    let connections: HashMap<OutgoingId, OutgoingInfo> =
-        connections.into_iter().map(|connection| (connection.id, connection)).collect();
+    Ok((listed(of, &by_id(connections), own), stalled_cores))
+}
+
+/// Connections, to be found by their ids.
+pub(super) fn by_id(connections: Vec<OutgoingInfo>) -> HashMap<OutgoingId, OutgoingInfo> {
+    connections.into_iter().map(|connection| (connection.id, connection)).collect()
+}
+
+/// The entries of a list, sorted, with what is known of these connections.
+pub(super) fn listed<T>(
+    of: &OnceLock<Arc<dyn Forwards>>,
+    connections: &HashMap<OutgoingId, OutgoingInfo>,
+    own: fn(&ForwardInfo, Option<&OutgoingInfo>) -> T,
+) -> Vec<FarEnd<T>> {
     let mut all = of.get().map(|board| board.forwards()).unwrap_or_default();
     all.sort_by(|a, b| (&a.app, &a.name, &a.target, a.rank).cmp(&(&b.app, &b.name, &b.target, b.rank)));
     let now = Instant::now();
@@ -84,7 +102,7 @@ pub(super) async fn entries<C: Cores, T>(
         let own = own(&info, connection);
         FarEnd::new(now, info, connection, own)
     });
-    Ok((entries.collect(), stalled_cores))
+    entries.collect()
 }
 
 /// What a connection says; nothing without one.

@@ -44,7 +44,7 @@ pub(super) struct List {
 
 /// What is said of a target beside what is said of every far end.
 #[derive(Serialize)]
-struct Forward {
+pub(super) struct Forward {
     target: String,
     named_by: &'static str,
     group: String,
@@ -58,7 +58,7 @@ struct Forward {
 }
 
 impl Forward {
-    fn new(info: &ForwardInfo, connection: Option<&OutgoingInfo>) -> Self {
+    pub(super) fn new(info: &ForwardInfo, connection: Option<&OutgoingInfo>) -> Self {
         Self {
             target: info.target.clone(),
             named_by: info.named_by.label(),

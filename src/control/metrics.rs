@@ -219,6 +219,16 @@ fn of_process<C: Cores>(control: &Control<C>) -> Vec<Family> {
             "Requests of the control HTTP turned away for want of its token",
             Value::Whole(unauthorized),
         ),
+        gauge(
+            "inrush_control_listeners",
+            "Listeners to events of the control HTTP",
+            Value::Whole(control.listeners.count() as u64),
+        ),
+        counter(
+            "inrush_control_listeners_dropped",
+            "Listeners to events dropped because they read too slowly",
+            Value::Whole(control.listeners.dropped()),
+        ),
     ];
     if let Some(process) = process::Usage::now() {
         families.extend([

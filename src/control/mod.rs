@@ -13,6 +13,7 @@
 //! | `GET /api/v1/connections` | connections |
 //! | `GET /api/v1/forwards` | what is forwarded where, see [`forwards`] |
 //! | `GET /api/v1/pulls` | what is pulled from where, see [`pulls`] |
+//! | `GET /api/v1/events` | a snapshot of the node a second, see [`dashboard::events`] |
 //! | `DELETE /api/v1/connections/{id}` | closes one: 204; 404 when there is none |
 //!
 //! Where a token is set, all of it asks for `Authorization: Bearer TOKEN` but the first two ([`token`]).
@@ -20,7 +21,7 @@
 //! # Bounds
 //! [`server::CONNECTIONS_MAX`] connections; a request head of [`server::HEAD_BYTES_MAX`] within [`server::HEAD_MAX`]; no request
 //! has a body worth reading; a connection lives for [`server::CONNECTION_LIFE_MAX`]; [`api::QUERIES_MAX`] questions to the cores
-//! at a time.
+//! at a time; [`dashboard::events::LISTENERS_MAX`] listeners to events.
 //! # Errors
 //! Every refusal has one shape: `{"error": {"code": "not_found", "message": "…"}}`, the code from a fixed set.
 
@@ -30,6 +31,7 @@ use crate::edge::secret::SecretPlace;
 
 pub mod api;
 mod cores;
+pub mod dashboard;
 mod far_ends;
 pub mod forwards;
 mod guard;

@@ -1,5 +1,6 @@
 //! What the kernel counts for this process (proc(5)), under the names that every Prometheus client uses.
 
+use std::collections::HashMap;
 use std::fs;
 
 /// Clock ticks a second in `/proc/*/stat`: `USER_HZ`, which Linux fixed at 100 for all of user space (proc_pid_stat(5)).
@@ -24,18 +25,39 @@ impl Usage {
             number => number.parse().ok()?,
         };
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
-        // The second field is the program's name in brackets, and may hold anything; utime and stime are fields 14 and 15.
-        let (_, after_name) = stat.rsplit_once(')')?;
-        let mut ticks = after_name.split_ascii_whitespace().skip(11).map(str::parse::<u64>);
-        let ticks = ticks.next()?.ok()? + ticks.next()?.ok()?;
         Some(Self {
             resident_bytes: resident_kb * 1024,
             // Less the one that reads the directory.
             open_fds: (fs::read_dir("/proc/self/fd").ok()?.count() as u64).saturating_sub(1),
             max_fds,
-            cpu_seconds: ticks as f64 / TICKS_PER_SECOND,
+            cpu_seconds: cpu_seconds(&stat)?,
         })
     }
+}
+
+/// CPU time used by each thread of this process, user and system, by the thread's name; those that cannot be read are left out.
+pub(super) fn cpu_seconds_of_threads() -> HashMap<String, f64> {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let thread = |entry: fs::DirEntry| {
+        let name = fs::read_to_string(entry.path().join("comm")).ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        Some((name.trim_end().to_owned(), cpu_seconds(&stat)?))
+    };
+    threads.filter_map(thread).collect()
+}
+
+/// The host's name for itself (uname(2)); empty where it cannot be read.
+pub(super) fn host_name() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim_end().to_owned()
+}
+
+/// User and system time of a process's or thread's `stat`.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    // The second field is the program's name in brackets, and may hold anything; utime and stime are fields 14 and 15.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut ticks = after_name.split_ascii_whitespace().skip(11).map(str::parse::<u64>);
+    let ticks = ticks.next()?.ok()? + ticks.next()?.ok()?;
+    Some(ticks as f64 / TICKS_PER_SECOND)
 }
 
 /// The first word after `name`.
@@ -58,5 +80,18 @@ mod tests {
         while !Usage::now().is_some_and(|usage| has_grown(&usage)) {
             assert!(start.elapsed() < std::time::Duration::from_secs(30), "{}", before.cpu_seconds);
         }
+    }
+    #[test]
+    fn threads_are_told_apart_by_name() {
+        let busy = || {
+            let start = std::time::Instant::now();
+            let used = || cpu_seconds_of_threads().get("busy-thread").copied();
+            while !used().is_some_and(|seconds| seconds >= 0.03) {
+                assert!(start.elapsed() < std::time::Duration::from_secs(30), "{:?}", used());
+            }
+        };
+        std::thread::Builder::new().name("busy-thread".into()).spawn(busy).unwrap().join().unwrap();
+        assert!(!cpu_seconds_of_threads().contains_key("busy-thread"), "it is over");
+        assert!(!host_name().is_empty());
     }
 }

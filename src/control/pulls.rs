@@ -39,7 +39,7 @@ pub(super) struct List {
 
 /// What is said of an upstream beside what is said of every far end.
 #[derive(Serialize)]
-struct Pull {
+pub(super) struct Pull {
     source: String,
     named_by: &'static str,
     bits_in_per_second: u64,
@@ -48,7 +48,7 @@ struct Pull {
 }
 
 impl Pull {
-    fn new(info: &ForwardInfo, connection: Option<&OutgoingInfo>) -> Self {
+    pub(super) fn new(info: &ForwardInfo, connection: Option<&OutgoingInfo>) -> Self {
         Self {
             source: info.target.clone(),
             named_by: info.named_by.label(),

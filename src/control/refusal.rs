@@ -21,6 +21,8 @@ pub(super) enum Refusal {
     Starting,
     /// More questions at a time than allowed.
     Busy,
+    /// More listeners at a time than allowed.
+    TooManyListeners,
     /// No token was said.
     NoToken,
     /// What was said is not the token.
@@ -55,6 +57,9 @@ impl IntoResponse for Refusal {
             }
             Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting", "the engine does not run yet"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "too many questions at a time"),
+            Self::TooManyListeners => {
+                (StatusCode::SERVICE_UNAVAILABLE, "busy", "too many listeners at a time")
+            }
             Self::NoToken => {
                 (StatusCode::UNAUTHORIZED, "unauthorized", "say the token: Authorization: Bearer TOKEN")
             }

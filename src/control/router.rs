@@ -10,6 +10,7 @@ use axum::routing::{delete, get};
 use tokio::sync::Semaphore;
 
 use super::cores::Cores;
+use super::dashboard::events::{Listeners, events};
 use super::far_ends::Forwards;
 use super::metrics::Exhibitor;
 use super::refusal::Refusal;
@@ -28,6 +29,8 @@ pub(super) struct Control<C> {
     pub(super) exhibitors: Mutex<Vec<Arc<dyn Exhibitor>>>,
     /// Questions that the cores may be asked at a time.
     pub(super) queries: Semaphore,
+    /// Who is told once a second how the node is.
+    pub(super) listeners: Listeners,
     /// Who is let in, from now on.
     pub(super) door: RwLock<Door>,
     /// Whether only this machine can reach us.
@@ -48,6 +51,7 @@ impl<C: Cores> Control<C> {
             pulls: OnceLock::new(),
             exhibitors: Mutex::default(),
             queries: Semaphore::new(api::QUERIES_MAX),
+            listeners: Listeners::default(),
             door: RwLock::new(door),
             is_loopback,
             started: SystemTime::now(),
@@ -68,6 +72,7 @@ pub(super) fn router<C: Cores>(control: &Arc<Control<C>>) -> Router {
         .route("/connections", get(api::connections::<C>))
         .route("/forwards", get(forwards::forwards::<C>))
         .route("/pulls", get(pulls::pulls::<C>))
+        .route("/events", get(events::<C>))
         .route("/connections/{id}", delete(api::kick::<C>))
         .layer(from_fn_with_state(Arc::clone(control), guard::refuse_other_origins::<C>));
     Router::new()

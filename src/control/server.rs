@@ -27,6 +27,7 @@ use tracing::{debug, warn};
 
 use super::Settings;
 use super::cores::Cores;
+use super::dashboard::events::compose;
 use super::far_ends::Forwards;
 use super::metrics::Exhibitor;
 use super::router::{Control, router};
@@ -148,8 +149,15 @@ impl<C: Cores> Server<C> {
     /// As [`Door::new`]; then everything stays.
     pub fn change_door(&self, settings: &Settings) -> Result<bool, DoorError> {
         let door = Door::new(&Settings { listen: self.address, ..settings.clone() })?;
-        let mut current = self.control.door.write().unwrap_or_else(PoisonError::into_inner);
-        Ok(std::mem::replace(&mut *current, door.clone()) != door)
+        let before = {
+            let mut current = self.control.door.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, door.clone())
+        };
+        if before != door {
+            // Whoever listens has said the token of before.
+            self.control.listeners.dismiss();
+        }
+        Ok(before != door)
     }
 
     /// Lets somebody beside the engine show something in `/metrics`, from now on.
@@ -195,12 +203,14 @@ async fn serve<C: Cores>(
     };
     let router = router(&control);
     let mut reserve = Reserve::default();
+    let mut composer = pin!(compose(&control));
     // Dropped with this function, and its connections with it.
     let mut connections = JoinSet::new();
     loop {
         reserve.refill();
         tokio::select! {
             _ = &mut stopped => return,
+            never = &mut composer => match never {},
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) if connections.len() < CONNECTIONS_MAX => {

@@ -26,6 +26,8 @@ use crate::runtime::observe::{
 };
 use crate::runtime::{OutgoingId, OutgoingInfo, OutgoingState};
 
+mod events;
+
 /// What a token file of these tests holds.
 const TOKEN: &str = "a-token-of-24-characters";
 
