@@ -32,6 +32,7 @@ pub mod process;
 pub mod random;
 pub mod recorder;
 pub mod rest;
+pub mod root;
 pub mod rtmpdump;
 pub mod script;
 pub mod server;

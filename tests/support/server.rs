@@ -25,6 +25,7 @@ pub struct Inrush {
     config: Option<String>,
     environment: Vec<(String, String)>,
     default_addresses: bool,
+    installed: Option<Vec<String>>,
 }
 
 impl Inrush {
@@ -97,6 +98,12 @@ impl Inrush {
         self
     }
 
+    /// Another program than the one that was built here: the line that starts it, whose process keeps its id.
+    pub fn installed(mut self, line: Vec<String>) -> Self {
+        self.installed = Some(line);
+        self
+    }
+
     /// Under `ulimit -n`.
     pub fn open_files(mut self, max: u32) -> Self {
         self.open_files = Some(max);
@@ -114,7 +121,10 @@ impl Inrush {
             line.extend(["sh", "-c", "ulimit -n \"$0\" && exec \"$@\""].map(str::to_owned));
             line.push(max.to_string());
         }
-        line.push(env!("CARGO_BIN_EXE_inrush").to_owned());
+        match &self.installed {
+            Some(installed) => line.extend(installed.iter().cloned()),
+            None => line.push(env!("CARGO_BIN_EXE_inrush").to_owned()),
+        }
         if !self.default_addresses {
             line.extend(["--http", self.http.as_deref().unwrap_or("127.0.0.1:0")].map(str::to_owned));
             let rtmp = if self.rtmp.is_empty() { vec!["127.0.0.1:0".to_owned()] } else { self.rtmp.clone() };
