@@ -23,7 +23,7 @@
 #![cfg_attr(feature = "engine", doc = "| 5 | [`control`] | the control HTTP: health, metrics, API |")]
 #![cfg_attr(
     feature = "engine",
-    doc = "| 6 | [`config`], [`serve`], [`greeting`], [`log`], [`replay`], [`systemd`] | flags, file and environment; start and stop; recordings read again; the service manager |"
+    doc = "| 6 | [`config`], [`serve`], [`reload`], [`greeting`], [`log`], [`replay`], [`systemd`] | flags, file and environment; start, reload and stop; recordings read again; the service manager |"
 )]
 //!
 //! Floors 0-2 are for other programs as well: `no_std` + `alloc`, no sockets, clocks or threads, with `default-features = false`.
@@ -64,6 +64,8 @@ pub mod greeting;
 pub mod hub;
 #[cfg(feature = "engine")]
 pub mod log;
+#[cfg(feature = "engine")]
+pub mod reload;
 #[cfg(feature = "engine")]
 pub mod replay;
 #[cfg(feature = "engine")]

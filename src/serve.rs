@@ -10,20 +10,19 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::config::{Config, Loaded, Sources};
-use crate::control;
-use crate::edge::auth::Problem;
-use crate::edge::auth::rules::Rules;
+use crate::control::{self, Reloaded};
+use crate::edge;
 use crate::edge::notices::Recipient;
-use crate::edge::{self, Edge};
 use crate::greeting::{Greeting, host_address};
 use crate::log::Log;
+use crate::reload::{Reached, Reloader, rules};
 use crate::runtime::preflight::{self, Finding, Verdict};
-use crate::runtime::tls::certificates::{CertificateError, Certificates, Watch};
+use crate::runtime::tls::certificates::Watch;
 use crate::runtime::{self, Engine, Handle, NameHasher, Report};
 use crate::systemd::Systemd;
 
@@ -81,8 +80,10 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
     });
     waiting.systemd.ready(serving(&engine));
 
-    let report =
-        waiting.watch(engine, config, sources, watch, &log, &Others { edge: &edge, control: &control })?;
+    let (asked, reloads) = mpsc::channel(control::reload::WAITING_MAX);
+    control.attach_reloads(asked);
+    let reached = Reached { log: &log, engine: handle, edge: &edge, control: &control };
+    let report = waiting.watch(engine, Reloader::new(config, sources, watch, reached), reloads)?;
     info!(panics = report.panics, "stopped");
     drop(edge);
     // The control HTTP answers to the last, and the log outlives it.
@@ -149,10 +150,12 @@ fn serving(engine: &Engine) -> String {
     text
 }
 
-/// What a reload reaches beside the engine.
-struct Others<'a> {
-    edge: &'a Edge,
-    control: &'a control::Server<Handle>,
+/// The configuration is read again; the service manager is told so.
+fn reload(reloader: &mut Reloader<'_>, systemd: &mut Systemd) -> Result<Reloaded, String> {
+    systemd.reloading();
+    let reloaded = reloader.reload();
+    systemd.reloaded(reloaded.as_ref().is_ok_and(|reloaded| reloaded.needs_restart.is_empty()));
+    reloaded
 }
 
 /// Where the main thread waits.
@@ -172,15 +175,12 @@ impl Waiting {
         Ok(Self { runtime, signals, systemd: Systemd::from_environment() })
     }
 
-    /// Waits for signals until the cores have ended.
+    /// Waits for signals and for who asks for a reload until the cores have ended.
     fn watch(
         &mut self,
         engine: Engine,
-        mut config: Config,
-        sources: &Sources,
-        mut watch: Watch,
-        log: &Log,
-        others: &Others<'_>,
+        mut reloader: Reloader<'_>,
+        mut reloads: mpsc::Receiver<control::reload::Asked>,
     ) -> Result<Report, Failure> {
         let Self { runtime, signals, systemd } = self;
         runtime.block_on(async {
@@ -204,20 +204,20 @@ impl Waiting {
                             stop = stop.next(&handle);
                             match stop {
                                 Stop::NotAsked => {}
-                                Stop::Draining => systemd.draining(config.runtime.drain_deadline),
+                                Stop::Draining => systemd.draining(reloader.config().runtime.drain_deadline),
                                 Stop::Now => systemd.stopping(),
                             }
                         }
                         Asked::Reload => {
-                            systemd.reloading();
-                            systemd.reloaded(reload(&mut config, sources, log, &handle, &mut watch, others));
+                            let _ = reload(&mut reloader, systemd);
                         }
                     },
+                    Some(asked) = reloads.recv() => {
+                        // Whoever asked may have gone.
+                        let _ = asked.send(reload(&mut reloader, systemd));
+                    }
                     () = heartbeat.is_due() => systemd.alive(&control::stalled_cores(&handle)),
-                    _ = look.tick() => match watch.look() {
-                        None => {}
-                        Some(read) => replace_certificates(&handle, read),
-                    },
+                    _ = look.tick() => reloader.look_at_certificates(),
                 }
             }
         })
@@ -310,98 +310,6 @@ impl Signals {
             _ = self.interrupt.recv() => Asked::End,
             _ = self.hangup.recv() => Asked::Reload,
         }
-    }
-}
-
-/// Reads the configuration again. A bad one is refused whole; of a good one the log filter takes effect, and what needs a restart is
-/// named, so that nobody believes in a setting that is not in force. Gives whether all that it says now is in force.
-fn reload(
-    config: &mut Config,
-    sources: &Sources,
-    log: &Log,
-    handle: &Handle,
-    watch: &mut Watch,
-    others: &Others<'_>,
-) -> bool {
-    let new = match Loaded::load(sources) {
-        Ok(loaded) => loaded.config,
-        Err(error) => {
-            error!("configuration not reloaded, the old one stays: {error}");
-            return false;
-        }
-    };
-    let mut is_in_force = true;
-    let mut differences = config.differences(&new);
-    // Read again whether they are others or not: who sends the signal has replaced the files, as a rule. None is none to change to.
-    let files = &new.runtime.tls.certificates;
-    if config.runtime.tls.is_wanted() && !files.is_empty() {
-        *watch = Watch::new(files.clone());
-        let read = Certificates::read(files);
-        is_in_force &= read.is_ok();
-        replace_certificates(handle, read);
-        config.runtime.tls.certificates.clone_from(files);
-        differences.retain(|key| key != "certificate");
-    }
-    // Likewise: secrets and keys are in files of their own.
-    if config.auth != new.auth || !new.auth.tables.is_empty() {
-        match rules(&new) {
-            Ok(rules) => {
-                others.edge.auth().replace(rules);
-                config.auth.clone_from(&new.auth);
-                differences.retain(|key| key != "auth" && key != "key");
-                info!("who may publish and play is read again");
-            }
-            Err(problem) => {
-                is_in_force = false;
-                error!("who may publish and play is as before: {problem}");
-            }
-        }
-    }
-    // And the token.
-    match others.control.change_door(&new.control) {
-        Ok(is_another) => {
-            config.control.token.clone_from(&new.control.token);
-            config.control.metrics_open = new.control.metrics_open;
-            differences.retain(|key| key != "control.token" && key != "control.metrics_open");
-            if is_another {
-                info!("the control HTTP asks for another token, or of others");
-            }
-        }
-        Err(problem) => {
-            is_in_force = false;
-            error!("who may use the control HTTP is as before: {problem}");
-        }
-    }
-    if let Some(index) = differences.iter().position(|key| key == "log.filter") {
-        differences.remove(index);
-        log.set_filter(&new.log.filter);
-        info!(filter = new.log.filter, "log filter changed");
-        config.log.filter = new.log.filter;
-    }
-    match differences.as_slice() {
-        [] => info!("configuration reloaded"),
-        waiting => {
-            is_in_force = false;
-            warn!("configuration reloaded; these take effect at the next start: {}", waiting.join(", "));
-        }
-    }
-    is_in_force
-}
-
-/// Who may publish and play. The configuration has been checked, but files may have changed since.
-fn rules(config: &Config) -> Result<Rules, String> {
-    Rules::new(&config.auth).map_err(|Problem { key, problem, .. }| format!("{key}: {problem}"))
-}
-
-/// Puts new certificates in force; such that cannot be used change nothing, and are told once, since the files are read again only when
-/// they have changed again.
-fn replace_certificates(handle: &Handle, read: Result<Certificates, CertificateError>) {
-    match read {
-        Ok(certificates) => {
-            handle.replace_certificates(certificates);
-            info!("certificates read again: new connections get them");
-        }
-        Err(error) => error!("certificates not replaced, the old ones stay: {error}"),
     }
 }
 

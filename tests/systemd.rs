@@ -119,7 +119,7 @@ fn the_service_manager_hears_of_each_turn() {
     assert_eq!(manager.hear_a_turn(), format!("READY=1\nSTATUS={status}\n"));
 
     // Refused whole, and what waits for a restart: either is said.
-    for text in ["[engine]\ncolour = 1\n", "[engine]\ndrain_seconds = 51\n"] {
+    for text in ["[engine]\ncolour = 1\n", "[engine]\ndrain_seconds = 50\nplacement = \"accept\"\n"] {
         fs::write(&file, text).expect("write a configuration file");
         process.signal(libc::SIGHUP);
         assert_eq!(value(&manager.hear_a_turn(), "RELOADING"), "1");

@@ -116,6 +116,21 @@ impl<T> Key<T> {
         Ok(())
     }
 
+    /// Gives `to` the value that `from` has.
+    pub(super) fn copy(&self, from: &T, to: &mut T) {
+        match &self.kind {
+            Kind::Integer { read, write, .. } => write(to, read(from)),
+            Kind::Boolean { read, write } => write(to, read(from)),
+            // What was read was written once, so it can be written again.
+            Kind::Text { read, write, .. } | Kind::NameOrNumber { read, write, .. } => {
+                let _ = write(to, &read(from));
+            }
+            Kind::List { read, write, .. } => {
+                let _ = write(to, &read(from));
+            }
+        }
+    }
+
     /// What the key takes, for error lines.
     pub(super) fn allowed(&self) -> String {
         match &self.kind {

@@ -23,6 +23,7 @@ use crate::log;
 use crate::runtime::settings::{Placement, RuntimeSettings};
 use crate::runtime::tls::certificates::{CertificateError, Certificates};
 
+mod changes;
 mod error;
 mod file;
 mod flags;

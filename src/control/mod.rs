@@ -15,6 +15,7 @@
 //! | `GET /api/v1/pulls` | what is pulled from where, see [`pulls`] |
 //! | `GET /api/v1/events` | a snapshot of the node a second, see [`dashboard::events`] |
 //! | `DELETE /api/v1/connections/{id}` | closes one: 204; 404 when there is none |
+//! | `POST /api/v1/reload` | reads the configuration again, see [`reload`] |
 //!
 //! Where a token is set, all of it asks for `Authorization: Bearer TOKEN` but the first two ([`token`]).
 //!
@@ -40,6 +41,7 @@ pub mod metrics;
 mod process;
 pub mod pulls;
 mod refusal;
+pub mod reload;
 mod router;
 pub mod server;
 #[cfg(test)]
@@ -50,6 +52,7 @@ pub use cores::{CoreAnswer, Cores};
 pub use far_ends::Forwards;
 pub use health::stalled_cores;
 pub use pulls::PullFamilies;
+pub use reload::Reloaded;
 pub use server::{Server, StartError, start};
 
 /// What the control HTTP is told.

@@ -31,6 +31,10 @@ pub(super) enum Refusal {
     ForeignOrigin(&'static str),
     /// A body longer than any request needs.
     BodyTooLong,
+    /// The configuration cannot be used: the one line that says why.
+    BadConfiguration(String),
+    /// The process is about to end.
+    Ending,
 }
 
 #[derive(Serialize)]
@@ -68,6 +72,10 @@ impl IntoResponse for Refusal {
             Self::BodyTooLong => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body_too_long", "no request has such a body")
             }
+            Self::BadConfiguration(line) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "bad_configuration", line.as_str())
+            }
+            Self::Ending => (StatusCode::SERVICE_UNAVAILABLE, "ending", "the process is about to end"),
         };
         let stalled_cores = match &self {
             Self::Stalled(cores) => Some(cores.as_slice()),

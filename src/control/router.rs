@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{delete, get};
-use tokio::sync::Semaphore;
+use axum::routing::{delete, get, post};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::cores::Cores;
 use super::dashboard::events::{Listeners, events};
@@ -15,7 +15,7 @@ use super::far_ends::Forwards;
 use super::metrics::Exhibitor;
 use super::refusal::Refusal;
 use super::token::Door;
-use super::{api, forwards, guard, health, metrics, pulls, token};
+use super::{api, forwards, guard, health, metrics, pulls, reload, token};
 
 /// What all answers share.
 pub(super) struct Control<C> {
@@ -25,6 +25,8 @@ pub(super) struct Control<C> {
     pub(super) forwards: OnceLock<Arc<dyn Forwards>>,
     /// Who pulls, once it does: of the same shape, the other way round.
     pub(super) pulls: OnceLock<Arc<dyn Forwards>>,
+    /// Who reads the configuration again, once somebody does.
+    pub(super) reloads: OnceLock<mpsc::Sender<reload::Asked>>,
     /// Others who have something to show in `/metrics`.
     pub(super) exhibitors: Mutex<Vec<Arc<dyn Exhibitor>>>,
     /// Questions that the cores may be asked at a time.
@@ -49,6 +51,7 @@ impl<C: Cores> Control<C> {
             cores: OnceLock::new(),
             forwards: OnceLock::new(),
             pulls: OnceLock::new(),
+            reloads: OnceLock::new(),
             exhibitors: Mutex::default(),
             queries: Semaphore::new(api::QUERIES_MAX),
             listeners: Listeners::default(),
@@ -74,6 +77,7 @@ pub(super) fn router<C: Cores>(control: &Arc<Control<C>>) -> Router {
         .route("/pulls", get(pulls::pulls::<C>))
         .route("/events", get(events::<C>))
         .route("/connections/{id}", delete(api::kick::<C>))
+        .route("/reload", post(reload::reload::<C>))
         .layer(from_fn_with_state(Arc::clone(control), guard::refuse_other_origins::<C>));
     Router::new()
         .route("/healthz", get(health::healthz::<C>))

@@ -20,18 +20,18 @@ use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use super::Settings;
 use super::cores::Cores;
 use super::dashboard::events::compose;
 use super::far_ends::Forwards;
 use super::metrics::Exhibitor;
 use super::router::{Control, router};
 use super::token::{Door, DoorError};
+use super::{Settings, reload};
 use crate::runtime::listener::patiently;
 
 /// Connections at a time; further ones are closed at once.
@@ -143,21 +143,30 @@ impl<C: Cores> Server<C> {
         self.address
     }
 
-    /// Reads the token of these settings, whose address is as it is, and asks for that from now on. Says whether it is another door than before.
+    /// The door of these settings, with the token read, at the address that it really listens on.
     ///
     /// # Errors
-    /// As [`Door::new`]; then everything stays.
-    pub fn change_door(&self, settings: &Settings) -> Result<bool, DoorError> {
-        let door = Door::new(&Settings { listen: self.address, ..settings.clone() })?;
-        let before = {
-            let mut current = self.control.door.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *current, door.clone())
-        };
-        if before != door {
+    /// As [`Door::new`].
+    pub fn door(&self, settings: &Settings) -> Result<Door, DoorError> {
+        Door::new(&Settings { listen: self.address, ..settings.clone() })
+    }
+
+    /// Asks for the token of this door from now on. Says whether it is another one than before.
+    pub fn change_door(&self, door: Door) -> bool {
+        let mut current = self.control.door.write().unwrap_or_else(PoisonError::into_inner);
+        let is_another = *current != door;
+        *current = door;
+        drop(current);
+        if is_another {
             // Whoever listens has said the token of before.
             self.control.listeners.dismiss();
         }
-        Ok(before != door)
+        is_another
+    }
+
+    /// Tells it who reads the configuration again. A second one is ignored.
+    pub fn attach_reloads(&self, reloads: mpsc::Sender<reload::Asked>) {
+        let _ = self.control.reloads.set(reloads);
     }
 
     /// Lets somebody beside the engine show something in `/metrics`, from now on.

@@ -1,0 +1,121 @@
+//! Reading the configuration again while streams are live (floor 6): on SIGHUP, and when the control HTTP asks for it.
+//!
+//! # Invariant
+//! Whole or not at all. All that can fail is made first: the file is read and checked, the files that it names are read. Only
+//! then is anything changed, and no change can fail. What cannot change while the process runs stays as it is and is named
+//! ([`Config::reloaded`]).
+//! # Errors
+//! One line, as at the start; then nothing has changed.
+
+use tracing::{error, info, warn};
+
+use crate::config::{Config, Loaded, Sources};
+use crate::control::{Reloaded, Server};
+use crate::edge::Edge;
+use crate::edge::auth::Problem;
+use crate::edge::auth::rules::Rules;
+use crate::log::Log;
+use crate::runtime::Handle;
+use crate::runtime::tls::certificates::{Certificates, Watch};
+
+/// What a reload reaches.
+pub(crate) struct Reached<'a> {
+    pub(crate) log: &'a Log,
+    pub(crate) engine: Handle,
+    pub(crate) edge: &'a Edge,
+    pub(crate) control: &'a Server<Handle>,
+}
+
+/// Who reads the configuration again.
+pub(crate) struct Reloader<'a> {
+    /// What is in force.
+    config: Config,
+    sources: &'a Sources,
+    watch: Watch,
+    reached: Reached<'a>,
+}
+
+impl<'a> Reloader<'a> {
+    /// `config` is in force, and was read from `sources`; `watch` looks at its certificates.
+    pub(crate) fn new(config: Config, sources: &'a Sources, watch: Watch, reached: Reached<'a>) -> Self {
+        Self { config, sources, watch, reached }
+    }
+
+    /// What is in force.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Reads all again, and says in the log what came of it.
+    pub(crate) fn reload(&mut self) -> Result<Reloaded, String> {
+        let reloaded = self.try_reload();
+        match &reloaded {
+            Err(line) => error!("configuration not reloaded, the old one stays: {line}"),
+            Ok(Reloaded { changed, needs_restart }) => {
+                info!(changed = changed.join(", "), "configuration reloaded");
+                if !needs_restart.is_empty() {
+                    warn!("these take effect at the next start: {}", needs_restart.join(", "));
+                }
+            }
+        }
+        reloaded
+    }
+
+    fn try_reload(&mut self) -> Result<Reloaded, String> {
+        let wanted = Loaded::load(self.sources).map_err(|error| error.to_string())?.config;
+        let next = self.config.reloaded(&wanted);
+        let changed = self.config.differences(&next);
+        let needs_restart = next.differences(&wanted);
+
+        // What can fail. Files are read again whether their names are others or not: who asks for a reload has replaced them, as a rule.
+        let rules = rules(&next)?;
+        let tls = &next.runtime.tls;
+        let certificates = match tls.is_wanted() && !tls.certificates.is_empty() {
+            true => {
+                // Before they are read: what changes meanwhile is found by the first look.
+                let watch = Watch::new(tls.certificates.clone());
+                Some((watch, Certificates::read(&tls.certificates).map_err(|error| error.to_string())?))
+            }
+            false => None,
+        };
+        let door = self.reached.control.door(&next.control).map_err(|error| error.to_string())?;
+
+        // What cannot.
+        let Reached { log, engine, edge, control } = &self.reached;
+        if let Some((watch, certificates)) = certificates {
+            self.watch = watch;
+            engine.replace_certificates(certificates);
+            info!("certificates read again: new connections get them");
+        }
+        if self.config.auth != next.auth || !next.auth.tables.is_empty() {
+            edge.auth().replace(rules);
+            info!("who may publish and play is read again");
+        }
+        if control.change_door(door) {
+            info!("the control HTTP asks for another token, or of others");
+        }
+        if self.config.log.filter != next.log.filter {
+            log.set_filter(&next.log.filter);
+        }
+        self.config = next;
+        Ok(Reloaded { changed, needs_restart })
+    }
+
+    /// Puts certificates in force whose files have changed. Such that cannot be used change nothing, and are told once, since the files are read
+    /// again only when they have changed again.
+    pub(crate) fn look_at_certificates(&mut self) {
+        match self.watch.look() {
+            None => {}
+            Some(Ok(certificates)) => {
+                self.reached.engine.replace_certificates(certificates);
+                info!("certificates read again: new connections get them");
+            }
+            Some(Err(error)) => error!("certificates not replaced, the old ones stay: {error}"),
+        }
+    }
+}
+
+/// Who may publish and play. The configuration has been checked, but files may have changed since.
+pub(crate) fn rules(config: &Config) -> Result<Rules, String> {
+    Rules::new(&config.auth).map_err(|Problem { key, problem, .. }| format!("{key}: {problem}"))
+}
