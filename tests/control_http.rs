@@ -4,7 +4,6 @@
 mod support;
 
 use std::fs::File;
-use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -14,9 +13,10 @@ use support::client::Client;
 use support::ffmpeg::{self, Generation};
 use support::flv::{Kind, Tag};
 use support::media::{H264_AAC, HEVC_AAC};
+use support::prometheus::tool;
 use support::server::{Inrush, Server};
 use support::wire::Message;
-use support::{PATIENCE, ports, scratch_file, target_dir, wait_until};
+use support::{PATIENCE, ports, scratch_file, wait_until};
 
 /// Waits until the API lists a stream with everything that shows only after some media.
 fn stream(server: &Server, name: &str) -> Value {
@@ -243,7 +243,7 @@ fn promtool_finds_nothing_wrong_with_metrics() {
     let check = |metrics: &str| {
         let file = scratch_file("metrics");
         std::fs::write(&file, metrics).expect("write metrics");
-        let mut command = Command::new(promtool());
+        let mut command = Command::new(tool("promtool"));
         command.args(["check", "metrics"]).stdin(File::open(&file).expect("read them"));
         let output = command.output().expect("promtool starts; .ci/setup brings it");
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -284,12 +284,6 @@ fn promtool_finds_nothing_wrong_with_metrics() {
     assert!(is_right && said.is_empty(), "{said}");
     publisher.unpublish();
     player.finish();
-}
-
-/// Where `.ci/setup` puts it, unless it is installed.
-fn promtool() -> PathBuf {
-    let own = target_dir().join("promtool/promtool");
-    if own.exists() { own } else { "promtool".into() }
 }
 
 /// What an encoder is taken for shows beside its own name, and its faults are counted by it.

@@ -29,6 +29,7 @@ pub mod neighbour;
 pub mod packets;
 pub mod ports;
 pub mod process;
+pub mod prometheus;
 pub mod random;
 pub mod recorder;
 pub mod rest;
