@@ -15,7 +15,7 @@
 //!   "announced_tracks": [{"id": 1, "kind": "video", "codec": "av01", "kbps": 2000, "resolution": {"width": 1024, "height": 768},
 //!     "frame_rate": 30.0, "sample_rate_hz": null, "channels": null}],
 //!   "bits_in_per_second": 3012000, "bytes_in": 9412345, "messages_in": 4711, "gop_bytes": 512000, "gop_frames": 96,
-//!   "timestamp_steps_back": 0, "timestamp_jumps": 0,
+//!   "timestamp_steps_back": 0, "timestamp_jumps": 0, "tcp": {"rtt_us": 20400, …},
 //!   "ingest": {"frames": 4711, "codecs_unknown": 0, "packets_unknown": 0, …}, "uptime_seconds": 25.1}], "stalled_cores": []}
 //! ```
 //! `dry_run` is true of what a publisher sends that asked for a dry run (`?bandwidthtest=1`): nobody can play it, and several, or a real
@@ -23,6 +23,7 @@
 //! with the stream when its publisher dies or starves. `absent` says that the publisher was lost and is waited for.
 //! `discontinuities` counts how often the stream has gone on with another publisher. `announced_tracks` is what the encoder's `onMetaData` says of tracks beside the default ones, whether they come or not.
 //! `health` has what is wrong with what the publisher sends, and for how long that has been told: the codes are those of [`crate::media::health`].
+//! `tcp` is what the kernel knows of the publisher's path (see `control/tcp.rs`), null without a publisher.
 //! `ingest` counts by kind what was seen of the publisher's messages: what we do not know of them is forwarded as it came.
 //!
 //! `GET /api/v1/streams/{app}/{name}`: `{"stream": {…}, "stalled_cores": []}`. Both parts percent-decoded; slashes inside the
@@ -37,13 +38,14 @@
 //!   "bits_in_per_second": 3012000, "bits_out_per_second": 0, "bytes_in": 9412345, "bytes_out": 3500, "messages_in": 4711,
 //!   "messages_out": 0, "dropped": 0, "held_bytes": 0, "uptime_seconds": 25.4, "codecs": "avc1.64001f,mp4a.40.2",
 //!   "resolution": {"width": 1280, "height": 720}, "health": [], "tls": {"version": "TLSv1.3", "cipher": "TLS13_AES_128_GCM_SHA256",
-//!   "server_name": "live.example.org", "resumed": false}}], "stalled_cores": []}
+//!   "server_name": "live.example.org", "resumed": false}, "tcp": {"rtt_us": 20400, …}}], "stalled_cores": []}
 //! ```
 //! Ids are strings, as they may use all 64 bits and many JSON readers keep 53. `role` is `pending`, `publisher`,
 //! `standby` or `player`, or of a connection that we made `forward` or `pull`. `enhanced`
 //! is what the peer said of its Enhanced RTMP: codecs (`*` for any) and of `reconnect`, `multitrack`, `mod_ex` and
 //! `timestamp_nano_offset` what it does; null when it said nothing.
 //! `health` is a publisher's, as for streams; here a standby's is to be seen as well.
+//! `tcp` is what the kernel knows of the path (see `control/tcp.rs`).
 //! `tls` is null without TLS, and its `server_name` when the client asked for none.
 //!
 //! `DELETE /api/v1/connections/{id}`: 204 when it is being closed, 404 when no core has it, 503 when none has it and a core did
@@ -64,6 +66,7 @@ use tracing::info;
 use super::cores::{CoreAnswer, Cores};
 use super::refusal::Refusal;
 use super::router::Control;
+use super::tcp::Tcp;
 use crate::media::metadata::TrackHints;
 use crate::media::{IngestCounters, MediaKind};
 use crate::rtmp::command::Capabilities;
@@ -186,6 +189,7 @@ pub(super) struct Stream {
     gop_frames: u64,
     timestamp_steps_back: u64,
     timestamp_jumps: u64,
+    tcp: Option<Tcp>,
     ingest: BTreeMap<&'static str, u64>,
     uptime_seconds: f64,
 }
@@ -216,6 +220,7 @@ struct Connection {
     resolution: Option<Resolution>,
     health: Vec<Health>,
     tls: Option<Tls>,
+    tcp: Option<Tcp>,
 }
 
 /// [`HealthInfo`] as JSON.
@@ -304,6 +309,7 @@ impl From<StreamInfo> for Stream {
             gop_frames: info.gop_frames,
             timestamp_steps_back: info.timestamp_steps_back,
             timestamp_jumps: info.timestamp_jumps,
+            tcp: info.tcp.map(Tcp::from),
             ingest: counters(&info.ingest),
             uptime_seconds: info.uptime_seconds,
         }
@@ -367,6 +373,7 @@ impl From<ConnectionInfo> for Connection {
             resolution: resolution(info.resolution),
             health: health(info.health),
             tls: info.tls.map(Tls::from),
+            tcp: info.tcp.map(Tcp::from),
         }
     }
 }

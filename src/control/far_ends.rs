@@ -14,6 +14,7 @@ use super::cores::Cores;
 use super::metrics::{Family, Value};
 use super::refusal::Refusal;
 use super::router::Control;
+use super::tcp::Tcp;
 use crate::edge::relay::life::{LifeState, Step};
 use crate::edge::relay::observe::{Board, ForwardInfo};
 use crate::runtime::{OutgoingId, OutgoingInfo};
@@ -43,6 +44,7 @@ pub(super) struct FarEnd<T> {
     state: &'static str,
     state_seconds: f64,
     connection: Option<String>,
+    tcp: Option<Tcp>,
     reconnects: u64,
     last_error: String,
     next_try_seconds: Option<f64>,
@@ -59,6 +61,7 @@ impl<T> FarEnd<T> {
             state: info.state.label(),
             state_seconds: now.saturating_duration_since(info.since).as_secs_f64(),
             connection: connection.map(|connection| connection.connection.0.to_string()),
+            tcp: connection.and_then(|connection| connection.tcp).map(Tcp::from),
             reconnects: info.reconnects,
             last_error: info.last_error,
             next_try_seconds: info.next_try.map(|at| at.saturating_duration_since(now).as_secs_f64()),

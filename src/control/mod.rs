@@ -44,6 +44,7 @@ mod refusal;
 pub mod reload;
 mod router;
 pub mod server;
+mod tcp;
 #[cfg(test)]
 mod tests;
 pub mod token;

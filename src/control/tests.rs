@@ -22,7 +22,8 @@ use crate::media::{IngestCounters, MediaKind, TrackId};
 use crate::rtmp::command::{Capabilities, CapsEx};
 use crate::runtime::histogram::Histograms;
 use crate::runtime::observe::{
-    ConnectionId, ConnectionInfo, Counts, HealthInfo, PublishedCounts, Role, StreamInfo, TlsInfo, TrackInfo,
+    ConnectionId, ConnectionInfo, Counts, HealthInfo, PublishedCounts, Role, StreamInfo, TcpInfo, TlsInfo,
+    TrackInfo,
 };
 use crate::runtime::{OutgoingId, OutgoingInfo, OutgoingState};
 
@@ -170,9 +171,40 @@ fn stream(core: u16, app: &str, name: &str) -> StreamInfo {
         gop_frames: 6,
         timestamp_steps_back: 5,
         timestamp_jumps: 4,
+        tcp: None,
         ingest: IngestCounters { frames: 3, codecs_unknown: 2, ..IngestCounters::default() },
         uptime_seconds: 1.5,
     }
+}
+
+fn tcp_info() -> TcpInfo {
+    TcpInfo {
+        rtt_us: 1,
+        rtt_deviation_us: 2,
+        rtt_min_us: 3,
+        receive_rtt_us: 4,
+        congestion_window_segments: 5,
+        segment_bytes: 6,
+        send_window_bytes: 7,
+        bytes_sent: 8,
+        bytes_acknowledged: 9,
+        bytes_received: 10,
+        bytes_retransmitted: 11,
+        retransmits: 12,
+        lost_segments: 13,
+        out_of_order_segments: 14,
+        unsent_bytes: 15,
+        busy_us: 16,
+        receive_window_limited_us: 17,
+        send_buffer_limited_us: 18,
+        delivery_bits_per_second: 19,
+    }
+}
+
+fn tcp_json() -> Value {
+    json!({
+        "rtt_us": 1, "rtt_deviation_us": 2, "rtt_min_us": 3, "receive_rtt_us": 4, "congestion_window_segments": 5, "segment_bytes": 6, "send_window_bytes": 7, "bytes_sent": 8, "bytes_acknowledged": 9, "bytes_received": 10, "bytes_retransmitted": 11, "retransmits": 12, "lost_segments": 13, "out_of_order_segments": 14, "unsent_bytes": 15, "busy_us": 16, "receive_window_limited_us": 17, "send_buffer_limited_us": 18, "delivery_bits_per_second": 19
+    })
 }
 
 fn connection(core: u16, id: u64, role: Role) -> ConnectionInfo {
@@ -208,6 +240,7 @@ fn connection(core: u16, id: u64, role: Role) -> ConnectionInfo {
             server_name: (role == Role::Publisher).then(|| "a.example".into()),
             resumed: true,
         }),
+        tcp: (role == Role::Publisher).then(tcp_info),
     }
 }
 
@@ -315,7 +348,7 @@ fn streams_of_all_cores_come_sorted_and_in_the_documented_shape() {
                 "id": 1, "kind": "video", "codec": "av01", "kbps": 2000, "resolution": {"width": 1024, "height": 768},
                 "frame_rate": null, "sample_rate_hz": null, "channels": null
             }], "bits_in_per_second": 3000000, "bytes_in": 9,
-            "messages_in": 8, "gop_bytes": 7, "gop_frames": 6, "timestamp_steps_back": 5, "timestamp_jumps": 4,
+            "messages_in": 8, "gop_bytes": 7, "gop_frames": 6, "timestamp_steps_back": 5, "timestamp_jumps": 4, "tcp": null,
             "uptime_seconds": 1.5
         })
     );
@@ -357,11 +390,13 @@ fn connections_come_in_the_documented_shape_and_once_each() {
             "name": "a", "name_hash": "0badcafe", "flash_ver": "FMLE/3.0 \"x\"\n", "encoder": "ffmpeg",
             "enhanced": {"fourcc": ["*"], "caps": ["reconnect", "mod_ex"]}, "bits_in_per_second": 1, "bits_out_per_second": 2, "bytes_in": 3, "bytes_out": 4, "messages_in": 5, "messages_out": 6, "dropped": 7,
             "held_bytes": 9, "uptime_seconds": 8.0, "codecs": "", "resolution": null, "health": [],
-            "tls": {"version": "TLSv1.2", "cipher": "TLS_X", "server_name": "a.example", "resumed": true}
+            "tls": {"version": "TLSv1.2", "cipher": "TLS_X", "server_name": "a.example", "resumed": true},
+            "tcp": tcp_json()
         })
     );
     assert_eq!(body["connections"][0]["enhanced"], json!(null));
     assert_eq!(body["connections"][0]["tls"]["server_name"], json!(null));
+    assert_eq!(body["connections"][0]["tcp"], json!(null));
 }
 
 struct Targets(Vec<ForwardInfo>);
@@ -416,6 +451,7 @@ fn forwards_come_sorted_in_the_documented_shape_with_what_their_core_says() {
         queued_bytes: 7,
         queued_ms: 8,
         bits_per_second: 9,
+        tcp: Some(tcp_info()),
         lasted: Duration::from_secs(4),
     }];
     let (status, mut body) = get(server.address(), "/api/v1/forwards");
@@ -432,7 +468,7 @@ fn forwards_come_sorted_in_the_documented_shape_with_what_their_core_says() {
             "app": "live", "name": "a", "name_hash": "0badcafe", "target": "rtmp://b/live/…", "named_by": "file",
             "group": "g", "rank": "backup", "active": true, "state": "live", "connection": "17",
             "bits_out_per_second": 9, "bytes_out": 1500, "messages_out": 40, "dropped": 3, "queued_bytes": 7, "queued_ms": 8,
-            "reconnects": 2, "last_error": "eof", "next_try_seconds": null
+            "tcp": tcp_json(), "reconnects": 2, "last_error": "eof", "next_try_seconds": null
         })
     );
     let next_try = forwards[2]["next_try_seconds"].as_f64().unwrap();
@@ -464,6 +500,7 @@ fn pulls_come_sorted_in_the_documented_shape_with_what_their_core_says() {
         queued_bytes: 0,
         queued_ms: 0,
         bits_per_second: 9,
+        tcp: None,
         lasted: Duration::from_secs(4),
     }];
     let (_, mut body) = get(server.address(), "/api/v1/pulls");
@@ -477,7 +514,7 @@ fn pulls_come_sorted_in_the_documented_shape_with_what_their_core_says() {
         pulls[0],
         json!({
             "app": "live", "name": "a", "name_hash": "0badcafe", "source": "rtmp://a/live/…", "named_by": "file", "active": true, "state": "live",
-            "connection": "17", "bits_in_per_second": 9, "bytes_in": 1500, "messages_in": 40, "reconnects": 2, "last_error": "eof",
+            "connection": "17", "bits_in_per_second": 9, "bytes_in": 1500, "messages_in": 40, "tcp": null, "reconnects": 2, "last_error": "eof",
             "next_try_seconds": null
         })
     );

@@ -71,6 +71,7 @@ impl Core {
             bytes_in: publisher.bytes(),
             messages_in: publisher.messages(),
             timestamp_steps_back: ingest.timestamp_counters().steps_back.total(),
+            tcp: connection.and_then(|connection| connection.tcp_info(now)),
             ingest: *ingest.counters(),
             timestamp_jumps: ingest.timestamp_counters().jumps.total(),
             uptime_seconds: (now - publisher.since()).as_secs_f64(),
@@ -140,6 +141,7 @@ impl Core {
             resolution: tracks.and_then(resolution),
             health,
             tls: connection.tls().and_then(|tls| tls.info().cloned()),
+            tcp: connection.tcp_info(now),
         }
     }
 }

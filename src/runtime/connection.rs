@@ -33,6 +33,7 @@ use super::rate::Rate;
 use super::settings::PENDING_CONNECTION_BYTES;
 use super::signal::Signal;
 use super::socket;
+use super::tcp_info::TcpGauge;
 use super::tls::{self, Tls};
 use crate::hub::{ConnectionRef, PublisherKey, Reader, SubscriberKey};
 use crate::rtmp::{Error, PeerMisbehaved};
@@ -234,6 +235,7 @@ pub(crate) struct Connection {
     pub(crate) totals: Totals,
     pub(crate) rate_in: Rate,
     pub(crate) rate_out: Rate,
+    pub(crate) tcp: TcpGauge,
     pub(crate) lingered_bytes: u64,
     /// Retained bytes of the session that the core has counted.
     pub(crate) counted_bytes: usize,
@@ -319,6 +321,7 @@ impl Connection {
             totals: Totals::default(),
             rate_in: Rate::default(),
             rate_out: Rate::default(),
+            tcp: TcpGauge::default(),
             lingered_bytes: 0,
             counted_bytes: 0,
             counted_pending_bytes: 0,

@@ -31,6 +31,7 @@ use super::peer::Peer;
 use super::polling::Polling;
 use super::shared::{Labelled, Shared};
 use super::signal::Signal;
+use super::tcp_info::TcpRound;
 use super::tls::handshakes::Handshakes;
 use super::{reading, writing};
 use crate::hub::{CoreId, Hub, HubEvent, HubSettings, Queued, SubscriberKey};
@@ -83,6 +84,7 @@ pub(crate) struct Core {
     pub(crate) exhausted_at: Option<Instant>,
     pub(crate) stopping: bool,
     pub(crate) draining: Draining,
+    pub(crate) tcp_round: TcpRound,
     /// Subscribers that the hub has given up on, to be closed at the next sweep.
     pub(super) hopeless: Vec<ConnectionKey>,
     next_generation: u32,
@@ -128,6 +130,7 @@ impl Core {
             exhausted_at: None,
             stopping: false,
             draining: Draining::default(),
+            tcp_round: TcpRound::default(),
             hopeless: Vec::new(),
             next_generation: 0,
             queued: Vec::new(),

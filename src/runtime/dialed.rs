@@ -436,6 +436,7 @@ impl Core {
             queued_bytes: view.map_or(0, |view| view.queued_bytes() as u64),
             queued_ms: view.map_or(0, |view| view.queued_ms(now)),
             bits_per_second: rate.per_second() * 8,
+            tcp: connection.tcp_info(now),
             lasted: now - connection.accepted_at,
         }
     }

@@ -61,6 +61,7 @@ mod shared;
 mod signal;
 mod socket;
 mod succession;
+mod tcp_info;
 pub mod tls;
 mod turn;
 mod writing;

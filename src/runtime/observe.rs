@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+pub use super::tcp_info::TcpInfo;
 use crate::media::IngestCounters;
 use crate::media::health::Code;
 use crate::media::metadata::TrackHints;
@@ -107,6 +108,8 @@ pub struct ConnectionInfo {
     pub health: Vec<HealthInfo>,
     /// What TLS agreed on; `None` without TLS, and before its handshake is done.
     pub tls: Option<TlsInfo>,
+    /// What the kernel knows of its path.
+    pub tcp: Option<TcpInfo>,
 }
 
 /// One track of a stream, as the API shows it.
@@ -186,6 +189,8 @@ pub struct StreamInfo {
     pub timestamp_steps_back: u64,
     /// See `timestamp_steps_back`.
     pub timestamp_jumps: u64,
+    /// What the kernel knows of its publisher's path.
+    pub tcp: Option<TcpInfo>,
     /// What was seen of the publisher's messages.
     pub ingest: IngestCounters,
     /// Seconds since the publisher was accepted.

@@ -17,6 +17,7 @@ use bytes::BytesMut;
 
 use super::observe::ConnectionId;
 use super::outside::Totals;
+use super::tcp_info::TcpInfo;
 use super::tls::Tls;
 pub use crate::hub::Start;
 use crate::hub::{CoreId, QueueSettings};
@@ -185,6 +186,8 @@ pub struct OutgoingInfo {
     pub queued_ms: u32,
     /// Bits a second over the last few seconds: a forward's sent, a pull's received.
     pub bits_per_second: u64,
+    /// What the kernel knows of its path.
+    pub tcp: Option<TcpInfo>,
     /// How long ago the core took it over.
     pub lasted: Duration,
 }

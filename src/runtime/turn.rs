@@ -102,6 +102,7 @@ pub(crate) async fn sweep(core: CoreRef) {
             Core::caught(&core, None, |core| core.sweep_hub(now));
             Core::caught(&core, None, Core::close_hopeless);
             Core::caught(&core, None, |core| core.sweep_drain(now));
+            Core::caught(&core, None, |core| core.look_at_paths(now));
             core.borrow_mut().publish_counts(now);
         }
         if now - rates_at >= RATES_EVERY {

@@ -134,6 +134,12 @@ impl Link {
     pub fn cut(&self) {
         self.client.ip(&["link", "set", "cable", "down"]);
     }
+
+    /// Joins it again.
+    #[track_caller]
+    pub fn mend(&self) {
+        self.client.ip(&["link", "set", "cable", "up"]);
+    }
 }
 
 #[track_caller]
