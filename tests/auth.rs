@@ -10,10 +10,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 
 use support::back_end::{Answer, BackEnd, Request};
 use support::client::{Client, Status};
+use support::credentials::{SECRET, hs256, secret_file, sha256};
 use support::ffmpeg::{self, Generation};
 use support::herd::Herd;
 use support::media::{THIN, VIDEO_ONLY};
@@ -22,7 +23,6 @@ use support::{PATIENCE, scratch_file, wait_until};
 
 const STARTED: &str = "NetStream.Publish.Start";
 const DENIED: &str = "NetStream.Publish.Denied";
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// Asks to publish, and says what the answer is.
 #[track_caller]
@@ -53,23 +53,6 @@ fn may_play(server: &Server, app: &str, name: &str) -> bool {
         "NetStream.Play.Failed" => false,
         other => panic!("{app}/{name}: {other}"),
     }
-}
-
-fn secret_file() -> String {
-    let path = scratch_file("secret");
-    std::fs::write(&path, SECRET).expect("write a secret");
-    path.display().to_string()
-}
-
-fn sha256(key: &str) -> String {
-    Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn hs256(claims: &Value) -> String {
-    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let message = format!("{}.{}", part(&json!({"alg": "HS256", "typ": "JWT"})), part(claims));
-    let mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length").chain_update(&message);
-    format!("{message}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
 /// A key for ES256: what signs, and its key set.

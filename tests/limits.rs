@@ -1,4 +1,5 @@
-//! Limits that a back end lets a session in with: each ends the session that exceeds it, which is told why, and no other.
+//! Limits that a session is let in with, by its app, a key, a token or a back end: each ends the session that exceeds it, which is told why, and
+//! no other.
 #![cfg(feature = "engine")]
 
 mod support;
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 
 use support::back_end::{Answer, BackEnd};
 use support::client::Client;
+use support::credentials::{hs256, secret_file, sha256};
 use support::live::Live;
 use support::media::H264_AAC;
 use support::server::Inrush;
@@ -108,4 +110,76 @@ fn each_limit_ends_its_session_and_no_other() {
     let log = server.log();
     let lines = log.lines().filter(|line| line.contains("ends a session over its limit")).count();
     assert_eq!(lines, 8, "{log}");
+}
+
+/// What an app allows and what lets its sessions in hold together, on the core that the publisher moves to; the API shows what became of both.
+#[test]
+fn the_stricter_of_an_app_and_of_what_lets_in_holds() {
+    let config = format!(
+        "[[app]]\nname = \"*\"\nlimit_bits_per_second = 600000\nlimit_codecs = [\"avc1\", \"mp4a\", \"hvc1\"]\n\
+         [[app]]\nname = \"narrow\"\nlimit_width = 639\n[[app]]\nname = \"thin\"\nlimit_bits_per_second = 250000\n\
+         [[app]]\nname = \"short\"\nlimit_seconds = 2\n\
+         [[auth]]\napp = \"*\"\n[[auth]]\napp = \"keys\"\npublish = [\"static\"]\n\
+         [[auth]]\napp = \"tokens\"\npublish = [\"jwt\"]\njwt_algorithm = \"HS256\"\njwt_key = \"file:{}\"\n\
+         [[key]]\nsha256 = \"{}\"\nlimit_height = 359\n[[key]]\nsha256 = \"{}\"\nlimit_bits_per_second = 9000000\nlimit_height = 360\n",
+        secret_file(),
+        sha256("low-s3cret"),
+        sha256("fair-s3cret"),
+    );
+    let server = Inrush::new().cores(2).placement("core:1").config(&config).start();
+    let headers = sequence_headers(&H264_AAC.media());
+    let pattern = Pattern::with_bits_per_second(400_000);
+    let publish = |app: &str, name: &str| {
+        let client = Client::open(server.rtmp()).connect(app).publish(name);
+        Live::start(client, &headers, &pattern, 0)
+    };
+    let token = |name: &str, limits: Value| {
+        let token = hs256(&json!({"exp": 4_000_000_000_u64, "name": name, "limits": limits}));
+        format!("{name}?jwt={token}")
+    };
+    let fair_key = publish("keys", "fair?key=fair-s3cret");
+    let fair_token =
+        publish("tokens", &token("fair", json!({"seconds": 3600, "codecs": ["mp4a", "avc1", "Opus"]})));
+    let mut watcher = Client::open(server.rtmp()).connect("short").play("nothing");
+    let ended = [
+        ("narrow", "open".to_owned(), "the pictures are 640 pixels wide and may be 639"),
+        ("keys", "low?key=low-s3cret".to_owned(), "the pictures are 360 pixels high and may be 359"),
+        (
+            "tokens",
+            token("coded", json!({"codecs": ["hvc1", "mp4a"]})),
+            "this stream may not be coded in avc1",
+        ),
+        ("tokens", token("nothing", json!({"codecs": ["Opus"]})), "this stream may not be coded in "),
+        ("short", "open".to_owned(), "this session has lasted the 2 seconds that it may"),
+        ("thin", "open".to_owned(), "bits a second and may have 250000"),
+    ]
+    .map(|(app, name, said)| (said, publish(app, &name)));
+    for (said, live) in ended {
+        let status = live.closed().1.status.unwrap_or_else(|| panic!("it is not told that {said}"));
+        assert_eq!((status.level.as_str(), status.code.as_str()), ("error", "NetStream.Publish.Denied"));
+        assert!(status.description.contains(said), "{said}: {}", status.description);
+    }
+    let told = watcher.wait_for("the player's time to be over", |event| match event {
+        support::client::Event::Status(status) if status.level == "error" => Some(status),
+        _ => None,
+    });
+    assert_eq!(told.description, "this session has lasted the 2 seconds that it may");
+    let shown = |app: &str| {
+        let streams = server.streams();
+        let stream =
+            streams.iter().find(|stream| stream["app"] == app).unwrap_or_else(|| panic!("{app} is gone"));
+        stream["limits"].clone()
+    };
+    assert_eq!(
+        shown("keys"),
+        json!({"bits_per_second": 600_000, "frames_per_second": null, "width": null, "height": 360, "seconds": null,
+            "codecs": ["avc1", "mp4a", "hvc1"]})
+    );
+    let limits = shown("tokens");
+    assert_eq!((&limits["bits_per_second"], &limits["seconds"]), (&json!(600_000), &json!(3_600)));
+    let mut codecs: Vec<_> =
+        limits["codecs"].as_array().expect("codecs").iter().map(Value::to_string).collect();
+    codecs.sort();
+    assert_eq!(codecs, ["\"avc1\"", "\"mp4a\""]);
+    assert!(fair_key.is_running() && fair_token.is_running());
 }

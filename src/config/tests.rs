@@ -1,6 +1,7 @@
 use std::ffi::OsString;
 
 use super::*;
+use crate::edge::auth::said_limits::SaidLimits;
 use crate::media::TimestampPolicy;
 use crate::runtime::App;
 
@@ -207,6 +208,8 @@ fn a_wrong_file_is_refused_with_its_line() {
         ("[log]\nformat = \"xml\"\n", "x.toml:2: log.format: \"xml\" is no log format; allowed: text, json".into()),
         ("[[app]]\nname = \"*\"\ngop_cache = \"yes\"\n", "x.toml:3: app.gop_cache: \"yes\" is neither true nor false; allowed: true, false".into()),
         ("[[app]]\nname = \"*\"\ntimestamps = \"fix\"\n", "x.toml:3: app.timestamps: \"fix\" is no timestamp policy; allowed: pass, monotonic".into()),
+        ("[[app]]\nname = \"*\"\nlimit_codecs = [\"avc1\", \"h264\"]\n", format!("x.toml:3: app.limit_codecs: \"h264\" is no codec; allowed: {}", schema::kinds::CODECS)),
+        ("[[app]]\nname = \"*\"\nlimit_width = 65536\n", "x.toml:3: app.limit_width: 65536 is out of range; allowed: 0 to 65535".into()),
         ("[tls]\nself_signed = 1\n", "x.toml:2: tls.self_signed: 1 is neither true nor false; allowed: true, false".into()),
         ("[tls]\nhandshake_percent_max = 0\n", "x.toml:2: tls.handshake_percent_max: 0 is out of range; allowed: 1 to 100".into()),
         ("[proxy]\ntrusted = [\"10.0.0.1\"]\n", "x.toml:2: proxy.trusted: \"10.0.0.1\" is no network; allowed: ADDRESS/BITS, such as 127.0.0.0/8 or ::1/128".into()),
@@ -698,13 +701,34 @@ fn an_app_inherits_from_any_app_what_it_leaves_out_wherever_that_stands() {
                 [[app]]\nname = \"live\"\ntimestamps = \"pass\"\nqueue_ms_max = 1000\n";
     let apps = load(&[], &[], Some(file)).unwrap().config.runtime.apps;
     let seen = |index: usize| {
-        let App { name, settings } = &apps[index];
+        let App { name, settings, .. } = &apps[index];
         (name.as_str(), settings.gop.enabled, settings.ingest.timestamps, settings.queue.ms_max)
     };
     assert_eq!(apps.len(), 3);
     assert_eq!(seen(0), ("radio", false, TimestampPolicy::Monotonic, 3000));
     assert_eq!(seen(1), ("live", true, TimestampPolicy::Pass, 1000));
     assert_eq!(seen(2), ("*", true, TimestampPolicy::Monotonic, 3000));
+}
+
+#[test]
+fn limits_of_an_app_are_those_of_any_app_until_it_has_its_own() {
+    let file = "[[app]]\nname = \"*\"\nlimit_bits_per_second = 6000000\nlimit_codecs = [\"avc1\", \"pcm\"]\n\
+                [[app]]\nname = \"live\"\nlimit_bits_per_second = 0\nlimit_seconds = 60\nlimit_codecs = []\n\
+                [[key]]\nsha256 = \"0000000000000000000000000000000000000000000000000000000000000000\"\nlimit_height = 720\n";
+    let loaded = load(&[], &[], Some(file)).unwrap();
+    let apps = &loaded.config.runtime.apps;
+    let shown: Vec<_> = apps.iter().map(|app| (app.name.as_str(), SaidLimits::from(&app.limits))).collect();
+    let said = |json: &str| serde_json::from_str::<SaidLimits>(json).unwrap();
+    assert_eq!(
+        shown,
+        [
+            ("live", said(r#"{"seconds": 60}"#)),
+            ("*", said(r#"{"bits_per_second": 6000000, "codecs": ["avc1", "pcm"]}"#))
+        ]
+    );
+    assert_eq!(SaidLimits::from(&loaded.config.auth.keys[0].limits), said(r#"{"height": 720}"#));
+    let again = load(&[], &[], Some(&loaded.show())).unwrap();
+    assert_eq!(again.config.differences(&loaded.config), Vec::<String>::new());
 }
 
 #[test]

@@ -14,6 +14,7 @@
 //!   "resolution": {"width": 1280, "height": 720}, "audio": {"sample_rate_hz": 48000, "channels": 2},
 //!   "announced_tracks": [{"id": 1, "kind": "video", "codec": "av01", "kbps": 2000, "resolution": {"width": 1024, "height": 768},
 //!     "frame_rate": 30.0, "sample_rate_hz": null, "channels": null}],
+//!   "limits": {"bits_per_second": 6000000, "frames_per_second": null, "width": null, "height": 1080, "seconds": null, "codecs": ["avc1", "mp4a"]},
 //!   "bits_in_per_second": 3012000, "bytes_in": 9412345, "messages_in": 4711, "gop_bytes": 512000, "gop_frames": 96,
 //!   "timestamp_steps_back": 0, "timestamp_jumps": 0, "tcp": {"rtt_us": 20400, …},
 //!   "ingest": {"frames": 4711, "codecs_unknown": 0, "packets_unknown": 0, …}, "uptime_seconds": 25.1}], "stalled_cores": []}
@@ -22,6 +23,7 @@
 //! stream, may go by one name. `standby` is the connection that goes on
 //! with the stream when its publisher dies or starves. `absent` says that the publisher was lost and is waited for.
 //! `discontinuities` counts how often the stream has gone on with another publisher. `announced_tracks` is what the encoder's `onMetaData` says of tracks beside the default ones, whether they come or not.
+//! `limits` is what its publisher is held to, by its app and by what let it in: the stricter of both; null is no limit.
 //! `health` has what is wrong with what the publisher sends, and for how long that has been told: the codes are those of [`crate::media::health`].
 //! `tcp` is what the kernel knows of the publisher's path (see `control/tcp.rs`), null without a publisher.
 //! `ingest` counts by kind what was seen of the publisher's messages: what we do not know of them is forwarded as it came.
@@ -67,6 +69,7 @@ use super::cores::{CoreAnswer, Cores};
 use super::refusal::Refusal;
 use super::router::Control;
 use super::tcp::Tcp;
+use crate::edge::auth::said_limits::SaidLimits;
 use crate::media::metadata::TrackHints;
 use crate::media::{IngestCounters, MediaKind};
 use crate::rtmp::command::Capabilities;
@@ -182,6 +185,7 @@ pub(super) struct Stream {
     resolution: Option<Resolution>,
     audio: Option<Audio>,
     announced_tracks: Vec<AnnouncedTrack>,
+    limits: SaidLimits,
     bits_in_per_second: u64,
     bytes_in: u64,
     messages_in: u64,
@@ -301,6 +305,7 @@ impl From<StreamInfo> for Stream {
             tracks: info.tracks.into_iter().map(Track::from).collect(),
             resolution: resolution(info.resolution),
             audio: info.audio.map(|(sample_rate_hz, channels)| Audio { sample_rate_hz, channels }),
+            limits: SaidLimits::from(&info.limits),
             announced_tracks: info.announced_tracks.into_iter().map(AnnouncedTrack::from).collect(),
             bits_in_per_second: info.bits_in_per_second,
             bytes_in: info.bytes_in,

@@ -18,7 +18,7 @@ use crate::hub::HealthCounts;
 use crate::media::codec::{Codec, VideoCodec};
 use crate::media::health::Code;
 use crate::media::metadata::TrackHints;
-use crate::media::{IngestCounters, MediaKind, TrackId};
+use crate::media::{IngestCounters, Limits, MediaKind, TrackId};
 use crate::rtmp::command::{Capabilities, CapsEx};
 use crate::runtime::histogram::Histograms;
 use crate::runtime::observe::{
@@ -154,6 +154,7 @@ fn stream(core: u16, app: &str, name: &str) -> StreamInfo {
         ],
         resolution: Some((1280, 720)),
         audio: Some((48_000, 2)),
+        limits: Limits { height: std::num::NonZeroU32::new(1080), ..Limits::default() },
         announced_tracks: vec![TrackHints {
             id: TrackId(1),
             codec: Some(Codec::Video(VideoCodec::Av1)),
@@ -347,7 +348,9 @@ fn streams_of_all_cores_come_sorted_and_in_the_documented_shape() {
             "audio": {"sample_rate_hz": 48000, "channels": 2}, "announced_tracks": [{
                 "id": 1, "kind": "video", "codec": "av01", "kbps": 2000, "resolution": {"width": 1024, "height": 768},
                 "frame_rate": null, "sample_rate_hz": null, "channels": null
-            }], "bits_in_per_second": 3000000, "bytes_in": 9,
+            }], "limits": {
+                "bits_per_second": null, "frames_per_second": null, "width": null, "height": 1080, "seconds": null, "codecs": null
+            }, "bits_in_per_second": 3000000, "bytes_in": 9,
             "messages_in": 8, "gop_bytes": 7, "gop_frames": 6, "timestamp_steps_back": 5, "timestamp_jumps": 4, "tcp": null,
             "uptime_seconds": 1.5
         })

@@ -18,8 +18,8 @@
 //! encoders that are set wrongly, not against those that lie: parameter sets inside of frames are not looked at, nor frames that no record came
 //! before, nor what lies behind the part of a multitrack message that can be read.
 //!
-//! [`Limits`] come with a session's grant. All that become of it, publishers, dry runs and players, go on with what `runtime/asking.rs` has made
-//! of the outside's yes: limits from elsewhere join there.
+//! [`Limits`] come with a session's grant and from its app. All that become of it, publishers, dry runs and players, go on with what
+//! `runtime/asking.rs` has made of both: the stricter of each ([`Limits::stricter`]).
 //! # Bounds
 //! Nothing is kept or done for a publisher without limits. One with a limited rate: [`SAMPLES_MAX`] samples, looked at once a second.
 //! # Errors
@@ -70,6 +70,30 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// What holds where both hold: of each limit the lower one, and the codecs that both allow. If there is none of those, no track may be at all.
+    pub fn stricter(&self, other: &Self) -> Self {
+        fn lower<T: Ord>(ours: Option<T>, theirs: Option<T>) -> Option<T> {
+            match (ours, theirs) {
+                (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+                (ours, theirs) => ours.or(theirs),
+            }
+        }
+        let codecs = match (&self.codecs, &other.codecs) {
+            (Some(ours), Some(theirs)) => {
+                Some(ours.iter().copied().filter(|codec| theirs.contains(codec)).collect())
+            }
+            (ours, theirs) => ours.clone().or_else(|| theirs.clone()),
+        };
+        Self {
+            bits_per_second: lower(self.bits_per_second, other.bits_per_second),
+            seconds: lower(self.seconds, other.seconds),
+            width: lower(self.width, other.width),
+            height: lower(self.height, other.height),
+            frames_per_second: lower(self.frames_per_second, other.frames_per_second),
+            codecs,
+        }
+    }
+
     /// Whether a rate is limited.
     pub fn has_rates(&self) -> bool {
         self.bits_per_second.is_some() || self.frames_per_second.is_some()

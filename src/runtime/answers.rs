@@ -66,6 +66,7 @@ impl Core {
             tracks: ingest.tracks().iter().map(TrackInfo::from).collect(),
             resolution: resolution(ingest.tracks()),
             audio: audio_format(ingest.tracks()),
+            limits: ingest.limits().cloned().unwrap_or_default(),
             announced_tracks: ingest.metadata().map(|hints| hints.tracks.clone()).unwrap_or_default(),
             bits_in_per_second: connection.map_or(0, |connection| connection.rate_in.per_second() * 8),
             bytes_in: publisher.bytes(),

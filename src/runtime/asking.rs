@@ -134,6 +134,10 @@ impl Core {
             // What does not come from the outside joins here: publishers, dry runs and players all go on with this grant.
             Verdict::Allow(mut grant) => {
                 grant.dry_run |= params::asks_for_dry_run(&request.address().params);
+                let stream = grant.stream.as_ref().unwrap_or(&request.address().key);
+                if let Some(app) = self.app(stream.app()) {
+                    grant.limits = grant.limits.stricter(&app.limits);
+                }
                 Arc::new(grant)
             }
             Verdict::Deny(denial) => return self.deny(key, &request, &denial, now),

@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 pub use super::tcp_info::TcpInfo;
-use crate::media::IngestCounters;
 use crate::media::health::Code;
 use crate::media::metadata::TrackHints;
+use crate::media::{IngestCounters, Limits};
 use crate::rtmp::command::Capabilities;
 use crate::session::Encoder;
 
@@ -175,6 +175,8 @@ pub struct StreamInfo {
     pub audio: Option<(u32, u8)>,
     /// What `onMetaData` says of tracks beside the default ones: hints, which the stream need not bear out.
     pub announced_tracks: Vec<TrackHints>,
+    /// What its publisher is held to.
+    pub limits: Limits,
     /// Bits a second received over the last few seconds.
     pub bits_in_per_second: u64,
     /// Media bytes received.

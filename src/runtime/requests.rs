@@ -17,6 +17,7 @@ use super::core::Core;
 use super::lease::Lease;
 use super::observe::Role;
 use super::outside::{Facts, Grant, News, Totals};
+use super::settings::App;
 use super::socket;
 use crate::hub::{AppSettings, Claim, ConnectionRef, End, Entry, PublisherKey, QueueSettings, Reader};
 use crate::media::Form;
@@ -358,10 +359,13 @@ impl Core {
 
     /// The settings of an app: its own block's, or those of `*`.
     pub(crate) fn app_settings(&self, app: &str) -> AppSettings {
+        self.app(app).map(|one| one.settings.clone()).unwrap_or_default()
+    }
+
+    /// The block that is for an app: its own, or that of `*`.
+    pub(crate) fn app(&self, app: &str) -> Option<&App> {
         let apps = &self.shared.settings.apps;
-        let found =
-            apps.iter().find(|one| one.name == app).or_else(|| apps.iter().find(|one| one.name == "*"));
-        found.map(|one| one.settings.clone()).unwrap_or_default()
+        apps.iter().find(|one| one.name == app).or_else(|| apps.iter().find(|one| one.name == "*"))
     }
 
     /// The stream that a connection publishes or plays first, if any.

@@ -181,11 +181,17 @@ pub struct App {
     pub name: String,
     /// What the hub is told.
     pub settings: crate::hub::AppSettings,
+    /// What each of its sessions may come to, beside what it is granted with.
+    pub limits: crate::media::Limits,
 }
 
 impl Default for App {
     fn default() -> Self {
-        Self { name: "*".into(), settings: crate::hub::AppSettings::default() }
+        Self {
+            name: "*".into(),
+            settings: crate::hub::AppSettings::default(),
+            limits: crate::media::Limits::default(),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod api;
 pub mod back_end;
 pub mod chunk_header;
 pub mod client;
+pub mod credentials;
 pub mod crowd;
 pub mod ffmpeg;
 pub mod fleet;

@@ -1,6 +1,6 @@
 //! The keys of `[[app]]`: what holds for the streams of one app.
 
-use super::kinds::{APP_OR_ANY, GIB, KIB, app_name, number, switch, text};
+use super::kinds::{APP_OR_ANY, GIB, KIB, app_name, codecs, limit, number, switch, text};
 use crate::config::key::{Key, Kind};
 use crate::hub::{MismatchPolicy, TakeoverPolicy};
 use crate::media::TimestampPolicy;
@@ -16,7 +16,7 @@ pub(in crate::config) const APP_NAME: &str = "name";
 pub(in crate::config) const ANY_APP: &str = "*";
 
 /// The keys of an `[[app]]` table.
-pub(in crate::config) static APP_KEYS: [Key<App>; 17] = [
+pub(in crate::config) static APP_KEYS: [Key<App>; 23] = [
     text!(
         APP_NAME,
         APP_OR_ANY,
@@ -142,5 +142,26 @@ pub(in crate::config) static APP_KEYS: [Key<App>; 17] = [
         "standby",
         "Whether a second publisher of a stream is taken in, to go on when the first one dies or starves: true or false",
         settings.continuity.standby
+    ),
+    limit!(
+        "limit_bits_per_second",
+        0..=100_000_000_000,
+        "Bits a second of media that one publisher may send, on average over some seconds; whoever is over this or another limit is closed and told why. What a grant allows less of, counts; 0: as many as come",
+        limits.bits_per_second
+    ),
+    limit!(
+        "limit_frames_per_second",
+        0..=10_000,
+        "Pictures a second of all its video tracks together; 0: as many as come",
+        limits.frames_per_second
+    ),
+    limit!("limit_width", 0..=65_535, "Widest picture, pixels; 0: any", limits.width),
+    limit!("limit_height", 0..=65_535, "Highest picture, pixels; 0: any", limits.height),
+    codecs!("limit_codecs", "The only codecs that its tracks may have; none named: any", limits.codecs),
+    limit!(
+        "limit_seconds",
+        0..=0xFFFF_FFFF,
+        "How long a publisher or a player may stay; 0: as long as it will",
+        limits.seconds
     ),
 ];

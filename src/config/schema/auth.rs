@@ -3,8 +3,8 @@
 use std::net::Ipv6Addr;
 
 use super::kinds::{
-    APP_OR_ANY, DAY_SECONDS, HTTP_URL, app_name, file, http_url, milliseconds, networks, number,
-    optional_path, seconds, secret, switch, text,
+    APP_OR_ANY, DAY_SECONDS, HTTP_URL, app_name, codecs, file, http_url, limit, milliseconds, networks,
+    number, optional_path, seconds, secret, switch, text,
 };
 use crate::config::Config;
 use crate::config::key::{Key, Kind};
@@ -351,7 +351,7 @@ pub(in crate::config) static NOTIFY_KEYS: [Key<Config>; 5] = [
 ];
 
 /// The keys of a `[[key]]` table.
-pub(in crate::config) static KEY_KEYS: [Key<StaticKey>; 7] = [
+pub(in crate::config) static KEY_KEYS: [Key<StaticKey>; 13] = [
     text!("app", APP_OR_ANY, "The app that it is good for; * is every one", app, app_name),
     text!(
         "name",
@@ -391,6 +391,27 @@ pub(in crate::config) static KEY_KEYS: [Key<StaticKey>; 7] = [
     },
     number!("priority", 0..=0xFFFF_FFFF, "The publisher's rank among those of one stream", priority),
     text!("identity", "any text", "Whose it is; empty: the key's own", identity),
+    limit!(
+        "limit_bits_per_second",
+        0..=100_000_000_000,
+        "Bits a second of media that each of its publishers may send; of this and the limits below, the stricter of key and app counts; 0: as many as come",
+        limits.bits_per_second
+    ),
+    limit!(
+        "limit_frames_per_second",
+        0..=10_000,
+        "Pictures a second of all its video tracks together; 0: as many as come",
+        limits.frames_per_second
+    ),
+    limit!("limit_width", 0..=65_535, "Widest picture, pixels; 0: any", limits.width),
+    limit!("limit_height", 0..=65_535, "Highest picture, pixels; 0: any", limits.height),
+    codecs!("limit_codecs", "The only codecs that its tracks may have; none named: any", limits.codecs),
+    limit!(
+        "limit_seconds",
+        0..=0xFFFF_FFFF,
+        "How long a publisher or a player may stay; 0: as long as it will",
+        limits.seconds
+    ),
 ];
 
 fn secrets(texts: &[String]) -> Result<Vec<(String, SecretPlace)>, String> {

@@ -5,15 +5,19 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::edge::auth::access;
+use crate::edge::auth::{access, said_limits};
 use crate::edge::http;
+use crate::media::codec::Codec;
 
 pub(super) const ADDRESS: &str = "ADDRESS:PORT, such as 0.0.0.0:1935, 127.0.0.1:8935 or [::]:1935";
 pub(in crate::config) const APP_OR_ANY: &str = "an app's name without slashes around it, or *";
 pub(in crate::config) const NETWORK: &str = "ADDRESS/BITS, such as 127.0.0.0/8 or ::1/128";
+pub(in crate::config) const CODECS: &str =
+    "codecs as the API names them, such as avc1, hvc1, av01, mp4a, Opus, .mp3";
 pub(in crate::config) const HTTP_URL: &str = "http://HOST/… or https://HOST/…";
 pub(in crate::config) const DAY_SECONDS: u64 = 86_400;
 pub(in crate::config) const KIB: u64 = 1 << 10;
@@ -120,6 +124,41 @@ macro_rules! optional_path {
     };
 }
 
+/// A limit that may be none, which is written as 0.
+macro_rules! limit {
+    ($name:literal, $allowed:expr, $about:literal, $($field:ident).+) => {
+        $crate::config::key::Key {
+            name: $name,
+            about: $about,
+            kind: $crate::config::key::Kind::Integer {
+                allowed: $allowed,
+                read: |target| target.$($field).+.map_or(0, |max| max.get() as u64),
+                write: |target, value| target.$($field).+ = std::num::NonZero::new(value as _),
+            },
+        }
+    };
+}
+
+/// The codecs that tracks may have; none are named where all are allowed.
+macro_rules! codecs {
+    ($name:literal, $about:literal, $($field:ident).+) => {
+        $crate::config::key::Key {
+            name: $name,
+            about: $about,
+            kind: $crate::config::key::Kind::List {
+                allowed: $crate::config::schema::kinds::CODECS,
+                read: |target| {
+                    target.$($field).+.as_deref().map($crate::edge::auth::said_limits::names_of).unwrap_or_default()
+                },
+                write: |target, names| {
+                    target.$($field).+ = $crate::config::schema::kinds::codecs_or_all(names)?;
+                    Ok(())
+                },
+            },
+        }
+    };
+}
+
 /// A field that says where a secret or a key stands, or nothing.
 macro_rules! secret {
     ($name:literal, $about:literal, $($field:ident).+) => {
@@ -159,7 +198,17 @@ macro_rules! networks {
     };
 }
 
-pub(in crate::config) use {milliseconds, networks, number, optional_path, seconds, secret, switch, text};
+pub(in crate::config) use {
+    codecs, limit, milliseconds, networks, number, optional_path, seconds, secret, switch, text,
+};
+
+/// Codecs by their names, or all.
+pub(in crate::config) fn codecs_or_all(names: &[String]) -> Result<Option<Arc<[Codec]>>, String> {
+    if names.is_empty() {
+        return Ok(None);
+    }
+    said_limits::codecs_named(names).map(Some).map_err(|problem| problem.to_string())
+}
 
 /// An app's name, or `*`.
 pub(in crate::config) fn app_name(text: &str) -> Result<&str, String> {

@@ -27,9 +27,8 @@
 //!
 //! A 2xx body that is no such JSON, or says what is not possible, is a failure; of a 4xx body whatever is no such JSON is ignored.
 //! # Bounds
-//! [`REPLY_BYTES_MAX`], [`REASON_BYTES_MAX`], [`NAME_BYTES_MAX`], [`FORWARDS_MAX`], [`CODECS_MAX`].
+//! [`REPLY_BYTES_MAX`], [`REASON_BYTES_MAX`], [`NAME_BYTES_MAX`], [`FORWARDS_MAX`], [`CODECS_MAX`](super::said_limits::CODECS_MAX).
 
-use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -38,9 +37,8 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::broker::Failure;
+use super::said_limits::SaidLimits;
 use crate::edge::secret::Secret;
-use crate::media::Limits;
-use crate::media::codec::Codec;
 use crate::runtime::outside::{Action, Denial, Grant, Identity, Question, Verdict};
 use crate::session::stream_key::canonical;
 use crate::session::{ClientUrl, StreamKey};
@@ -56,9 +54,6 @@ pub const NAME_BYTES_MAX: usize = 1024;
 
 /// Most forwards that one answer or token may name.
 pub const FORWARDS_MAX: usize = 16;
-
-/// Most codecs that one answer may name: more than there are.
-pub const CODECS_MAX: usize = 32;
 
 #[derive(Serialize)]
 struct Asked<'a> {
@@ -141,36 +136,6 @@ struct Reply {
     limits: Option<SaidLimits>,
 }
 
-/// Limits as an answer says them: one that is misspelt would be none, so that unknown ones are nonsense.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SaidLimits {
-    bits_per_second: Option<NonZeroU64>,
-    seconds: Option<NonZeroU32>,
-    width: Option<NonZeroU32>,
-    height: Option<NonZeroU32>,
-    frames_per_second: Option<NonZeroU32>,
-    codecs: Option<Vec<String>>,
-}
-
-impl SaidLimits {
-    fn limits(self) -> Result<Limits, Failure> {
-        let Self { bits_per_second, seconds, width, height, frames_per_second, codecs } = self;
-        let codecs = codecs.map(codecs_named).transpose()?;
-        Ok(Limits { bits_per_second, seconds, width, height, frames_per_second, codecs })
-    }
-}
-
-/// The codecs of these names, at least one.
-fn codecs_named(names: Vec<String>) -> Result<Arc<[Codec]>, Failure> {
-    if !(1..=CODECS_MAX).contains(&names.len())
-        || names.iter().any(|name| Codec::labelled(name).next().is_none())
-    {
-        return Err(Failure::Nonsense);
-    }
-    Ok(names.iter().flat_map(|name| Codec::labelled(name)).collect())
-}
-
 /// What an answer means for a question about a stream of `app`.
 ///
 /// # Errors
@@ -216,7 +181,7 @@ fn grant(app: &str, reply: Reply) -> Result<Grant, Failure> {
         priority,
         forwards,
         dry_run,
-        limits: limits.unwrap_or_default().limits()?,
+        limits: limits.unwrap_or_default().limits().map_err(|_| Failure::Nonsense)?,
         ..Grant::default()
     })
 }
@@ -264,8 +229,13 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::num::{NonZeroU32, NonZeroU64};
+
     use super::*;
+    use crate::edge::auth::said_limits::CODECS_MAX;
     use crate::edge::auth::tests::question;
+    use crate::media::Limits;
+    use crate::media::codec::Codec;
 
     #[test]
     fn a_question_has_the_documented_fields() {

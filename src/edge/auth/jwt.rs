@@ -11,6 +11,7 @@
 //! | `role` | `publish`, `play` or `both`; `publish` where it is left out |
 //! | `priority` | the publisher's rank; 0 where it is left out |
 //! | `forwards` | a list of URLs that the stream is forwarded to as well |
+//! | `limits` | what each session that it lets in may come to, in the form of a back end's answer ([`super::said_limits`]) |
 //! | `sub` | who it is, to tell a publisher's comeback from a stranger; all tokens without one are of one owner |
 //!
 //! A claim of a wrong type makes the token wrong, also one that may be left out.
@@ -35,6 +36,7 @@ use thiserror::Error;
 
 use super::callback::{FORWARDS_MAX, forward};
 use super::ruling::{Role, covers};
+use super::said_limits::SaidLimits;
 use crate::edge::secret::Secret;
 use crate::runtime::outside::{Action, Grant, Identity};
 use crate::session::StreamKey;
@@ -333,6 +335,8 @@ struct Claims {
     priority: u32,
     #[serde(default)]
     forwards: Vec<String>,
+    #[serde(default)]
+    limits: SaidLimits,
 }
 
 #[derive(Deserialize)]
@@ -382,6 +386,7 @@ pub fn check(
     if claims.forwards.len() > FORWARDS_MAX || claims.forwards.iter().any(|url| forward(url).is_err()) {
         return Err(TokenError::Claims);
     }
+    let limits = claims.limits.limits().map_err(|_| TokenError::Claims)?;
     let app_fits = claims.app.as_deref().is_none_or(|app| covers(app, stream.app()));
     if !app_fits || !covers(&claims.name, stream.name()) || !role.covers(action) {
         return Err(TokenError::OtherStream);
@@ -393,6 +398,7 @@ pub fn check(
         identity: Some(Identity(Arc::from(identity))),
         priority: claims.priority,
         forwards: claims.forwards,
+        limits,
         ..Grant::default()
     })
 }

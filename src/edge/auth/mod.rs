@@ -30,6 +30,7 @@ pub mod key_set;
 pub mod nginx;
 pub mod rules;
 pub mod ruling;
+pub mod said_limits;
 pub mod settings;
 pub mod signed;
 pub mod static_keys;

@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::ruling::{ANY, Role, Ruling, covers};
+use crate::media::Limits;
 use crate::runtime::outside::{Action, Grant, Identity};
 use crate::session::StreamKey;
 use crate::session::params::param;
@@ -42,6 +43,8 @@ pub struct StaticKey {
     pub priority: u32,
     /// Whose it is; empty: its own hash's beginning stands for it.
     pub identity: String,
+    /// What each session that it lets in may come to.
+    pub limits: Limits,
 }
 
 impl Default for StaticKey {
@@ -54,6 +57,7 @@ impl Default for StaticKey {
             role: Role::Publish,
             priority: 0,
             identity: String::new(),
+            limits: Limits::default(),
         }
     }
 }
@@ -128,11 +132,18 @@ fn grant(key: &StaticKey) -> Grant {
     } else {
         key.identity.clone()
     };
-    Grant { identity: Some(Identity(Arc::from(identity))), priority: key.priority, ..Grant::default() }
+    Grant {
+        identity: Some(Identity(Arc::from(identity))),
+        priority: key.priority,
+        limits: key.limits.clone(),
+        ..Grant::default()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
     fn keys() -> StaticKeys {
@@ -144,6 +155,7 @@ mod tests {
             role,
             priority: 7,
             identity: String::new(),
+            limits: Limits { seconds: NonZeroU32::new(60), ..Limits::default() },
         };
         StaticKeys::new(&[
             key("any-of-live", "live", "*", "", Role::Publish),
@@ -167,6 +179,7 @@ mod tests {
             }
             Ruling::Allow(grant) => {
                 assert_eq!(grant.priority, 7);
+                assert_eq!(grant.limits.seconds, NonZeroU32::new(60));
                 assert!(grant.identity.is_some() && !grant.dry_run && grant.forwards.is_empty());
                 format!("+{}", grant.stream.map(|stream| stream.name().to_owned()).unwrap_or_default())
             }

@@ -231,3 +231,45 @@ proptest! {
         }
     }
 }
+
+fn any_limits() -> impl Strategy<Value = Limits> {
+    const CODECS: [Codec; 3] =
+        [Codec::Video(VideoCodec::Avc), Codec::Video(VideoCodec::Hevc), Codec::Audio(AudioCodec::Aac)];
+    let rates = (proptest::option::of(1..9_u64), proptest::option::of(1..9_u32));
+    let others = proptest::collection::vec(proptest::option::of(1..9_u32), 3);
+    let codecs = proptest::option::of(proptest::sample::subsequence(&CODECS[..], 0..=3));
+    (rates, others, codecs).prop_map(|((bits, pictures), others, codecs)| Limits {
+        bits_per_second: bits.and_then(NonZeroU64::new),
+        frames_per_second: pictures.and_then(NonZeroU32::new),
+        seconds: others[0].and_then(NonZeroU32::new),
+        width: others[1].and_then(NonZeroU32::new),
+        height: others[2].and_then(NonZeroU32::new),
+        codecs: codecs.map(Arc::from),
+    })
+}
+
+proptest! {
+    /// What both allow is what is allowed, whichever of them is asked first.
+    #[test]
+    fn of_two_the_stricter_holds(ours in any_limits(), theirs in any_limits(), size in (1..9_u32, 1..9_u32)) {
+        let both = ours.stricter(&theirs);
+        prop_assert_eq!(&both, &theirs.stricter(&ours));
+        prop_assert_eq!(&both.stricter(&ours), &both);
+        prop_assert_eq!(&ours.stricter(&Limits::default()), &ours);
+        let size = Size { width: size.0, height: size.1 };
+        prop_assert_eq!(
+            both.judge_size(size).is_some(),
+            ours.judge_size(size).is_some() || theirs.judge_size(size).is_some()
+        );
+        for codec in [Codec::Video(VideoCodec::Avc), Codec::Video(VideoCodec::Hevc), Codec::Audio(AudioCodec::Aac)] {
+            prop_assert_eq!(
+                both.judge_codec(codec).is_some(),
+                ours.judge_codec(codec).is_some() || theirs.judge_codec(codec).is_some()
+            );
+        }
+        let lower = |of: fn(&Limits) -> Option<u64>| [&ours, &theirs].into_iter().filter_map(of).min();
+        prop_assert_eq!(both.bits_per_second.map(NonZeroU64::get), lower(|it| it.bits_per_second.map(NonZeroU64::get)));
+        prop_assert_eq!(both.frames_per_second.map(|it| it.get().into()), lower(|it| Some(it.frames_per_second?.get().into())));
+        prop_assert_eq!(both.seconds.map(|it| it.get().into()), lower(|it| Some(it.seconds?.get().into())));
+    }
+}

@@ -217,6 +217,11 @@ fn claims_mean_what_is_documented() {
         (json!({"forwards": ["rtmp://h/a/b"]}), None),
         (json!({"forwards": ["http://h/a/b"]}), Some(Claims)),
         (json!({"forwards": vec!["rtmp://h/a/b"; FORWARDS_MAX + 1]}), Some(Claims)),
+        (json!({"limits": {"codecs": ["avc1"], "height": 720}}), None),
+        (json!({"limits": {"height": 0}}), Some(Claims)),
+        (json!({"limits": {"hight": 720}}), Some(Claims)),
+        (json!({"limits": {"codecs": ["h264"]}}), Some(Claims)),
+        (json!({"limits": 720}), Some(Claims)),
         (json!({"unknown": {"a": 1}}), None),
     ] {
         assert_eq!(told(change.clone(), Action::Publish, NOW).err(), result, "{change}");
@@ -227,12 +232,18 @@ fn claims_mean_what_is_documented() {
         Some(OtherStream),
         "publish is what a token is for, unless it says so"
     );
-    let grant =
-        told(json!({"sub": "u", "priority": 3, "forwards": ["rtmp://h/a/b"]}), Action::Publish, NOW).unwrap();
+    let all = json!({"sub": "u", "priority": 3, "forwards": ["rtmp://h/a/b"], "limits": {"height": 720}});
+    let grant = told(all, Action::Publish, NOW).unwrap();
     let identity = Some(Identity("jwt:2:me:u".into()));
     assert_eq!(
         grant,
-        Grant { identity, priority: 3, forwards: vec!["rtmp://h/a/b".into()], ..Grant::default() }
+        Grant {
+            identity,
+            priority: 3,
+            forwards: vec!["rtmp://h/a/b".into()],
+            limits: crate::media::Limits { height: std::num::NonZeroU32::new(720), ..Default::default() },
+            ..Grant::default()
+        }
     );
 }
 
