@@ -94,6 +94,7 @@ impl<'a> Reloader<'a> {
         if control.change_door(door) {
             info!("the control HTTP asks for another token, or of others");
         }
+        control.change_top_streams(next.control.top_streams);
         if self.config.log.filter != next.log.filter {
             log.set_filter(&next.log.filter);
         }

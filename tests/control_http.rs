@@ -3,18 +3,25 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Instant;
 
+use inrush::control::metrics::{CORE_SERIES_MAX, SERIES_MAX};
+use inrush::control::stream_series::STREAM_SERIES_MAX;
 use serde_json::Value;
 use support::amf::{self, Amf};
 use support::api::Metrics;
 use support::client::Client;
 use support::ffmpeg::{self, Generation};
+use support::fleet;
 use support::flv::{Kind, Tag};
 use support::media::{H264_AAC, HEVC_AAC};
 use support::prometheus::tool;
 use support::server::{Inrush, Server};
+use support::synthetic::{Pattern, sequence_headers};
 use support::wire::Message;
 use support::{PATIENCE, ports, scratch_file, wait_until};
 
@@ -284,6 +291,93 @@ fn promtool_finds_nothing_wrong_with_metrics() {
     assert!(is_right && said.is_empty(), "{said}");
     publisher.unpublish();
     player.finish();
+}
+
+/// Series do not grow with publishers: a few of them or hundreds (`.ci/deep series`: thousands) give the same ones, below the bound that
+/// `control/metrics.rs` states; of single streams there are those of the highest bitrates, and others when they are asked for.
+#[test]
+fn series_are_bounded_however_many_publish() {
+    const TOP: usize = 10;
+    let count = std::env::var("INRUSH_SERIES_PUBLISHERS")
+        .map_or(300, |count| count.parse().expect("INRUSH_SERIES_PUBLISHERS is a number"));
+    let server = Inrush::new().cores(2).config(&format!("[control]\ntop_streams = {TOP}\n")).start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let headers: Arc<[Tag]> = sequence_headers(&H264_AAC.media()).into();
+    let address = server.rtmp();
+    let publish = async |name: String, video_bytes| {
+        let pattern = Pattern { frame_ms: 1000, gop_frames: 2, video_bytes, audio_bytes: 100 };
+        match fleet::Publisher::open(address, "live", &name, &pattern, &headers).await.expect("a connection")
+        {
+            fleet::Asked::Accepted(publisher) => publisher,
+            fleet::Asked::Refused(code) => panic!("{name} is refused: {code}"),
+        }
+    };
+    // Two groups of which the first has many times the bitrate.
+    let mut publishers = runtime.block_on(async {
+        let mut first = Vec::new();
+        for number in 0..2 * TOP {
+            first.push(publish(format!("p{number}"), if number < TOP { 40_000 } else { 1000 }).await);
+        }
+        first
+    });
+    let fastest: BTreeSet<String> = (0..TOP).map(|number| format!("p{number}")).collect();
+    // Drives all of them until the fastest ones are those that have series.
+    let settle = |publishers: &mut Vec<fleet::Publisher>| {
+        let deadline = Instant::now() + 2 * PATIENCE;
+        loop {
+            runtime.block_on(async {
+                for publisher in publishers.iter_mut() {
+                    publisher.send_next().await.expect("it publishes");
+                }
+            });
+            let metrics = server.metrics();
+            let all_count = metrics.gauge("publishers") == publishers.len() as u64;
+            if all_count && metrics.label_values("inrush_stream_bytes_in_total", "name") == fastest {
+                return metrics;
+            }
+            assert!(Instant::now() < deadline, "{} publishers: the fastest are not shown", publishers.len());
+        }
+    };
+    let node = |metrics: &Metrics| {
+        metrics.series(|name, labels| !name.starts_with("inrush_stream_") && !labels.contains_key("kind"))
+    };
+    let few = settle(&mut publishers);
+    runtime.block_on(async {
+        for number in publishers.len()..count {
+            publishers.push(publish(format!("p{number}"), 1000).await);
+        }
+    });
+    let many = settle(&mut publishers);
+    assert_eq!(node(&few), node(&many), "the node's own series do not depend on who publishes");
+    let bound = SERIES_MAX + 2 * CORE_SERIES_MAX + TOP * STREAM_SERIES_MAX;
+    let check = |metrics: &Metrics| {
+        let all = metrics.series(|_, _| true);
+        assert!(all <= bound, "{all} series, and there may be {bound}");
+        let of_streams = metrics.series(|name, _| name.starts_with("inrush_stream_"));
+        assert!(of_streams <= TOP * STREAM_SERIES_MAX, "{of_streams} series of streams");
+        all
+    };
+    let all = check(&many);
+    println!("{count} publishers: {all} series, at most {bound}");
+
+    let last = format!("p{}", count - 1);
+    let asked =
+        Metrics::parse(&server.get(&format!("/metrics?stream=live%2F{last}&stream=live%2Fnone")).body);
+    assert_eq!(asked.sum("inrush_stream_live", &[("app", "live"), ("name", &last)]), 1);
+    assert_eq!(
+        asked.label_values("inrush_stream_live", "name"),
+        BTreeSet::from([last.clone(), "none".into()])
+    );
+    assert_eq!(asked.label_values("inrush_stream_bytes_in_total", "name"), BTreeSet::from([last]));
+    assert_eq!(server.try_get("/metrics?stream=none").expect("an answer").status, 400);
+
+    // What is counted by kind as they go is bounded as well.
+    drop(publishers);
+    let gone = wait_until("all have gone", 2 * PATIENCE, || {
+        let metrics = server.metrics();
+        (metrics.gauge("connections") == 0).then_some(metrics)
+    });
+    check(&gone);
 }
 
 /// What an encoder is taken for shows beside its own name, and its faults are counted by it.

@@ -23,7 +23,7 @@ impl Config {
 
 /// Whether a key is read at the start alone.
 fn needs_restart(table: &str, key: &str) -> bool {
-    !matches!((table, key), ("log", "filter") | ("control", "token" | "metrics_open"))
+    !matches!((table, key), ("log", "filter") | ("control", "metrics_open" | "token" | "top_streams"))
 }
 
 #[cfg(test)]

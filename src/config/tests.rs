@@ -223,7 +223,7 @@ fn a_wrong_file_is_refused_with_its_line() {
         ("[control]\ntoken = \"hunter2hunter2hunter2\"\n", "x.toml:2: control.token: names no place of a secret; allowed: file:PATH or env:NAME".into()),
         ("[control]\ntoken = \"env:INRUSH_TEST_NONE\"\n", format!("x.toml:2: control.token: env:INRUSH_TEST_NONE: is not set; allowed: {token}")),
         ("[control]\ntoken = \"file:/dev/null\"\n", format!("x.toml:2: control.token: file:/dev/null: is shorter than 16 bytes; allowed: {token}")),
-        ("[control]\ntoken_file = \"a\"\n", "x.toml:2: unknown key \"token_file\" in [control]; allowed: listen, token, metrics_open".into()),
+        ("[control]\ntoken_file = \"a\"\n", "x.toml:2: unknown key \"token_file\" in [control]; allowed: listen, token, metrics_open, top_streams".into()),
         ("[control]\nmetrics_open = 1\n", "x.toml:2: control.metrics_open: 1 is neither true nor false; allowed: true, false".into()),
         // Certificates.
         ("[certificate]\n", "x.toml:1: certificate is not a list of tables; allowed: [[certificate]]".into()),

@@ -433,7 +433,7 @@ pub(super) fn gather<T>(answers: Vec<CoreAnswer<Vec<T>>>) -> (Vec<T>, Vec<u16>) 
 }
 
 /// App and name of `{app}/{name}`, still encoded: split first, decoded afterwards.
-fn address(path: &str) -> Option<(String, String)> {
+pub(super) fn address(path: &str) -> Option<(String, String)> {
     let (app, name) = path.split_once('/')?;
     let decode = |part| Some(percent_decode_str(part).decode_utf8().ok()?.into_owned());
     Some((decode(app)?, decode(name)?))

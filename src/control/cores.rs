@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::hub::HealthCounts;
 use crate::runtime::histogram::Histograms;
-use crate::runtime::observe::{ConnectionId, ConnectionInfo, PublishedCounts, StreamInfo};
+use crate::runtime::observe::{ConnectionId, ConnectionInfo, PublishedCounts, Selection, StreamInfo};
 use crate::runtime::{Handle, OutgoingInfo};
 
 pub use crate::runtime::CoreAnswer;
@@ -16,6 +16,12 @@ pub trait Cores: Send + Sync + 'static {
     fn cores(&self) -> usize;
     /// Streams, by home core.
     fn streams(&self, timeout: Duration) -> impl Future<Output = Vec<CoreAnswer<Vec<StreamInfo>>>> + Send;
+    /// Streams of a selection, by home core.
+    fn selected_streams(
+        &self,
+        of: &Selection,
+        timeout: Duration,
+    ) -> impl Future<Output = Vec<CoreAnswer<Vec<StreamInfo>>>> + Send;
     /// Connections, by the core that serves them now.
     fn connections(
         &self,
@@ -49,6 +55,10 @@ impl Cores for Handle {
 
     async fn streams(&self, timeout: Duration) -> Vec<CoreAnswer<Vec<StreamInfo>>> {
         Self::streams(self, timeout).await
+    }
+
+    async fn selected_streams(&self, of: &Selection, timeout: Duration) -> Vec<CoreAnswer<Vec<StreamInfo>>> {
+        Self::selected_streams(self, of, timeout).await
     }
 
     async fn connections(&self, timeout: Duration) -> Vec<CoreAnswer<Vec<ConnectionInfo>>> {

@@ -9,6 +9,7 @@
 //! | `GET /healthz` | 200 while the process and all cores live; 503 names the cores that stand still |
 //! | `GET /readyz` | 200 when publishers and players are welcome; 503 while starting and draining |
 //! | `GET /metrics` | Prometheus text, see [`metrics`] |
+//! | `GET /metrics?stream=APP/NAME` | the same of this stream alone, see [`stream_series`] |
 //! | `GET /api/v1/streams`, `/api/v1/streams/{app}/{name}` | live streams, see [`api`] |
 //! | `GET /api/v1/connections` | connections |
 //! | `GET /api/v1/forwards` | what is forwarded where, see [`forwards`] |
@@ -44,6 +45,7 @@ mod refusal;
 pub mod reload;
 mod router;
 pub mod server;
+pub mod stream_series;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -63,12 +65,16 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where the token stands that it asks for; must be set where `listen` is no loopback address.
     pub token: Option<SecretPlace>,
-    /// Whether `/metrics` asks for none all the same; the default is that it does.
+    /// Whether `/metrics` asks for none all the same; the default is that it does. Who says none gets no series of streams then.
     pub metrics_open: bool,
+    /// Of how many streams `/metrics` has series of their own, those with the highest bitrates; 0 to
+    /// [`TOP_STREAMS_MAX`](stream_series::TOP_STREAMS_MAX), 20 by default.
+    pub top_streams: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8935)), token: None, metrics_open: false }
+        let listen = SocketAddr::from(([127, 0, 0, 1], 8935));
+        Self { listen, token: None, metrics_open: false, top_streams: 20 }
     }
 }

@@ -6,7 +6,8 @@ use axum::http::header::WWW_AUTHENTICATE;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// A refusal: `{"error": {"code": …, "message": …}}`. Codes are stable; messages are for people.
+/// A refusal: `{"error": {"code": …, "message": …}}`; with `field` and `allowed` when something that was said is wrong, and `stalled_cores` when
+/// that is why. Codes are stable; messages are for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// No such path.
@@ -29,6 +30,15 @@ pub(super) enum Refusal {
     WrongToken,
     /// A page of another origin, or a name that is not ours.
     ForeignOrigin(&'static str),
+    /// Something that was said is not what it has to be.
+    BadField {
+        /// Where it stands: the name of a parameter, or of a field of the body.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+        /// What it may be.
+        allowed: &'static str,
+    },
     /// A body longer than any request needs.
     BodyTooLong,
     /// The configuration cannot be used: the one line that says why.
@@ -48,6 +58,10 @@ struct Inner<'a> {
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     stalled_cores: Option<&'a [u16]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed: Option<&'static str>,
 }
 
 impl IntoResponse for Refusal {
@@ -69,6 +83,7 @@ impl IntoResponse for Refusal {
             }
             Self::WrongToken => (StatusCode::UNAUTHORIZED, "unauthorized", "this is not the token"),
             Self::ForeignOrigin(message) => (StatusCode::FORBIDDEN, "foreign_origin", *message),
+            Self::BadField { problem, .. } => (StatusCode::BAD_REQUEST, "bad_field", *problem),
             Self::BodyTooLong => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body_too_long", "no request has such a body")
             }
@@ -81,6 +96,10 @@ impl IntoResponse for Refusal {
             Self::Stalled(cores) => Some(cores.as_slice()),
             _ => None,
         };
+        let (field, allowed) = match &self {
+            Self::BadField { field, allowed, .. } => (Some(*field), Some(*allowed)),
+            _ => (None, None),
+        };
         // RFC 6750 §3: who said no token is told the scheme alone.
         let challenge = match &self {
             Self::NoToken => Some([(WWW_AUTHENTICATE, "Bearer realm=\"inrush\"")]),
@@ -89,7 +108,7 @@ impl IntoResponse for Refusal {
             }
             _ => None,
         };
-        let answer = (status, Json(Body { error: Inner { code, message, stalled_cores } }));
+        let answer = (status, Json(Body { error: Inner { code, message, stalled_cores, field, allowed } }));
         match challenge {
             Some(challenge) => (challenge, answer).into_response(),
             None => answer.into_response(),

@@ -1,10 +1,11 @@
 //! Paths and who answers them.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use axum::Router;
+use axum::http::HeaderMap;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
 use tokio::sync::{Semaphore, mpsc};
@@ -35,6 +36,8 @@ pub(super) struct Control<C> {
     pub(super) listeners: Listeners,
     /// Who is let in, from now on.
     pub(super) door: RwLock<Door>,
+    /// Of how many streams `/metrics` has series.
+    pub(super) top_streams: AtomicUsize,
     /// Whether only this machine can reach us.
     pub(super) is_loopback: bool,
     /// When the process began.
@@ -46,7 +49,7 @@ pub(super) struct Control<C> {
 }
 
 impl<C: Cores> Control<C> {
-    pub(super) fn new(is_loopback: bool, door: Door) -> Self {
+    pub(super) fn new(is_loopback: bool, door: Door, top_streams: usize) -> Self {
         Self {
             cores: OnceLock::new(),
             forwards: OnceLock::new(),
@@ -56,11 +59,17 @@ impl<C: Cores> Control<C> {
             queries: Semaphore::new(api::QUERIES_MAX),
             listeners: Listeners::default(),
             door: RwLock::new(door),
+            top_streams: AtomicUsize::new(top_streams),
             is_loopback,
             started: SystemTime::now(),
             connections_refused: AtomicU64::new(0),
             unauthorized: AtomicU64::new(0),
         }
+    }
+
+    /// Whether who says this may be told names.
+    pub(super) fn trust(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        self.door.read().unwrap_or_else(PoisonError::into_inner).trust(headers)
     }
 
     pub(super) fn running(&self) -> Result<&C, Refusal> {
@@ -69,6 +78,7 @@ impl<C: Cores> Control<C> {
 }
 
 pub(super) fn router<C: Cores>(control: &Arc<Control<C>>) -> Router {
+    let origins = from_fn_with_state(Arc::clone(control), guard::refuse_other_origins::<C>);
     let api = Router::new()
         .route("/streams", get(api::streams::<C>))
         .route("/streams/{*path}", get(api::stream::<C>))
@@ -78,11 +88,12 @@ pub(super) fn router<C: Cores>(control: &Arc<Control<C>>) -> Router {
         .route("/events", get(events::<C>))
         .route("/connections/{id}", delete(api::kick::<C>))
         .route("/reload", post(reload::reload::<C>))
-        .layer(from_fn_with_state(Arc::clone(control), guard::refuse_other_origins::<C>));
+        .layer(origins.clone());
     Router::new()
         .route("/healthz", get(health::healthz::<C>))
         .route("/readyz", get(health::readyz::<C>))
-        .route("/metrics", get(metrics::metrics::<C>))
+        // It names streams, as the API does.
+        .route("/metrics", get(metrics::metrics::<C>).layer(origins.clone()))
         .nest("/api/v1", api)
         .fallback(|| async { Refusal::NoRoute })
         .method_not_allowed_fallback(|| async { Refusal::NoMethod })

@@ -120,7 +120,7 @@ pub(super) fn start_with<C: Cores>(settings: &Settings, patience: Patience) -> R
     let address = listener.local_addr().map_err(|error| StartError::Listen { address, error })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(StartError::Thread)?;
-    let control = Arc::new(Control::<C>::new(address.ip().is_loopback(), door));
+    let control = Arc::new(Control::<C>::new(address.ip().is_loopback(), door, settings.top_streams));
     let (stop, stopped) = oneshot::channel();
     let shared = Arc::clone(&control);
     let thread = std::thread::Builder::new()
@@ -162,6 +162,11 @@ impl<C: Cores> Server<C> {
             self.control.listeners.dismiss();
         }
         is_another
+    }
+
+    /// Shows series of so many single streams in `/metrics` from now on.
+    pub fn change_top_streams(&self, count: usize) {
+        self.control.top_streams.store(count, Ordering::Relaxed);
     }
 
     /// Tells it who reads the configuration again. A second one is ignored.

@@ -22,8 +22,8 @@ use crate::media::{IngestCounters, Limits, MediaKind, TrackId};
 use crate::rtmp::command::{Capabilities, CapsEx};
 use crate::runtime::histogram::Histograms;
 use crate::runtime::observe::{
-    ConnectionId, ConnectionInfo, Counts, HealthInfo, PublishedCounts, Role, StreamInfo, TcpInfo, TlsInfo,
-    TrackInfo,
+    ConnectionId, ConnectionInfo, Counts, HealthInfo, PublishedCounts, Role, Selection, StreamInfo, TcpInfo,
+    TlsInfo, TrackInfo,
 };
 use crate::runtime::{OutgoingId, OutgoingInfo, OutgoingState};
 
@@ -63,6 +63,24 @@ impl Cores for Arc<Engine> {
     async fn streams(&self, _timeout: Duration) -> Vec<CoreAnswer<Vec<StreamInfo>>> {
         let streams = self.streams.lock().unwrap();
         self.ask(|core| streams.iter().filter(|stream| stream.core == core).cloned().collect())
+    }
+
+    async fn selected_streams(&self, of: &Selection, timeout: Duration) -> Vec<CoreAnswer<Vec<StreamInfo>>> {
+        // Each core selects by itself.
+        let mut answers = self.streams(timeout).await;
+        for answer in &mut answers {
+            let CoreAnswer::Answer(streams) = answer else { continue };
+            streams.retain(|stream| !stream.dry_run);
+            match of {
+                Selection::Top(count) => {
+                    streams.sort_by_key(|stream| std::cmp::Reverse(stream.bits_in_per_second));
+                    streams.truncate(*count);
+                }
+                Selection::Named(names) => streams
+                    .retain(|stream| names.iter().any(|it| *it == (stream.app.clone(), stream.name.clone()))),
+            }
+        }
+        answers
     }
 
     async fn connections(&self, _timeout: Duration) -> Vec<CoreAnswer<Vec<ConnectionInfo>>> {
@@ -580,7 +598,7 @@ fn a_page_of_another_origin_gets_nothing() {
     let (server, engine) = serve();
     *engine.connections.lock().unwrap() = vec![connection(0, 7, Role::Player)];
     for header in ["Origin: http://evil.example\r\n", "Sec-Fetch-Site: cross-site\r\n", "Origin: null\r\n"] {
-        for line in ["DELETE /api/v1/connections/7", "GET /api/v1/streams"] {
+        for line in ["DELETE /api/v1/connections/7", "GET /api/v1/streams", "GET /metrics"] {
             let (status, head, body) = request(server.address(), line, header);
             assert_eq!(status, 403, "{line} {header}");
             assert!(body.contains("\"code\":\"foreign_origin\""), "{body}");
@@ -610,7 +628,7 @@ fn with_a_token_everything_but_the_probes_asks_for_it() {
     *engine.connections.lock().unwrap() = vec![connection(0, 7, Role::Player)];
     let started = |metrics_open| {
         let listen = "127.0.0.1:0".parse().unwrap();
-        let settings = Settings { listen, token: Some(token.clone()), metrics_open };
+        let settings = Settings { listen, token: Some(token.clone()), metrics_open, ..Settings::default() };
         let server: Server<Arc<Engine>> = start(&settings).unwrap();
         server.attach(Arc::clone(&engine));
         server
@@ -730,6 +748,88 @@ fn metrics_have_every_counter_of_every_core_in_both_formats() {
     for (family, _) in families {
         assert!(seen.insert(family.to_owned()), "{family} stands twice");
     }
+}
+
+/// Lines of samples that carry this stream's name.
+fn series_of<'t>(text: &'t str, name: &str) -> Vec<&'t str> {
+    let label = format!("name=\"{name}\"");
+    text.lines().filter(|line| line.contains(&label)).collect()
+}
+
+#[test]
+fn streams_with_the_highest_bitrates_have_series_and_others_when_asked_for() {
+    let settings = Settings { listen: "127.0.0.1:0".parse().unwrap(), top_streams: 2, ..Settings::default() };
+    let server: Server<Arc<Engine>> = start(&settings).unwrap();
+    let engine = Arc::new(Engine::default());
+    server.attach(Arc::clone(&engine));
+    let with_rate = |core, name: &str, bits_in_per_second| StreamInfo {
+        bits_in_per_second,
+        ..stream(core, "live", name)
+    };
+    *engine.streams.lock().unwrap() = vec![
+        with_rate(0, "slow", 10),
+        with_rate(0, "fast\"\\\n", 30),
+        with_rate(1, "middling", 20),
+        with_rate(1, "slower", 9),
+        StreamInfo { dry_run: true, ..with_rate(1, "tried", 40) },
+        // It changes its home just now.
+        with_rate(1, "fast\"\\\n", 30),
+    ];
+    let metrics = |query: &str| request(server.address(), &format!("GET /metrics{query}"), "");
+    let (_, _, text) = metrics("");
+    let hostile = "inrush_stream_bytes_in_per_second{app=\"live\",name=\"fast\\\"\\\\\\n\"} 3";
+    assert!(text.lines().any(|line| line == hostile), "{text}");
+    assert_eq!(text.lines().filter(|line| *line == hostile).count(), 1);
+    for (name, is_shown) in [("middling", true), ("slow", false), ("slower", false), ("tried", false)] {
+        assert_eq!(!series_of(&text, name).is_empty(), is_shown, "{name}");
+    }
+    assert!(text.contains("inrush_stream_unhealthy{app=\"live\",name=\"middling\",code=\"no_audio\"} 1\n"));
+    assert!(text.contains("\ninrush_stream_bytes_in_total{app=\"live\",name=\"middling\"} 9\n"));
+    assert!(series_of(&text, "middling").len() <= stream_series::STREAM_SERIES_MAX);
+
+    // By name: these alone, and nothing of the node.
+    let (status, _, text) = metrics("?stream=live%2Fslow&stream=live/none&x=y");
+    assert_eq!(status, 200);
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    assert!(samples.clone().all(|line| line.starts_with("inrush_stream_")), "{text}");
+    assert_eq!(series_of(&text, "slow").len(), samples.count() - 1);
+    assert!(text.contains("\ninrush_stream_live{app=\"live\",name=\"slow\"} 1\n"), "{text}");
+    assert!(text.contains("\ninrush_stream_live{app=\"live\",name=\"none\"} 0\n"), "{text}");
+    for query in ["?stream=slow", "?stream=", "?stream=live/%25ff", &format!("?{}", "stream=a/b&".repeat(21))]
+    {
+        let (status, _, body) = metrics(query);
+        assert_eq!(status, 400, "{query}");
+        let error = serde_json::from_str::<Value>(&body).expect(&body)["error"].clone();
+        assert_eq!((&error["code"], &error["field"]), (&json!("bad_field"), &json!("stream")));
+        assert!(error["allowed"].is_string() && error["message"].is_string(), "{body}");
+    }
+
+    // A core that stands still takes nothing but its streams away, and no end of a stream is made up.
+    engine.stalled[0].store(true, Ordering::Relaxed);
+    let (_, _, text) = metrics("");
+    assert_eq!((series_of(&text, "slow").len(), series_of(&text, "slower").is_empty()), (0, false));
+    assert!(text.contains("inrush_cores 2\n"));
+    assert_eq!(metrics("?stream=live/slower").0, 200);
+    assert_eq!(metrics("?stream=live/slow").0, 503);
+}
+
+#[test]
+fn open_metrics_name_no_stream_to_who_says_no_token() {
+    let (token, path) = token_file("names");
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let settings = Settings { listen, token: Some(token), metrics_open: true, ..Settings::default() };
+    let server: Server<Arc<Engine>> = start(&settings).unwrap();
+    let engine = Arc::new(Engine::default());
+    *engine.streams.lock().unwrap() = vec![stream(0, "live", "secret")];
+    server.attach(engine);
+    let with_token = format!("Authorization: Bearer {TOKEN}\r\n");
+    for (said, names) in [("", false), ("Authorization: Bearer x\r\n", false), (&*with_token, true)] {
+        let (status, _, text) = request(server.address(), "GET /metrics", said);
+        assert_eq!((status, text.contains("secret")), (200, names), "{said}");
+        let (status, _, text) = request(server.address(), "GET /metrics?stream=live/secret", said);
+        assert_eq!((status, text.contains("secret")), (if names { 200 } else { 401 }, names), "{said}");
+    }
+    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! A core's answers to the control HTTP: walks over its slabs.
 
+use std::cmp::Reverse;
+
 use super::connection::{Activity, Connection};
 use super::core::Core;
 use super::inbox::Ask;
-use super::observe::{ConnectionId, ConnectionInfo, HealthInfo, Role, StreamInfo, TrackInfo};
+use super::observe::{ConnectionId, ConnectionInfo, HealthInfo, Role, Selection, StreamInfo, TrackInfo};
 use crate::hub::{PublisherView, StreamView};
 use crate::media::{MediaKind, Track, Tracks};
 use crate::session::{CloseReason, Encoder, Instant};
@@ -13,6 +15,7 @@ impl Core {
     pub(crate) fn answer(&mut self, ask: Ask) {
         match ask {
             Ask::Streams(answer) => drop(answer.send(self.stream_infos())),
+            Ask::Selected(of, answer) => drop(answer.send(self.selected_infos(&of))),
             Ask::Connections(answer) => drop(answer.send(self.connection_infos())),
             Ask::Outgoing(answer) => drop(answer.send(self.outgoing_infos())),
             Ask::Kick(id, answer) => drop(answer.send(self.close_by_id(id, CloseReason::Kicked))),
@@ -38,6 +41,38 @@ impl Core {
     fn stream_infos(&self) -> Vec<StreamInfo> {
         let now = self.now();
         self.hub.streams().filter(StreamView::is_home).map(|stream| self.stream_info(stream, now)).collect()
+    }
+
+    /// Looks at every stream, and describes only those that are asked for.
+    fn selected_infos(&self, of: &Selection) -> Vec<StreamInfo> {
+        let now = self.now();
+        let streams = self.hub.streams().filter(|stream| stream.is_home() && !stream.is_dry_run());
+        let selected: Vec<StreamView<'_>> = match of {
+            Selection::Named(names) => {
+                let is_named = |stream: &StreamView<'_>| {
+                    let key = stream.key();
+                    names.iter().any(|(app, name)| app == key.app() && name == key.name())
+                };
+                streams.filter(is_named).collect()
+            }
+            Selection::Top(count) => {
+                let mut published: Vec<(u64, StreamView<'_>)> =
+                    streams.filter_map(|stream| Some((self.rate_in(stream.publisher()?), stream))).collect();
+                if published.len() > *count {
+                    // No order among them is asked for, so that none is paid for.
+                    published.select_nth_unstable_by_key(*count, |(rate, _)| Reverse(*rate));
+                    published.truncate(*count);
+                }
+                published.into_iter().map(|(_, stream)| stream).collect()
+            }
+        };
+        selected.into_iter().map(|stream| self.stream_info(stream, now)).collect()
+    }
+
+    /// Bytes a second that come from a publisher's connection.
+    fn rate_in(&self, publisher: PublisherView<'_>) -> u64 {
+        let connection = self.connection_ref(publisher.connection().into());
+        connection.map_or(0, |connection| connection.rate_in.per_second())
     }
 
     fn stream_info(&self, stream: StreamView<'_>, now: Instant) -> StreamInfo {

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::histogram::Histograms;
 use super::inbox::{Ask, ToCore};
-use super::observe::{ConnectionId, ConnectionInfo, PublishedCounts, StreamInfo};
+use super::observe::{ConnectionId, ConnectionInfo, PublishedCounts, Selection, StreamInfo};
 use super::outgoing::{Dialed, OutgoingId, OutgoingInfo};
 use super::outside::{Ticket, Verdict};
 use super::shared::Shared;
@@ -45,6 +45,15 @@ impl Handle {
     /// The streams whose home each core is; one entry a core.
     pub async fn streams(&self, timeout: Duration) -> Vec<CoreAnswer<Vec<StreamInfo>>> {
         self.ask(timeout, Ask::Streams).await
+    }
+
+    /// The streams of a selection whose home each core is; one entry a core.
+    pub async fn selected_streams(
+        &self,
+        of: &Selection,
+        timeout: Duration,
+    ) -> Vec<CoreAnswer<Vec<StreamInfo>>> {
+        self.ask(timeout, |answer| Ask::Selected(of.clone(), answer)).await
     }
 
     /// The connections of each core; one entry a core.

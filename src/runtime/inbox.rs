@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, oneshot};
 
 use super::connection::Moved;
-use super::observe::{ConnectionId, ConnectionInfo, StreamInfo};
+use super::observe::{ConnectionId, ConnectionInfo, Selection, StreamInfo};
 use super::outgoing::{Dialed, OutgoingId, OutgoingInfo};
 use super::outside::{Ticket, Verdict};
 use crate::hub::{CoreId, MeshMessage};
@@ -53,6 +53,7 @@ impl ToCore {
 /// A question with the place for its answer. An answer that nobody waits for any more is dropped.
 pub(crate) enum Ask {
     Streams(oneshot::Sender<Vec<StreamInfo>>),
+    Selected(Selection, oneshot::Sender<Vec<StreamInfo>>),
     Connections(oneshot::Sender<Vec<ConnectionInfo>>),
     Outgoing(oneshot::Sender<Vec<OutgoingInfo>>),
     Kick(ConnectionId, oneshot::Sender<bool>),

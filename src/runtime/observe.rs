@@ -1,6 +1,7 @@
 //! What a running engine tells about itself: plain data, made by each core for whoever asks.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -198,6 +199,18 @@ pub struct StreamInfo {
     /// Seconds since the publisher was accepted.
     pub uptime_seconds: f64,
 }
+
+/// Which streams a question is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// So many of those that are published, by their bitrate: the highest ones of each core. Dry runs are not among them.
+    Top(usize),
+    /// Those with these apps and names, dry runs left out.
+    Named(StreamNames),
+}
+
+/// Apps and names of streams.
+pub type StreamNames = Arc<[(String, String)]>;
 
 /// Defines the counters of a core as plain integers for the core and as atomics for everybody else.
 macro_rules! core_counters {

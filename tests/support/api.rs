@@ -1,6 +1,6 @@
 //! The control HTTP of a server under test: a GET or DELETE, Prometheus text, JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -125,6 +125,17 @@ impl Metrics {
         };
         let fits = |sample: &&Sample| sample.name == name && labels.iter().all(|label| has(sample, label));
         self.samples.iter().filter(fits).map(Sample::count).sum()
+    }
+
+    /// How many series there are that a test looks for, by name and labels; each bucket of a histogram is one.
+    pub fn series(&self, is_one: impl Fn(&str, &BTreeMap<String, String>) -> bool) -> usize {
+        self.samples.iter().filter(|sample| is_one(&sample.name, &sample.labels)).count()
+    }
+
+    /// The values of a label of a family, named in full.
+    pub fn label_values(&self, name: &str, label: &str) -> BTreeSet<String> {
+        let of_family = self.samples.iter().filter(|sample| sample.name == name);
+        of_family.filter_map(|sample| sample.labels.get(label).cloned()).collect()
     }
 
     #[track_caller]

@@ -1,8 +1,9 @@
 //! The keys of `[control]`: the control HTTP.
 
 use super::Table;
-use super::kinds::{ADDRESS, address, secret, switch};
+use super::kinds::{ADDRESS, address, number, secret, switch};
 use crate::config::key::{Key, Kind};
+use crate::control::stream_series::TOP_STREAMS_MAX;
 
 /// `[control]`.
 pub(super) const TABLE: Table = Table {
@@ -29,6 +30,12 @@ pub(super) const TABLE: Table = Table {
             "metrics_open",
             "Whether /metrics is open to who says no token, as /healthz and /readyz are",
             control.metrics_open
+        ),
+        number!(
+            "top_streams",
+            0..=TOP_STREAMS_MAX as u64,
+            "Of how many streams /metrics has series of their own: those with the highest bitrates",
+            control.top_streams
         ),
     ],
 };
