@@ -1,5 +1,5 @@
-//! What `deploy/` gives to those who watch: Prometheus's configuration and rules. A real Prometheus reads them as they are, scrapes a server
-//! under load of every kind, and has something to say to each selector that stands in them.
+//! What `deploy/` gives to those who watch: Prometheus's configuration and rules, and Grafana's dashboard. A real Prometheus reads them as they
+//! are, scrapes a server under load of every kind, and has something to say to each selector of a rule and to each query of the dashboard.
 #![cfg(feature = "engine")]
 
 mod support;
@@ -12,8 +12,10 @@ use std::process::Command;
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use support::amf::Amf;
 use support::back_end::{Answer, BackEnd};
 use support::client::{self, Client, Recording};
+use support::crowd::Crowd;
 use support::live::Live;
 use support::media::H264_AAC;
 use support::ports::HeldPort;
@@ -43,6 +45,7 @@ struct Loaded {
     origin: Server,
     publishers: Vec<Live>,
     players: Vec<Recording>,
+    crowd: Crowd,
     _idle: Vec<TcpStream>,
     _back_end: BackEnd,
     _nobody: HeldPort,
@@ -96,7 +99,11 @@ impl Loaded {
         let play = |app, name| Client::open(server.rtmp()).connect(app).play(name).record_in_background();
         let players = vec![play("live", "camera"), play("far", "movie"), play("lost", "movie")];
 
+        // So many writes make a core busy enough to poll, so that it has ticks.
+        let crowd = Crowd::join(server.rtmp(), "live", "camera", 120);
+
         let mut loaded = Self {
+            crowd,
             server,
             origin,
             publishers,
@@ -117,6 +124,9 @@ impl Loaded {
         let mut broken = Client::open(server.rtmp()).connect("live").publish("broken");
         broken.send(&Message::set_chunk_size(0));
         assert!(broken.wait_for_close(PATIENCE));
+        let mut odd = Client::open(server.rtmp()).connect("live");
+        odd.send(&Message::command(0, &["doWhatNobodyKnows".into(), 9.0.into(), Amf::Null]));
+        drop(odd);
         let mut plain = TcpStream::connect(server.rtmps()).expect("connect");
         plain.write_all(&wire::c0_c1()).expect("send");
         let _ = plain.read_to_end(&mut Vec::new());
@@ -137,6 +147,7 @@ impl Loaded {
         self.publishers.into_iter().for_each(|publisher| drop(publisher.pause()));
         self.server.stop();
         self.origin.stop();
+        self.crowd.finish();
         self.players.into_iter().for_each(|player| drop(player.finish_tags()));
     }
 }
@@ -201,19 +212,86 @@ fn selectors_are_found_in_expressions() {
     assert_eq!(selectors(expression).into_iter().collect::<Vec<_>>(), expected);
 }
 
-/// Waits until each selector of `expressions` gives at least one series; the load goes on meanwhile.
+/// Waits until each of these expressions gives at least one number; the load goes on meanwhile.
 #[track_caller]
-fn all_are_there(prometheus: &Prometheus, loaded: &Loaded, expressions: impl Iterator<Item = String>) {
-    let mut missing: BTreeSet<String> = expressions.flat_map(|expression| selectors(&expression)).collect();
-    assert!(missing.len() > 20, "{missing:?}");
+fn all_answer(prometheus: &Prometheus, loaded: &Loaded, mut silent: BTreeSet<String>) {
     let begun = Instant::now();
-    wait_until("every selector has series", 2 * PATIENCE, || {
+    wait_until("every expression gives a number", 2 * PATIENCE, || {
         // Of a counter that does not grow there is no quantile.
         loaded.ask();
-        missing.retain(|selector| prometheus.query(selector).is_empty());
-        assert!(begun.elapsed() < PATIENCE, "nothing in /metrics for {missing:#?}");
-        missing.is_empty().then_some(())
+        silent.retain(|expression| prometheus.query(expression).is_empty());
+        assert!(begun.elapsed() < PATIENCE, "/metrics has nothing for {silent:#?}");
+        silent.is_empty().then_some(())
     });
+}
+
+/// What a panel of the dashboard takes on the screen: left, top, right and bottom.
+fn place(panel: &Value) -> [u64; 4] {
+    let [x, y, w, h] = ["x", "y", "w", "h"].map(|name| panel["gridPos"][name].as_u64().expect("a place"));
+    [x, y, x + w, y + h]
+}
+
+/// The queries of the dashboard, with its variables as Grafana would put them in for all nodes and an hour that is short.
+fn dashboard_queries(dashboard: &Value) -> BTreeSet<String> {
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let expressions = targets.map(|target| target["expr"].as_str().expect("a query").to_owned());
+    let queries = expressions.map(|expression| {
+        let concrete = expression.replace("$__rate_interval", "5s").replace("$instance", ".*");
+        assert!(!concrete.contains('$'), "{expression}");
+        for selector in selectors(&expression) {
+            assert!(selector.contains("instance=~\"$instance\""), "{selector} is of all nodes: {expression}");
+        }
+        concrete
+    });
+    queries.collect()
+}
+
+/// The dashboard has a place for each panel, and each panel says what it shows, in which unit, with a name for every line.
+#[test]
+fn the_dashboard_is_whole() {
+    let dashboard = dashboard();
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let (rows, graphs): (Vec<&Value>, Vec<&Value>) = panels.iter().partition(|panel| panel["type"] == "row");
+    let rows: Vec<&str> = rows.iter().map(|row| row["title"].as_str().expect("a title")).collect();
+    let expected = [
+        "Nodes",
+        "Cores",
+        "Streams",
+        "Latency",
+        "Forwards and pulls",
+        "Authorisation and notices",
+        "Refused and faults",
+    ];
+    assert_eq!(rows, expected);
+    for panel in &graphs {
+        let has =
+            |pointer| panel.pointer(pointer).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+        let unit =
+            if panel["type"] == "heatmap" { "/options/yAxis/unit" } else { "/fieldConfig/defaults/unit" };
+        assert!(has("/title") && has("/description") && has(unit), "{panel}");
+        let targets = panel["targets"].as_array().expect("queries");
+        assert!(
+            targets.iter().all(|target| target["legendFormat"].as_str().is_some_and(|name| !name.is_empty())),
+            "{panel}"
+        );
+        let sources = targets.iter().chain([*panel]).map(|it| &it["datasource"]["uid"]);
+        assert!(sources.into_iter().all(|uid| uid == "${datasource}"), "{panel}");
+        let [left, top, right, bottom] = place(panel);
+        assert!(right <= 24, "{panel}");
+        let covers = |other: &&Value| {
+            let [l, t, r, b] = place(other);
+            l < right && left < r && t < bottom && top < b
+        };
+        assert_eq!(panels.iter().filter(covers).count(), 1, "another one is at its place: {panel}");
+    }
+    let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().expect("an id")).collect();
+    assert_eq!(ids.len(), panels.len());
+}
+
+fn dashboard() -> Value {
+    let text = std::fs::read_to_string(deployed("grafana/inrush.json")).expect("read the dashboard");
+    serde_json::from_str(&text).expect("JSON")
 }
 
 /// `promtool` finds nothing wrong with rules and configuration, and each alert fires when it should and not before.
@@ -247,9 +325,10 @@ fn promtool_finds_nothing_wrong_with_rules_and_configuration() {
     }
 }
 
-/// A Prometheus with the sample configuration scrapes a loaded server by its token, takes every rule, and finds series for all that they ask for.
+/// A Prometheus with the sample configuration scrapes a loaded server by its token, takes every rule, and has series for all that they ask
+/// for; and no query of the dashboard is empty.
 #[test]
-fn rules_ask_for_what_there_is() {
+fn rules_and_dashboard_ask_for_what_there_is() {
     let loaded = Loaded::start();
     let config = prometheus_of(loaded.server.http());
     let prometheus = Prometheus::start(&config);
@@ -261,11 +340,11 @@ fn rules_ask_for_what_there_is() {
     let groups = groups["groups"].as_array().expect("groups");
     let rules: Vec<&Value> =
         groups.iter().flat_map(|group| group["rules"].as_array().expect("rules")).collect();
-    all_are_there(
-        &prometheus,
-        &loaded,
-        rules.iter().map(|rule| rule["query"].as_str().expect("a query").to_owned()),
-    );
+    let query = |rule: &&Value| rule["query"].as_str().expect("a query").to_owned();
+    let asked: BTreeSet<String> = rules.iter().flat_map(|rule| selectors(&query(rule))).collect();
+    let queries = dashboard_queries(&dashboard());
+    assert!(asked.len() > 40 && queries.len() > 80, "{} {}", asked.len(), queries.len());
+    all_answer(&prometheus, &loaded, asked.into_iter().chain(queries).collect());
     for rule in rules.iter().filter(|rule| rule["type"] == "alerting") {
         let severity = rule["labels"]["severity"].as_str().unwrap_or_default();
         assert!(["critical", "warning", "info"].contains(&severity), "{rule}");
