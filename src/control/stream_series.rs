@@ -104,6 +104,7 @@ pub(super) async fn of_named<C: Cores>(
     let _permit = permit(control).await?;
     let selection = Selection::Named(Arc::clone(&names));
     let (streams, stalled_cores) = gather(cores.selected_streams(&selection, SCRAPE_ASKS_MAX).await);
+    let streams = each_once(streams);
     let is_there =
         |(app, name): &&(String, String)| streams.iter().any(|it| it.app == *app && it.name == *name);
     let missing: Vec<_> = names.iter().filter(|name| !is_there(name)).collect();
@@ -114,6 +115,7 @@ pub(super) async fn of_named<C: Cores>(
     let mut families = families(&streams);
     let mut live: Vec<_> = streams.iter().map(|it| sample(it, u64::from(it.publisher.is_some()))).collect();
     live.extend(missing.into_iter().map(|(app, name)| (labels(app, name), Value::Whole(0))));
+    // A name that was said twice.
     live.sort_by(|(a, _), (b, _)| a.cmp(b));
     live.dedup_by(|(a, _), (b, _)| a == b);
     families.insert(0, Family::new("inrush_stream_live", "1 while a stream is published", false, live));
@@ -128,7 +130,8 @@ pub(super) async fn of_top<C: Cores>(control: &Control<C>, headers: &HeaderMap) 
         return Vec::new();
     }
     let (Ok(cores), Ok(_permit)) = (control.running(), permit(control).await) else { return Vec::new() };
-    let (mut streams, _) = gather(cores.selected_streams(&Selection::Top(count), SCRAPE_ASKS_MAX).await);
+    let (streams, _) = gather(cores.selected_streams(&Selection::Top(count), SCRAPE_ASKS_MAX).await);
+    let mut streams = each_once(streams);
     streams.sort_by(|a, b| {
         (Reverse(a.bits_in_per_second), &a.app, &a.name).cmp(&(
             Reverse(b.bits_in_per_second),
@@ -140,11 +143,16 @@ pub(super) async fn of_top<C: Cores>(control: &Control<C>, headers: &HeaderMap) 
     families(&streams)
 }
 
-fn families(streams: &[StreamInfo]) -> Vec<Family> {
-    // One series must not stand twice, and a stream that changes its home may be on two cores for a moment.
-    let mut streams: Vec<&StreamInfo> = streams.iter().collect();
-    streams.sort_by(|a, b| (&a.app, &a.name).cmp(&(&b.app, &b.name)));
+/// A stream that changes its home may be on two cores for a moment, and one series must not stand twice.
+fn each_once(mut streams: Vec<StreamInfo>) -> Vec<StreamInfo> {
+    streams.sort_by(|a, b| {
+        (&a.app, &a.name, Reverse(a.messages_in)).cmp(&(&b.app, &b.name, Reverse(b.messages_in)))
+    });
     streams.dedup_by(|a, b| a.app == b.app && a.name == b.name);
+    streams
+}
+
+fn families(streams: &[StreamInfo]) -> Vec<Family> {
     let family = |is_counter, (name, help, value): Figure| {
         Family::new(name, help, is_counter, streams.iter().map(|it| sample(it, value(it))).collect())
     };
