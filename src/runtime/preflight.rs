@@ -68,7 +68,9 @@ impl Finding {
 
 /// Checks what the engine cannot do without. It raises the soft limit of open files to the hard one on the way.
 pub fn check() -> Vec<Finding> {
-    vec![kernel(), io_uring_setting(), io_uring_works(), open_files()]
+    let setting = io_uring_setting();
+    let ring = io_uring_works(setting.verdict == Verdict::Ok);
+    vec![kernel(), setting, ring, open_files()]
 }
 
 /// Looks at what the host could do better for so many cores (0 is all that the process may use), as `deploy/HOST.md` says. None of it
@@ -130,19 +132,25 @@ fn judge_io_uring_setting(setting: &str, is_let: bool) -> Finding {
     }
 }
 
-fn io_uring_works() -> Finding {
+fn io_uring_works(is_let: bool) -> Finding {
     match io_uring::IoUring::new(8) {
         Ok(_ring) => Finding::ok("io_uring", "a ring can be made".into()),
-        Err(error) => judge_ring_error(&error),
+        Err(error) => judge_ring_error(&error, is_let),
     }
 }
 
-fn judge_ring_error(error: &io::Error) -> Finding {
+/// `is_let` tells whether `kernel.io_uring_disabled` lets this process have rings.
+fn judge_ring_error(error: &io::Error, is_let: bool) -> Finding {
     let (cause, fix) = match error.raw_os_error() {
+        // The setting refuses with the same error as a filter: whether there is a filter too shows when the setting is mended.
+        Some(libc::EPERM) if !is_let => {
+            let detail = format!("kernel.io_uring_disabled comes first ({error})");
+            return Finding::unknown("io_uring", detail);
+        }
         Some(libc::EPERM | libc::EACCES) => (
             "a seccomp filter or security module refuses io_uring",
-            "allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile \
-             (docker run --security-opt seccomp=PROFILE.json)",
+            "allow io_uring_setup, io_uring_enter and io_uring_register, as deploy/container/seccomp.json does \
+             (docker run --security-opt seccomp=FILE; Kubernetes: seccompProfile of type Localhost)",
         ),
         Some(libc::ENOSYS) => {
             ("the kernel was built without io_uring", "boot a kernel with CONFIG_IO_URING=y")
@@ -234,9 +242,13 @@ mod tests {
     /// EPERM from the ring is a seccomp filter, and the fix says so.
     #[test]
     fn a_seccomp_refusal_names_the_profile() {
-        let finding = judge_ring_error(&io::Error::from_raw_os_error(libc::EPERM));
+        let refused = io::Error::from_raw_os_error(libc::EPERM);
+        let finding = judge_ring_error(&refused, true);
         assert_eq!(finding.verdict, Verdict::Failed);
         assert!(finding.detail.contains("seccomp") && finding.fix.contains("io_uring_setup"));
+        // Unless the setting explains it, which has a finding of its own.
+        let finding = judge_ring_error(&refused, false);
+        assert_eq!((finding.verdict, finding.fix.as_str()), (Verdict::Unknown, ""));
     }
 
     /// Few files are a warning, next to none a refusal.
