@@ -1,4 +1,5 @@
-//! What `deploy/` ships is put to use: the Debian package is built, installed, started as its unit starts it, and removed.
+//! What `deploy/` ships is put to use: the Debian package is built, installed, started as its unit starts it, and removed; the container's file
+//! is read and its last stage made and run, under the profile of system calls beside it.
 #![cfg(feature = "engine")]
 
 mod support;
@@ -7,10 +8,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use serde_json::Value;
 use support::client::Client;
+use support::confinement::Confinement;
 use support::flv::Tag;
 use support::packets::Packet;
 use support::root::Root;
+use support::seccomp::Filter;
 use support::server::{Inrush, Server};
 use support::synthetic::Pattern;
 use support::{scratch_file, target_dir};
@@ -120,4 +124,174 @@ fn as_the_unit(root: &Root, unit: &str) -> Inrush {
     line.extend(["--inh-caps=-all", "--bounding-set=-all"].map(str::to_owned));
     line.extend(field(unit, "ExecStart=").split(' ').map(str::to_owned));
     Inrush::new().installed(line)
+}
+
+/// The top of the repository, which is what a container is built from.
+const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
+const CONTAINER_FILE: &str = include_str!("../deploy/container/Containerfile");
+const PROFILE: &str = include_str!("../deploy/container/seccomp.json");
+const IO_URING: [&str; 3] = ["io_uring_setup", "io_uring_enter", "io_uring_register"];
+
+/// The instructions of a container's file, each as its word and the rest of its line, stage by stage.
+fn stages(file: &str) -> Vec<Vec<(&str, &str)>> {
+    let mut stages: Vec<Vec<(&str, &str)>> = Vec::new();
+    for line in file.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+        let (word, rest) = line.split_once(' ').expect("a word and what it is about");
+        assert!(!line.ends_with('\\') && word.bytes().all(|byte| byte.is_ascii_uppercase()), "{line}");
+        if word == "FROM" {
+            stages.push(Vec::new());
+        }
+        stages.last_mut().expect("the first instruction is FROM").push((word, rest));
+    }
+    stages
+}
+
+/// What all instructions of this word say.
+fn said<'a>(stage: &'a [(&str, &str)], word: &str) -> Vec<&'a str> {
+    stage.iter().filter(|(its, _)| *its == word).map(|(_, rest)| *rest).collect()
+}
+
+/// What a COPY takes, and where to.
+fn copied(line: &str) -> (Vec<&str>, &str) {
+    let mut words: Vec<&str> = line.split(' ').filter(|word| !word.starts_with("--")).collect();
+    let target = words.pop().expect("COPY has a target");
+    (words, target)
+}
+
+/// The line that a container starts, without a shell.
+fn entry(stage: &[(&str, &str)]) -> Vec<String> {
+    let list = |word| serde_json::from_str::<Vec<String>>(said(stage, word)[0]).expect("a list, no shell");
+    [list("ENTRYPOINT"), list("CMD")].concat()
+}
+
+/// Puts the program into a root, with the libraries that it needs: all of them are in the base of the last stage.
+#[track_caller]
+fn put_program(root: &Root, path: &str) {
+    root.put(env!("CARGO_BIN_EXE_inrush"), path);
+    let libraries = Command::new("ldd").arg(env!("CARGO_BIN_EXE_inrush")).output().expect("ldd is there");
+    let libraries = String::from_utf8_lossy(&libraries.stdout).into_owned();
+    for library in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
+        let name = library.rsplit('/').next().expect("a name");
+        let is_in_base =
+            ["libc.so.6", "libgcc_s.so.1", "libm.so.6"].contains(&name) || name.starts_with("ld-linux");
+        assert!(is_in_base, "{library} is not in the base");
+        root.put(library, library);
+    }
+}
+
+/// Bases are named with their tags, the compiler is the oldest that is promised, nothing runs as root, and the drain is what stops it. What
+/// the first stage copies is all that Cargo needs.
+#[test]
+fn the_container_file_is_sound() {
+    let stages = stages(CONTAINER_FILE);
+    let [build, last] = &stages[..] else { panic!("two stages: {stages:?}") };
+    let compiler =
+        concat!("docker.io/library/rust:", env!("CARGO_PKG_RUST_VERSION"), "-slim-bookworm AS build");
+    assert_eq!(said(build, "FROM"), [compiler]);
+    // Debian 12 as well, so that the C library is the one that it was linked with.
+    assert_eq!(said(last, "FROM"), ["gcr.io/distroless/cc-debian12:nonroot"]);
+    assert_eq!(said(last, "USER"), ["65532:65532"]);
+    assert_eq!(said(last, "STOPSIGNAL"), ["SIGTERM"]);
+    assert_eq!(said(last, "EXPOSE"), ["1935/tcp"]);
+    assert_eq!(said(last, "RUN"), [""; 0], "there is no shell in it");
+
+    let stage = scratch_file("stage");
+    fs::create_dir_all(&stage).expect("make a directory for the stage");
+    for line in said(build, "COPY") {
+        let (sources, target) = copied(line);
+        for source in sources {
+            let target =
+                if target.ends_with('/') { stage.join(target).join(source) } else { stage.join(target) };
+            let copy =
+                Command::new("cp").arg("-r").arg(format!("{REPOSITORY}/{source}")).arg(target).status();
+            assert!(copy.expect("cp is there").success(), "{line}");
+        }
+    }
+    let [run] = said(build, "RUN")[..] else { panic!("one RUN") };
+    assert_eq!(run, "cargo build --locked --release --package inrush --bin inrush");
+    // As far as it goes without compiling all of it again: Cargo reads what is there, finds the files of all targets, and need not change the lock.
+    let mut metadata = Command::new(env!("CARGO"));
+    metadata.args(["metadata", "--locked", "--offline", "--format-version=1"]).current_dir(&stage);
+    let metadata = metadata.output().expect("cargo is there");
+    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
+    fs::remove_dir_all(&stage).expect("remove the stage");
+}
+
+/// The program, the libraries that the last stage's base has, and what the stage copies are all that it needs: read-only, as its user, and
+/// under the profile, it carries a stream and ends as it should.
+#[test]
+fn the_container_serves_under_its_profile() {
+    let stages = stages(CONTAINER_FILE);
+    let last = stages.last().expect("there are stages");
+    let root = Root::next_to_nothing();
+    for line in said(last, "COPY") {
+        let (sources, target) = copied(line);
+        match sources[..] {
+            ["/src/target/release/inrush"] => put_program(&root, target),
+            [source] if !line.contains("--from") => root.put(format!("{REPOSITORY}/{source}"), target),
+            _ => panic!("{line}"),
+        }
+    }
+    root.make_read_only();
+
+    let user = said(last, "USER")[0].split(':').next().and_then(|user| user.parse().ok()).expect("a number");
+    let profile: Value = serde_json::from_str(PROFILE).expect("JSON");
+    let confinement = Confinement::default().root(&root).user(user).filter(Filter::of_profile(&profile, &[]));
+    let server = Inrush::new().installed(entry(last)).confined(&confinement).start();
+    assert_carries_a_stream(&server);
+    let status = fs::read_to_string(format!("/proc/{}/status", server.process().id())).expect("it runs");
+    let of = |name: &str| field(&status, name).split_whitespace().next().unwrap_or_default().to_owned();
+    assert_eq!((of("Uid:"), of("Seccomp:"), of("NoNewPrivs:")), ("65532".into(), "2".into(), "1".into()));
+    assert_eq!(u64::from_str_radix(&of("CapEff:"), 16), Ok(0));
+    let refused = fs::read_to_string(format!("/proc/{}/root/etc/inrush/inrush.toml", server.process().id()));
+    assert!(refused.is_ok_and(|text| text.starts_with("# inrush: every key")));
+}
+
+/// Without io_uring in the profile, as in Docker's default, preflight and a start say that it is the profile, and which calls and which
+/// profile mend it. Where the kernel's setting shuts io_uring out, they say that, though the error is the same.
+#[test]
+fn a_container_without_io_uring_is_told_why() {
+    let profile: Value = serde_json::from_str(PROFILE).expect("JSON");
+    let added = |rule: &&Value| {
+        rule["names"]
+            .as_array()
+            .is_some_and(|names| names.iter().any(|name| IO_URING.iter().any(|call| name == call)))
+    };
+    let added: Vec<&Value> = profile["syscalls"].as_array().expect("rules").iter().filter(added).collect();
+    assert_eq!(added.len(), 1, "what is added to the default is one rule");
+
+    let confinement = Confinement::default().user(65532).filter(Filter::of_profile(&profile, &IO_URING));
+    let told = |program: &str, confinement: &Confinement, line: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(["--rtmp", "127.0.0.1:0", "--http", "127.0.0.1:0"]).args(line);
+        confinement.hold(&mut command);
+        let output = command.output().expect("it starts");
+        assert_eq!(output.status.code(), Some(3));
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let built = env!("CARGO_BIN_EXE_inrush");
+    let of_preflight = told(built, &confinement, &["preflight"]);
+    let verdict = |text: &str, check: &str| {
+        let line =
+            text.lines().find(|line| line.split_whitespace().nth(1) == Some(check)).expect("it is checked");
+        line.split_whitespace().next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(verdict(&of_preflight, "io_uring_disabled"), "ok", "{of_preflight}");
+    assert_eq!(verdict(&of_preflight, "io_uring"), "failed", "{of_preflight}");
+    for text in [of_preflight, told(built, &confinement, &[])] {
+        let mends = IO_URING.iter().chain(&["deploy/container/seccomp.json"]).all(|part| text.contains(part));
+        assert!(mends && text.contains("seccomp filter"), "{text}");
+    }
+
+    let root = Root::next_to_nothing();
+    put_program(&root, "/inrush");
+    root.pretend("/proc/sys/kernel/io_uring_disabled", "2\n");
+    let confinement = confinement.root(&root);
+    let of_preflight = told("/inrush", &confinement, &["preflight"]);
+    assert_eq!(verdict(&of_preflight, "io_uring_disabled"), "failed", "{of_preflight}");
+    assert_eq!(verdict(&of_preflight, "io_uring"), "unknown", "{of_preflight}");
+    for text in [of_preflight, told("/inrush", &confinement, &[])] {
+        let mends = text.contains("sysctl -w kernel.io_uring_disabled=0");
+        assert!(mends && !text.contains("seccomp"), "{text}");
+    }
 }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use support::client::Client;
 use support::process::Process;
+use support::seccomp::Filter;
 use support::server::{Inrush, Server};
 use support::synthetic::Pattern;
 use support::{PATIENCE, scratch_file, unique, wait_until};
@@ -271,8 +272,8 @@ fn calls_of(name: &str) -> BTreeSet<String> {
     names.flat_map(calls_of).collect()
 }
 
-/// What the unit's `SystemCallFilter=` lines allow, by number; calls that this machine does not have are left out.
-fn allowed_calls() -> Vec<u32> {
+/// What the unit's `SystemCallFilter=` lines allow.
+fn allowed_calls() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for line in UNIT.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")) {
         match line.strip_prefix('~') {
@@ -280,49 +281,20 @@ fn allowed_calls() -> Vec<u32> {
             Some(line) => line.split(' ').flat_map(calls_of).for_each(|name| _ = names.remove(&name)),
         }
     }
-    let (is_read, numbers) = tool(&["cc", "-E", "-dM", "-include", "sys/syscall.h", "-x", "c", "/dev/null"]);
-    assert!(is_read, "{numbers}");
-    let number = |line: &str| {
-        let (name, number) = line.strip_prefix("#define __NR_")?.split_once(' ')?;
-        names.contains(name).then(|| number.parse().ok())?
-    };
-    numbers.lines().filter_map(number).collect()
-}
-
-/// A filter as systemd makes it of the unit: what is not allowed fails with EPERM.
-fn filter(allowed: &[u32]) -> Vec<libc::sock_filter> {
-    let statement =
-        |code: u32, jf, k| libc::sock_filter { code: code.try_into().expect("16 bits"), jt: 0, jf, k };
-    // The number of the call is the first field of what a filter sees.
-    let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0)];
-    for call in allowed {
-        program.push(statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, *call));
-        program.push(statement(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW));
-    }
-    program.push(statement(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32));
-    program
+    names
 }
 
 /// Under the unit's filter of system calls, loaded for real, it starts, pins its threads, takes a publisher and a player, and ends cleanly.
 #[test]
 fn it_runs_under_the_filter_of_the_unit() {
     let manager = ServiceManager::new();
-    let mut program = filter(&allowed_calls());
+    let filter = Filter::of_calls(allowed_calls().iter().map(String::as_str));
     let mut command = Command::new(env!("CARGO_BIN_EXE_inrush"));
     command
         .args(["--rtmp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--cores", "2"])
         .env("NOTIFY_SOCKET", &manager.path);
     let load = move || {
-        let length = program.len().try_into().map_err(|_| std::io::ErrorKind::InvalidInput)?;
-        let program = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
-        // SAFETY: takes numbers alone.
-        let no_new = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-        // SAFETY: the program and its statements live until the call is over; the kernel copies them.
-        let filtered =
-            unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
-        if no_new != 0 || filtered != 0 {
-            return Err(std::io::Error::last_os_error());
-        }
+        filter.load()?;
         // SAFETY: takes numbers alone. Anybody may have the priority that he has, if it is not for the filter.
         match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) } {
             0 => Err(std::io::Error::other("the filter lets through what it should not")),

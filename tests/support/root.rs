@@ -1,5 +1,7 @@
-//! Root directories of their own, for what is installed: a copy of this machine's. They need root.
+//! Root directories of their own, for what is installed: a copy of this machine's, and one with next to nothing in it. They need root.
 
+use std::ffi::CString;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command};
 
@@ -19,42 +21,101 @@ mount -t tmpfs -o mode=1777 tmpfs "$0/root/tmp"
 exec chroot "$0/root" sh -c 'echo entered; read -r end'
 "#;
 
+/// Mounts over the directory `$0` what a container engine gives to every container; then stays beside it.
+const NEXT_TO_NOTHING: &str = r#"
+set -e
+mount -t tmpfs -o mode=755 tmpfs "$0"
+for shared in dev proc sys; do mkdir "$0/$shared"; mount --rbind "/$shared" "$0/$shared"; done
+echo entered
+read -r end
+"#;
+
 /// A root directory in a mount namespace of its own, both of which go when it is dropped and nothing runs in it any more.
 pub struct Root {
     holder: Process,
     _input: ChildStdin,
     directory: PathBuf,
+    /// Where it begins, as seen by the holder.
+    beginning: PathBuf,
 }
 
 impl Root {
     /// A copy of this machine's.
     #[track_caller]
     pub fn copy_of_this_machine() -> Self {
+        let mut root = Self::mount(COPY_OF_THIS_MACHINE);
+        root.beginning = "/".into();
+        root
+    }
+
+    /// One with devices, processes and nothing else.
+    #[track_caller]
+    pub fn next_to_nothing() -> Self {
+        Self::mount(NEXT_TO_NOTHING)
+    }
+
+    #[track_caller]
+    fn mount(script: &str) -> Self {
         let directory = scratch_file("root");
-        std::fs::create_dir_all(&directory).expect("make a directory to mount over");
+        fs::create_dir_all(&directory).expect("make a directory to mount over");
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", COPY_OF_THIS_MACHINE]).arg(&directory);
+        command.args(["--mount", "sh", "-c", script]).arg(&directory);
         let (mut holder, input) = Process::spawn_with_input("a root of its own", &mut command);
         wait_until("the root is mounted", PATIENCE, || {
             let ended = holder.try_exit();
             assert!(ended.is_none(), "a root of its own needs root: {ended:?} {}", holder.stderr());
             holder.stdout().contains("entered").then_some(())
         });
-        Self { holder, _input: input, directory }
+        Self { holder, _input: input, beginning: directory.clone(), directory }
     }
 
     /// Where a file of it is found from outside.
     pub fn file(&self, path: &str) -> PathBuf {
-        Path::new(&format!("/proc/{}/root", self.holder.id())).join(path.trim_start_matches('/'))
+        let of_holder = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
+        let beginning = self.beginning.strip_prefix("/").expect("an absolute path");
+        of_holder.join(beginning).join(path.trim_start_matches('/'))
     }
 
-    /// What goes before a command line that is to run in it. The process keeps its id.
+    /// Puts a copy of a file of this machine into it.
+    #[track_caller]
+    pub fn put(&self, source: impl AsRef<Path>, path: &str) {
+        let target = self.file(path);
+        fs::create_dir_all(target.parent().expect("a file is in a directory")).expect("make a directory");
+        let source = source.as_ref();
+        fs::copy(source, target).unwrap_or_else(|error| panic!("copy {}: {error}", source.display()));
+    }
+
+    /// Lets a file of it say something else, also one of the kernel's, without changing it.
+    #[track_caller]
+    pub fn pretend(&self, path: &str, text: &str) {
+        let said = scratch_file("pretended");
+        fs::write(&said, text).expect("write a file");
+        let path = self.beginning.join(path.trim_start_matches('/'));
+        self.run(&["mount", "--bind", &said.display().to_string(), &path.display().to_string()]);
+        fs::remove_file(said).expect("remove a file");
+    }
+
+    /// Shuts the one of next to nothing to writing.
+    #[track_caller]
+    pub fn make_read_only(&self) {
+        self.run(&["mount", "-o", "remount,ro", &self.beginning.display().to_string()]);
+    }
+
+    /// The mount namespace, and where in it the root begins.
+    #[track_caller]
+    pub fn entrance(&self) -> (File, CString) {
+        let namespace = File::open(format!("/proc/{}/ns/mnt", self.holder.id())).expect("it has one");
+        (namespace, CString::new(self.beginning.as_os_str().as_encoded_bytes()).expect("a path"))
+    }
+
+    /// What goes before a command line that is to run where the holder is: in the copy of this machine, or beside the one of next to nothing.
+    /// The process keeps its id.
     pub fn exec_prefix(&self) -> Vec<String> {
         let holder = self.holder.id().to_string();
         ["nsenter", "--target", &holder, "--mount", "--root", "--wd=/", "--"].map(str::to_owned).into()
     }
 
-    /// Runs a command in it to its end: whether it is content, and what it says.
+    /// Runs a command there to its end: whether it is content, and what it says.
     #[track_caller]
     pub fn try_run(&self, line: &[&str]) -> (bool, String) {
         let prefix = self.exec_prefix();
@@ -76,6 +137,6 @@ impl Root {
 
 impl Drop for Root {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.directory);
+        let _ = fs::remove_dir(&self.directory);
     }
 }

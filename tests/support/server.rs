@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::api::{self, Metrics, Response};
+use super::confinement::Confinement;
 use super::namespaces::Namespace;
 use super::process::Process;
 use super::{PATIENCE, ports, scratch_file, wait_until};
@@ -26,6 +27,7 @@ pub struct Inrush {
     environment: Vec<(String, String)>,
     default_addresses: bool,
     installed: Option<Vec<String>>,
+    confinement: Confinement,
 }
 
 impl Inrush {
@@ -104,6 +106,12 @@ impl Inrush {
         self
     }
 
+    /// Held as a container engine does it.
+    pub fn confined(mut self, confinement: &Confinement) -> Self {
+        self.confinement = confinement.clone();
+        self
+    }
+
     /// Under `ulimit -n`.
     pub fn open_files(mut self, max: u32) -> Self {
         self.open_files = Some(max);
@@ -145,7 +153,10 @@ impl Inrush {
         }
         line.extend(self.args.iter().cloned());
         let environment = self.environment.iter().map(|(name, value)| (name, value));
-        Process::spawn("inrush", Command::new(&line[0]).args(&line[1..]).envs(environment))
+        let mut command = Command::new(&line[0]);
+        command.args(&line[1..]).envs(environment);
+        self.confinement.hold(&mut command);
+        Process::spawn("inrush", &mut command)
     }
 
     /// Starts it and waits until it is ready.
