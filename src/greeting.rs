@@ -81,6 +81,8 @@ impl Greeting<'_> {
         // A header from the standard input, and `printf` of the shell itself: so the token is in no list of processes.
         let header = if said.is_empty() { "" } else { "-H @- " };
         let _ = writeln!(out, "watch:                   {said}curl {header}http://{http}/api/v1/streams");
+        let asks = if self.token.is_some() { " (asks for the token)" } else { "" };
+        let _ = writeln!(out, "watch in a browser:      http://{http}/{asks}");
         self.warn_of_open_doors(&mut out);
         if !self.control.ip().is_loopback() {
             let _ = writeln!(
@@ -194,6 +196,7 @@ mod tests {
         let watch =
             r#"printf 'Authorization: Bearer %s' "$TOKEN" | curl -H @- http://127.0.0.1:80/api/v1/streams"#;
         assert_eq!(after(&text, "watch:"), watch);
+        assert_eq!(after(&text, "watch in a browser:"), "http://127.0.0.1:80/ (asks for the token)");
         // Whoever runs OBS sits elsewhere, as a rule.
         assert!(
             after(&text, "publish with OBS:").ends_with(" Server rtmp://198.51.100.7/live, Stream Key test")

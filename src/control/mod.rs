@@ -6,6 +6,7 @@
 //!
 //! | path | answer |
 //! |---|---|
+//! | `GET /` | the dashboard, see [`dashboard`] |
 //! | `GET /healthz` | 200 while the process and all cores live; 503 names the cores that stand still |
 //! | `GET /readyz` | 200 when publishers and players are welcome; 503 while starting and draining |
 //! | `GET /metrics` | Prometheus text, see [`metrics`] |
@@ -18,7 +19,7 @@
 //! | `DELETE /api/v1/connections/{id}` | closes one: 204; 404 when there is none |
 //! | `POST /api/v1/reload` | reads the configuration again, see [`reload`] |
 //!
-//! Where a token is set, all of it asks for `Authorization: Bearer TOKEN` but the first two ([`token`]).
+//! Where a token is set, all of it asks for `Authorization: Bearer TOKEN` but the first three ([`token`]).
 //!
 //! # Bounds
 //! [`server::CONNECTIONS_MAX`] connections; a request head of [`server::HEAD_BYTES_MAX`] within [`server::HEAD_MAX`]; no request

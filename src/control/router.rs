@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::cores::Cores;
 use super::dashboard::events::{Listeners, events};
+use super::dashboard::{PAGES, page};
 use super::far_ends::Forwards;
 use super::metrics::Exhibitor;
 use super::refusal::Refusal;
@@ -89,7 +90,9 @@ pub(super) fn router<C: Cores>(control: &Arc<Control<C>>) -> Router {
         .route("/connections/{id}", delete(api::kick::<C>))
         .route("/reload", post(reload::reload::<C>))
         .layer(origins.clone());
+    let pages = PAGES.into_iter().fold(Router::new(), |pages, path| pages.route(path, get(page)));
     Router::new()
+        .merge(pages)
         .route("/healthz", get(health::healthz::<C>))
         .route("/readyz", get(health::readyz::<C>))
         // It names streams, as the API does.

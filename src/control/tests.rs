@@ -581,7 +581,7 @@ fn a_connection_is_closed_once() {
 #[test]
 fn other_paths_and_methods_get_the_documented_refusal() {
     let (server, _engine) = serve();
-    for path in ["/", "/api", "/api/v1", "/api/v2/streams", "/api/v1/nothing", "/metrics/x"] {
+    for path in ["/index.html", "/api", "/api/v1", "/api/v2/streams", "/api/v1/nothing", "/metrics/x"] {
         let (status, body) = get(server.address(), path);
         assert_eq!((status, &body["error"]["code"]), (404, &json!("no_route")), "{path}");
         assert!(body["error"]["message"].is_string());
@@ -641,7 +641,7 @@ fn with_a_token_everything_but_the_probes_asks_for_it() {
         ("GET /api/v1/forwards", 200),
         ("DELETE /api/v1/connections/7", 204),
         // What exists is nobody's business either.
-        ("GET /", 404),
+        ("GET /dashboard", 404),
         ("GET /api/v1/streams/live/none", 404),
         ("DELETE /metrics", 405),
         ("OPTIONS /api/v1/streams", 405),
@@ -664,6 +664,12 @@ fn with_a_token_everything_but_the_probes_asks_for_it() {
     }
     for line in ["GET /healthz", "GET /readyz"] {
         assert_eq!(request(server.address(), line, "").0, 200, "{line}");
+    }
+    // The page asks for the token itself.
+    for path in dashboard::PAGES {
+        let (status, head, body) = request(server.address(), &format!("GET {path}"), "");
+        assert_eq!((status, body.contains(TOKEN)), (200, false), "{path}");
+        assert!(head.contains("content-security-policy: default-src 'none'; script-src 'self'; "), "{head}");
     }
     // The token makes no other site's page welcome.
     let page = format!("Authorization: Bearer {TOKEN}\r\nOrigin: http://evil.example\r\n");

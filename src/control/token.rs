@@ -1,7 +1,8 @@
 //! Who is let in: whoever says the token of the configuration (RFC 6750 §2.1), where there is one.
 //!
 //! There must be one where others than this machine reach the control HTTP; on loopback there may. With a token everything asks for it,
-//! unknown paths too, but for [`OPEN`], as probes say none and are told no names, and `/metrics` if the settings say so.
+//! unknown paths too, but for [`OPEN`], as probes say none and are told no names, the dashboard's own files ([`PAGES`]), which hold nothing of
+//! this node, and `/metrics` if the settings say so.
 //!
 //! Only the header is looked at: a query stands in logs and histories.
 //! # Timing
@@ -25,6 +26,7 @@ use thiserror::Error;
 
 use super::Settings;
 use super::cores::Cores;
+use super::dashboard::PAGES;
 use super::refusal::Refusal;
 use super::router::Control;
 
@@ -74,7 +76,7 @@ impl Door {
     }
 
     fn admit(&self, path: &str, headers: &HeaderMap) -> Result<(), Refusal> {
-        if OPEN.contains(&path) || (self.metrics_open && path == METRICS) {
+        if OPEN.contains(&path) || PAGES.contains(&path) || (self.metrics_open && path == METRICS) {
             return Ok(());
         }
         self.trust(headers)
@@ -170,7 +172,7 @@ mod tests {
         ] {
             let mut said = HeaderMap::new();
             said.insert(AUTHORIZATION, axum::http::HeaderValue::from_bytes(wrong.as_bytes()).unwrap());
-            assert_eq!(door(false).admit("/", &said), Err(Refusal::WrongToken), "{wrong:?}");
+            assert_eq!(door(false).admit("/metrics", &said), Err(Refusal::WrongToken), "{wrong:?}");
         }
         assert_eq!(with(&[&right, &right]), Err(Refusal::WrongToken));
     }
@@ -179,12 +181,22 @@ mod tests {
     fn probes_are_open_and_metrics_if_it_is_said() {
         let is_open =
             |metrics_open: bool, path: &str| door(metrics_open).admit(path, &HeaderMap::new()).is_ok();
-        for path in OPEN {
+        for path in OPEN.into_iter().chain(PAGES) {
             assert!(is_open(false, path));
         }
-        for path in
-            ["/", "/api/v1/streams", "/nothing", "/healthz/", "/healthz/x", "//healthz", "/%68ealthz", ""]
-        {
+        for path in [
+            "//",
+            "/?",
+            "/dashboard.js/",
+            "/api/v1/events",
+            "/api/v1/streams",
+            "/nothing",
+            "/healthz/",
+            "/healthz/x",
+            "//healthz",
+            "/%68ealthz",
+            "",
+        ] {
             assert!(!is_open(true, path), "{path:?}");
         }
         assert_eq!((is_open(false, "/metrics"), is_open(true, "/metrics")), (false, true));
@@ -213,7 +225,7 @@ mod tests {
             Door::new(&settings)
         };
         let door = read(&format!("{TOKEN}\n")).expect("a token");
-        assert_eq!(door.admit("/", &headers(&[&format!("Bearer {TOKEN}")])), Ok(()));
+        assert_eq!(door.admit("/metrics", &headers(&[&format!("Bearer {TOKEN}")])), Ok(()));
         assert!(!format!("{door:?} {settings:?}").contains(TOKEN));
         for (content, problem) in [
             ("too-short", "is shorter than 16 bytes"),

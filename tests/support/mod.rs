@@ -15,6 +15,7 @@
 pub mod amf;
 pub mod api;
 pub mod back_end;
+pub mod browser;
 pub mod chunk_header;
 pub mod client;
 pub mod confinement;
