@@ -163,3 +163,38 @@ fn figures_of_paths_are_those_of_ss() {
     assert_eq!(shown(server.forwards())["bytes_sent"], tcp_of("forward")["bytes_sent"]);
     drop((publisher, late));
 }
+
+/// What a stream comes to is what its publisher sends: rates, groups of pictures, sound beside pictures, and what the network does to them.
+#[test]
+fn figures_of_a_stream_are_those_of_its_publisher() {
+    let server = Inrush::new().cores(1).start();
+    let pattern = Pattern { frame_ms: 40, gop_frames: 50, video_bytes: 10_000, audio_bytes: 1_000 };
+    let headers = sequence_headers(&H264_AAC.media());
+    let live = Live::start(Client::open(server.rtmp()).connect("live").publish("a"), &headers, &pattern, 0);
+    let near = |value: &Value, expected: f64, share: f64| {
+        value.as_f64().is_some_and(|value| (value - expected).abs() <= share * expected)
+    };
+    let mut media = Value::Null;
+    let started = std::time::Instant::now();
+    loop {
+        media = server.streams().first().map_or(media, |stream| stream["media"].clone());
+        let is_right = near(&media["video_bits_per_second"], 25.0 * 8.0 * 10_000.0, 0.1)
+            && near(&media["audio_bits_per_second"], 25.0 * 8.0 * 1_000.0, 0.1)
+            && near(&media["frames_per_second"], 25.0, 0.1)
+            && media["gop_frames"] == 50
+            && media["gop_ms"] == 2_000
+            && near(&media["key_frame_interval_ms"], 2_000.0, 0.1)
+            && media["av_skew_ms"].as_i64().is_some_and(|ms| ms.abs() <= 50)
+            && media["clock_drift_ppm"].as_i64().is_some_and(|ppm| ppm.abs() <= 10_000)
+            && media["arrival_jitter_ms"].as_f64().is_some_and(|ms| (0.0..40.0).contains(&ms));
+        if is_right {
+            break;
+        }
+        assert!(live.is_running() && started.elapsed() < PATIENCE, "{media}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    println!("after {:?}: {media}", started.elapsed());
+    // Nothing had to be repaired.
+    let stream = &server.streams()[0];
+    assert_eq!((&stream["timestamps_held"], &stream["timestamp_clock_changes"]), (&0.into(), &0.into()));
+}

@@ -16,7 +16,8 @@
 //!     "frame_rate": 30.0, "sample_rate_hz": null, "channels": null}],
 //!   "limits": {"bits_per_second": 6000000, "frames_per_second": null, "width": null, "height": 1080, "seconds": null, "codecs": ["avc1", "mp4a"]},
 //!   "bits_in_per_second": 3012000, "bytes_in": 9412345, "messages_in": 4711, "gop_bytes": 512000, "gop_frames": 96,
-//!   "timestamp_steps_back": 0, "timestamp_jumps": 0, "tcp": {"rtt_us": 20400, …},
+//!   "timestamp_steps_back": 0, "timestamp_jumps": 0, "timestamps_held": 0, "timestamp_clock_changes": 0,
+//!   "media": {"video_bits_per_second": 2880000, …}, "tcp": {"rtt_us": 20400, …},
 //!   "ingest": {"frames": 4711, "codecs_unknown": 0, "packets_unknown": 0, …}, "uptime_seconds": 25.1}], "stalled_cores": []}
 //! ```
 //! `dry_run` is true of what a publisher sends that asked for a dry run (`?bandwidthtest=1`): nobody can play it, and several, or a real
@@ -25,6 +26,8 @@
 //! `discontinuities` counts how often the stream has gone on with another publisher. `announced_tracks` is what the encoder's `onMetaData` says of tracks beside the default ones, whether they come or not.
 //! `limits` is what its publisher is held to, by its app and by what let it in: the stricter of both; null is no limit.
 //! `health` has what is wrong with what the publisher sends, and for how long that has been told: the codes are those of [`crate::media::health`].
+//! `timestamps_held` and `timestamp_clock_changes` count what `timestamps = "monotonic"` has repaired. `media` is what the publisher's media comes
+//! to (see `control/media.rs`), null without a publisher.
 //! `tcp` is what the kernel knows of the publisher's path (see `control/tcp.rs`), null without a publisher.
 //! `ingest` counts by kind what was seen of the publisher's messages: what we do not know of them is forwarded as it came.
 //!
@@ -66,6 +69,7 @@ use tokio::sync::SemaphorePermit;
 use tracing::info;
 
 use super::cores::{CoreAnswer, Cores};
+use super::media::Media;
 use super::refusal::Refusal;
 use super::router::Control;
 use super::tcp::Tcp;
@@ -193,6 +197,9 @@ pub(super) struct Stream {
     gop_frames: u64,
     timestamp_steps_back: u64,
     timestamp_jumps: u64,
+    timestamps_held: u64,
+    timestamp_clock_changes: u64,
+    media: Option<Media>,
     tcp: Option<Tcp>,
     ingest: BTreeMap<&'static str, u64>,
     uptime_seconds: f64,
@@ -314,6 +321,9 @@ impl From<StreamInfo> for Stream {
             gop_frames: info.gop_frames,
             timestamp_steps_back: info.timestamp_steps_back,
             timestamp_jumps: info.timestamp_jumps,
+            timestamps_held: info.timestamps_held,
+            timestamp_clock_changes: info.timestamp_clock_changes,
+            media: info.media.map(Media::from),
             tcp: info.tcp.map(Tcp::from),
             ingest: counters(&info.ingest),
             uptime_seconds: info.uptime_seconds,

@@ -39,6 +39,7 @@ mod far_ends;
 pub mod forwards;
 mod guard;
 mod health;
+mod media;
 pub mod metrics;
 mod process;
 pub mod pulls;

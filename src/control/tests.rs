@@ -22,8 +22,8 @@ use crate::media::{IngestCounters, Limits, MediaKind, TrackId};
 use crate::rtmp::command::{Capabilities, CapsEx};
 use crate::runtime::histogram::Histograms;
 use crate::runtime::observe::{
-    ConnectionId, ConnectionInfo, Counts, HealthInfo, PublishedCounts, Role, Selection, StreamInfo, TcpInfo,
-    TlsInfo, TrackInfo,
+    ConnectionId, ConnectionInfo, Counts, HealthInfo, MediaFigures, PublishedCounts, Role, Selection,
+    StreamInfo, TcpInfo, TlsInfo, TrackInfo,
 };
 use crate::runtime::{OutgoingId, OutgoingInfo, OutgoingState};
 
@@ -190,6 +190,19 @@ fn stream(core: u16, app: &str, name: &str) -> StreamInfo {
         gop_frames: 6,
         timestamp_steps_back: 5,
         timestamp_jumps: 4,
+        timestamps_held: 12,
+        timestamp_clock_changes: 13,
+        media: Some(MediaFigures {
+            video_bits_per_second: 1,
+            audio_bits_per_second: 2,
+            frames_per_second: 29.970_03,
+            gop_frames: Some(3),
+            gop_ms: Some(4),
+            key_frame_interval_ms: Some(5),
+            av_skew_ms: Some(-6),
+            clock_drift_ppm: None,
+            arrival_jitter_us: 7_001,
+        }),
         tcp: None,
         ingest: IngestCounters { frames: 3, codecs_unknown: 2, ..IngestCounters::default() },
         uptime_seconds: 1.5,
@@ -369,7 +382,11 @@ fn streams_of_all_cores_come_sorted_and_in_the_documented_shape() {
             }], "limits": {
                 "bits_per_second": null, "frames_per_second": null, "width": null, "height": 1080, "seconds": null, "codecs": null
             }, "bits_in_per_second": 3000000, "bytes_in": 9,
-            "messages_in": 8, "gop_bytes": 7, "gop_frames": 6, "timestamp_steps_back": 5, "timestamp_jumps": 4, "tcp": null,
+            "messages_in": 8, "gop_bytes": 7, "gop_frames": 6, "timestamp_steps_back": 5, "timestamp_jumps": 4, "timestamps_held": 12, "timestamp_clock_changes": 13,
+            "media": {
+                "video_bits_per_second": 1, "audio_bits_per_second": 2, "frames_per_second": 29.97, "gop_frames": 3, "gop_ms": 4,
+                "key_frame_interval_ms": 5, "av_skew_ms": -6, "clock_drift_ppm": null, "arrival_jitter_ms": 7.001
+            }, "tcp": null,
             "uptime_seconds": 1.5
         })
     );

@@ -78,6 +78,7 @@ impl Hub {
                 if *part == Part::Retired || now - *spoke_at >= QUIET && has_unread(*connection) {
                     return;
                 }
+                ingest.measure(now);
                 for change in publisher.health.judge(now, ingest.vitals(), ingest.announced()) {
                     match change.began {
                         true => {

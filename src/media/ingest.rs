@@ -33,6 +33,7 @@ use super::codec::{AudioCodec, Codec, VideoCodec};
 use super::config::{ConfigError, describe};
 use super::data_message::DataMessage;
 use super::ex_header::{Bodies, BodySpan, TrackLayout};
+use super::figures::Figures;
 use super::frame::{FRAME_SLICES_MAX, Frame, FrameInfo, FrameRole, TrackId};
 use super::health::{Announced, Vitals};
 use super::ingest_counters::IngestCounters;
@@ -78,6 +79,7 @@ pub struct Ingest {
     /// The default track of each kind, video first.
     leads: [Option<Lead>; 2],
     vitals: Vitals,
+    figures: Figures,
     metadata: Option<Metadata>,
     /// `@clearDataFrame` has come, and nobody has asked yet.
     metadata_cleared: bool,
@@ -154,6 +156,7 @@ impl Ingest {
             last_of_kind: [None; 2],
             leads: [None; 2],
             vitals: Vitals::default(),
+            figures: Figures::default(),
             metadata: None,
             metadata_cleared: false,
             unclaimed_bytes: 0,
@@ -235,6 +238,16 @@ impl Ingest {
     /// What was measured of its messages.
     pub fn vitals(&self) -> &Vitals {
         &self.vitals
+    }
+
+    /// What its media comes to, as it was last measured.
+    pub fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    /// Makes the figures of what has come; for about once a second.
+    pub fn measure(&mut self, now: Instant) {
+        self.figures.measure(now, &self.vitals);
     }
 
     /// What is to come, as far as headers, frames and `onMetaData` have said.
@@ -442,14 +455,18 @@ impl Ingest {
     ) -> Option<Frame> {
         let MediaMessage { kind, timestamp, payload, .. } = message;
         let Tagged { role, track, .. } = tagged;
+        let leads = tagged.has_track(default);
+        let starts_gop = role == FrameRole::Key && leads;
         let timestamp = if role.is_coded() {
             self.vitals.on_frame(now, kind);
+            if leads {
+                self.figures.on_frame(now, kind, timestamp, starts_gop);
+            }
             self.timestamps.of_frame(now, kind, track, timestamp)
         } else {
             self.timestamps.of_header(kind, track, timestamp)
         };
         let timestamp = self.rebased(timestamp);
-        let starts_gop = role == FrameRole::Key && tagged.has_track(default);
         let (payload, pinned_bytes) = match role {
             FrameRole::SequenceHeader => (self.sequence_header(kind, &tagged, &payload)?, 0),
             FrameRole::TrackInfo => (own(&payload).into(), 0),

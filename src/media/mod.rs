@@ -56,6 +56,7 @@ pub mod codec;
 pub mod config;
 mod data_message;
 pub mod ex_header;
+pub mod figures;
 pub mod frame;
 pub mod gop;
 pub mod health;
@@ -74,6 +75,7 @@ pub mod track_set;
 mod vectors;
 pub mod video_tag;
 
+pub use figures::Figures;
 pub use frame::{
     FRAME_CHUNK_SIZE, FRAME_SLICES_MAX, FRAME_STREAM_ID, Form, Frame, FrameInfo, FrameRole, MediaKind,
     TrackId,

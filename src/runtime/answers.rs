@@ -110,6 +110,9 @@ impl Core {
             tcp: connection.and_then(|connection| connection.tcp_info(now)),
             ingest: *ingest.counters(),
             timestamp_jumps: ingest.timestamp_counters().jumps.total(),
+            timestamps_held: ingest.timestamp_counters().held,
+            timestamp_clock_changes: ingest.timestamp_counters().clock_changes,
+            media: Some(ingest.figures().into()),
             uptime_seconds: (now - publisher.since()).as_secs_f64(),
             ..idle
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub use super::tcp_info::TcpInfo;
 use crate::media::health::Code;
 use crate::media::metadata::TrackHints;
-use crate::media::{IngestCounters, Limits};
+use crate::media::{Figures, IngestCounters, Limits, MediaKind};
 use crate::rtmp::command::Capabilities;
 use crate::session::Encoder;
 
@@ -141,6 +141,46 @@ pub struct HealthInfo {
     pub lasted: Duration,
 }
 
+/// What a publisher's media comes to, as the API shows it; [`crate::media::figures`] says what each is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct MediaFigures {
+    /// Bits a second of pictures over the last few seconds, all tracks.
+    pub video_bits_per_second: u64,
+    /// Bits a second of sound, likewise.
+    pub audio_bits_per_second: u64,
+    /// Pictures a second of the default track.
+    pub frames_per_second: f64,
+    /// Pictures of the last whole GOP.
+    pub gop_frames: Option<u32>,
+    /// Its length by its timestamps, ms.
+    pub gop_ms: Option<u32>,
+    /// Time that passed here from its key frame to the next one, ms.
+    pub key_frame_interval_ms: Option<u32>,
+    /// How much further the sound's timestamps are than those of the pictures that arrive with them, ms.
+    pub av_skew_ms: Option<i64>,
+    /// How much faster than ours the encoder's clock runs, millionths; `None` for the first 8 s.
+    pub clock_drift_ppm: Option<i64>,
+    /// Jitter of what arrives, µs.
+    pub arrival_jitter_us: u64,
+}
+
+impl From<&Figures> for MediaFigures {
+    fn from(figures: &Figures) -> Self {
+        let gop = figures.gop();
+        Self {
+            video_bits_per_second: figures.bits_per_second(MediaKind::Video),
+            audio_bits_per_second: figures.bits_per_second(MediaKind::Audio),
+            frames_per_second: figures.frames_per_second(),
+            gop_frames: gop.map(|gop| gop.frames),
+            gop_ms: gop.map(|gop| gop.ms),
+            key_frame_interval_ms: gop.map(|gop| gop.arrival_ms),
+            av_skew_ms: figures.skew_ms(),
+            clock_drift_ppm: figures.drift_ppm(),
+            arrival_jitter_us: figures.jitter_us(),
+        }
+    }
+}
+
 /// One live key on its home core, as the API shows it.
 #[derive(Clone, Debug, Default)]
 pub struct StreamInfo {
@@ -192,6 +232,12 @@ pub struct StreamInfo {
     pub timestamp_steps_back: u64,
     /// See `timestamp_steps_back`.
     pub timestamp_jumps: u64,
+    /// Timestamps that were held at the one before them, since they lay before it (`timestamps = "monotonic"`).
+    pub timestamps_held: u64,
+    /// Times that a change of the encoder's clock was evened out, likewise.
+    pub timestamp_clock_changes: u64,
+    /// What its publisher's media comes to; `None` while there is none.
+    pub media: Option<MediaFigures>,
     /// What the kernel knows of its publisher's path.
     pub tcp: Option<TcpInfo>,
     /// What was seen of the publisher's messages.
