@@ -3,7 +3,8 @@
 
 mod support;
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use inrush::media::health::{Code, JUDGED_EVERY, Terms};
@@ -166,6 +167,90 @@ fn each_code_is_told_from_beginning_to_end() {
     });
     let began = |code| metrics.sum("inrush_health_events_total", &[("code", code)]);
     assert_eq!((began("starving"), began("no_video"), began("no_audio")), (2, 1, 1));
+}
+
+/// What a stream does wrong while it is told to: changes a message before it is sent.
+type Wrong = fn(&mut Tag, number: u64, ahead_ms: &mut u32, is_wrong: bool);
+
+/// Each code of figures begins and ends with its cause, for the stream that has it and for no other, and with no other code.
+#[test]
+fn each_code_of_figures_is_told_from_beginning_to_end() {
+    let back_end = BackEnd::start(|_| Answer::Say(204, String::new()));
+    let config = format!(
+        "[engine]\ndrain_seconds = 1\n[notify]\nurl = \"{}\"\n[[app]]\nname = \"live\"\nwarn_gop_ms = 2000\n\
+        warn_skew_ms = 300\nwarn_drift_ppm = 5000\nwarn_bits_per_second = 400000\n",
+        back_end.url("/told")
+    );
+    let server = Inrush::new().cores(2).config(&config).start();
+    let pattern = Pattern::with_bits_per_second(200_000);
+    let steady = publish(&server, "steady", &pattern);
+    let wrongs: [(Code, Wrong); 5] = [
+        (Code::GopTooLong, |tag, _, _, is_wrong| {
+            if is_wrong && tag.kind == Kind::Video && tag.body[0] == 0x17 {
+                tag.body[0] = 0x27;
+            }
+        }),
+        // By a tenth; later the sound's clock is set right.
+        (Code::AvDrift, |tag, _, ahead_ms, is_wrong| {
+            if tag.kind == Kind::Audio {
+                *ahead_ms = if is_wrong { *ahead_ms + 4 } else { 0 };
+                tag.timestamp += *ahead_ms;
+            }
+        }),
+        // By a fifth; later both clocks go on with what they have.
+        (Code::ClockDrift, |tag, number, ahead_ms, is_wrong| {
+            if is_wrong && number.is_multiple_of(2) {
+                *ahead_ms += 8;
+            }
+            tag.timestamp += *ahead_ms;
+        }),
+        (Code::BitrateOverLimit, |tag, _, _, is_wrong| {
+            if is_wrong && tag.kind == Kind::Video {
+                tag.body.resize(tag.body.len() + 5_000, 0);
+            }
+        }),
+        (Code::VariableFrameRate, |tag, number, _, is_wrong| {
+            if is_wrong && tag.kind == Kind::Video && number.is_multiple_of(4) {
+                tag.timestamp += 30;
+            }
+        }),
+    ];
+    let is_wrong = Arc::new(AtomicBool::new(true));
+    let streams = wrongs.map(|(code, wrong)| {
+        let (is_wrong, mut ahead_ms) = (Arc::clone(&is_wrong), 0);
+        let alter = move |tag: &mut Tag, number: u64| {
+            wrong(tag, number, &mut ahead_ms, is_wrong.load(Ordering::Relaxed));
+        };
+        (code, Live::start_altered(client(&server, code.label()), headers(), &pattern, 0, alter))
+    });
+    let wrong_at = Instant::now();
+    for (code, _) in &streams {
+        wait_for(&server, &back_end, code.label(), code.label(), true);
+    }
+    println!("all have begun after {:?}", wrong_at.elapsed());
+    let right_at = Instant::now();
+    is_wrong.store(false, Ordering::Relaxed);
+    for (code, _) in &streams {
+        wait_for(&server, &back_end, code.label(), code.label(), false);
+    }
+    println!("all have ended after {:?}", right_at.elapsed());
+    for (code, live) in &streams {
+        let label = code.label();
+        assert!(live.is_running(), "{label}");
+        assert_eq!(words(&back_end, label), [format!("{label} began"), format!("{label} ended")]);
+        let seconds: Vec<_> =
+            told(&back_end, label).iter().map(|event| event["seconds"].as_f64().expect("a number")).collect();
+        println!("{label}: began after {} s, held for {} s", seconds[0], seconds[1]);
+        let Terms { begins_after, ends_after } = code.terms();
+        let began = Duration::from_secs_f64(seconds[0]);
+        assert!((begins_after..begins_after + JUDGED_EVERY + BUSY).contains(&began), "{label}: {began:?}");
+        assert!(Duration::from_secs_f64(seconds[1]) >= ends_after, "{label}: {seconds:?}");
+    }
+    assert!(steady.is_running());
+    assert_eq!((words(&back_end, "steady"), shown(&server, "steady")), (Vec::new(), Vec::new()));
+    assert_eq!(logged(&server, "steady", "healthy"), [""; 0]);
+    let metrics = server.metrics();
+    assert_eq!(metrics.sum("inrush_health_events_total", &[]), 5);
 }
 
 /// A server that stood still tells of nobody whose media lay in the socket all the while.

@@ -79,7 +79,9 @@ impl Hub {
                     return;
                 }
                 ingest.measure(now);
-                for change in publisher.health.judge(now, ingest.vitals(), ingest.announced()) {
+                for change in
+                    publisher.health.judge(now, ingest.vitals(), ingest.figures(), ingest.announced())
+                {
                     match change.began {
                         true => {
                             health.began[change.code] += 1;

@@ -250,7 +250,7 @@ impl Hub {
             rehearsal: (part != Part::OnAir).then(Publisher::rehearsal),
             bytes: 0,
             messages: 0,
-            health: Health::new(now),
+            health: Health::new(now, app.health),
             pace,
         })
     }

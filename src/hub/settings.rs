@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::CoreId;
+use crate::media::health::HealthSettings;
 use crate::media::{GopSettings, IngestSettings};
 
 /// Settings of one core's hub.
@@ -23,6 +24,8 @@ pub struct AppSettings {
     pub ingest: IngestSettings,
     /// Bounds of each subscriber's queue.
     pub queue: QueueSettings,
+    /// From where on what a publisher sends is told as too much.
+    pub health: HealthSettings,
     /// What happens when a publisher is lost, and when another one comes.
     pub continuity: ContinuitySettings,
 }

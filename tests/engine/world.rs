@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inrush::hub::{AppSettings, ContinuitySettings, QueueSettings, TakeoverPolicy};
+use inrush::media::health::HealthSettings;
 use inrush::media::{GopSettings, IngestSettings, TimestampPolicy};
 use inrush::session::{Deadlines, Instant, ServerSettings, StreamKey};
 
@@ -146,6 +147,7 @@ impl World {
             },
             ingest: IngestSettings { timestamps: policy, ..IngestSettings::default() },
             queue: QUEUE,
+            health: HealthSettings::default(),
             continuity: if follows { continuity(&mut rng) } else { ContinuitySettings::default() },
         };
         let seconds = Duration::from_secs;

@@ -29,12 +29,24 @@ pub struct Ended {
 impl Live {
     /// Sends these headers, and then messages of the pattern from this number on. The client publishes already.
     pub fn start(client: Client, headers: &[Tag], pattern: &Pattern, from: u64) -> Self {
+        Self::start_altered(client, headers, pattern, from, |_, _| ())
+    }
+
+    /// Likewise, with each message (and its number) altered before it is sent. When it is sent follows from what the pattern says.
+    pub fn start_altered(
+        client: Client,
+        headers: &[Tag],
+        pattern: &Pattern,
+        from: u64,
+        alter: impl FnMut(&mut Tag, u64) + Send + 'static,
+    ) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let next = Arc::new(AtomicU64::new(from));
         let (headers, pattern) = (headers.to_vec(), pattern.clone());
         let withheld = Arc::<[AtomicBool; 2]>::default();
         let (ends, counts, withholds) = (Arc::clone(&over), Arc::clone(&next), Arc::clone(&withheld));
-        let thread = std::thread::spawn(move || run(client, &headers, &pattern, &counts, &ends, &withholds));
+        let thread =
+            std::thread::spawn(move || run(client, &headers, &pattern, &counts, &ends, &withholds, alter));
         Self { over, next, withheld, thread: Some(thread) }
     }
 
@@ -90,6 +102,7 @@ fn run(
     next: &AtomicU64,
     over: &AtomicBool,
     withheld: &[AtomicBool; 2],
+    mut alter: impl FnMut(&mut Tag, u64),
 ) -> (Client, Ended) {
     let mut ended = Ended::default();
     let first = next.load(Ordering::Relaxed);
@@ -102,7 +115,8 @@ fn run(
         if let Some(early) = due.checked_sub(start.elapsed()) {
             std::thread::sleep(early);
         }
-        let tag = pattern.tag(number);
+        let mut tag = pattern.tag(number);
+        alter(&mut tag, number);
         if !withheld[usize::from(tag.kind == Kind::Video)].load(Ordering::Relaxed) {
             ended.closed = client.try_send_tag(&tag).is_err();
         }

@@ -16,7 +16,7 @@ pub(in crate::config) const APP_NAME: &str = "name";
 pub(in crate::config) const ANY_APP: &str = "*";
 
 /// The keys of an `[[app]]` table.
-pub(in crate::config) static APP_KEYS: [Key<App>; 23] = [
+pub(in crate::config) static APP_KEYS: [Key<App>; 28] = [
     text!(
         APP_NAME,
         APP_OR_ANY,
@@ -67,6 +67,35 @@ pub(in crate::config) static APP_KEYS: [Key<App>; 23] = [
         1000..=600_000,
         "How long a player may read nothing before it is closed",
         settings.queue.stall_ms_max
+    ),
+    number!(
+        "warn_gop_ms",
+        0..=600_000,
+        "Longest group of pictures without the health code gop_too_long; 0: any",
+        settings.health.gop_ms_max
+    ),
+    number!(
+        "warn_skew_ms",
+        0..=600_000,
+        "How far sound and pictures may be apart without the code av_drift; 0: as far as they are",
+        settings.health.skew_ms_max
+    ),
+    number!(
+        "warn_drift_ppm",
+        0..=1_000_000,
+        "How far an encoder's clock may be off, millionths, without the code clock_drift; 0: by any",
+        settings.health.drift_ppm_max
+    ),
+    number!(
+        "warn_bits_per_second",
+        0..=100_000_000_000,
+        "Bits a second of one publisher without the code bitrate_over_limit; nobody is closed for it; 0: any",
+        settings.health.bits_per_second_max
+    ),
+    switch!(
+        "warn_variable_frame_rate",
+        "Whether the code variable_frame_rate is told: true or false",
+        settings.health.tells_variable_frame_rate
     ),
     Key {
         name: "takeover",

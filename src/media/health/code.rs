@@ -15,6 +15,16 @@ pub enum Code {
     NoVideo,
     /// Messages come, and no sound is among them.
     NoAudio,
+    /// Key frames are further apart than they should be.
+    GopTooLong,
+    /// Sound and pictures that arrive together are far apart by their timestamps.
+    AvDrift,
+    /// The encoder's clock is faster or slower than ours.
+    ClockDrift,
+    /// More comes than there should.
+    BitrateOverLimit,
+    /// The steps between pictures vary.
+    VariableFrameRate,
 }
 
 /// How long a code's cause must last before it begins, and be away before it ends.
@@ -44,10 +54,29 @@ const NO_VIDEO: Terms = Terms::seconds(4, 4);
 
 /// As for pictures. Sound comes many times a second, but not from every encoder while nobody speaks.
 const NO_AUDIO: Terms = Terms::seconds(4, 4);
+/// The length is a threshold already; what is asked for beside it is that more than one frame says so.
+const GOP_TOO_LONG: Terms = Terms::seconds(1, 5);
+/// Longer than a network holds one kind up.
+const AV_DRIFT: Terms = Terms::seconds(5, 5);
+/// On top of the time that it takes to know a clock. It ends after the time that it takes to know one anew: a clock that is set has not ceased to drift.
+const CLOCK_DRIFT: Terms = Terms::seconds(5, 10);
+/// Longer than an encoder makes up for what a network has held back.
+const BITRATE_OVER_LIMIT: Terms = Terms::seconds(5, 5);
+/// Longer than a change of scenes or a lost picture makes its steps uneven.
+const VARIABLE_FRAME_RATE: Terms = Terms::seconds(5, 5);
 
 impl Code {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 3] = [Self::Starving, Self::NoVideo, Self::NoAudio];
+    pub const ALL: [Self; 8] = [
+        Self::Starving,
+        Self::NoVideo,
+        Self::NoAudio,
+        Self::GopTooLong,
+        Self::AvDrift,
+        Self::ClockDrift,
+        Self::BitrateOverLimit,
+        Self::VariableFrameRate,
+    ];
 
     /// As the API, notices, metrics and logs call it.
     pub fn label(self) -> &'static str {
@@ -55,6 +84,11 @@ impl Code {
             Self::Starving => "starving",
             Self::NoVideo => "no_video",
             Self::NoAudio => "no_audio",
+            Self::GopTooLong => "gop_too_long",
+            Self::AvDrift => "av_drift",
+            Self::ClockDrift => "clock_drift",
+            Self::BitrateOverLimit => "bitrate_over_limit",
+            Self::VariableFrameRate => "variable_frame_rate",
         }
     }
 
@@ -64,6 +98,11 @@ impl Code {
             Self::Starving => STARVING,
             Self::NoVideo => NO_VIDEO,
             Self::NoAudio => NO_AUDIO,
+            Self::GopTooLong => GOP_TOO_LONG,
+            Self::AvDrift => AV_DRIFT,
+            Self::ClockDrift => CLOCK_DRIFT,
+            Self::BitrateOverLimit => BITRATE_OVER_LIMIT,
+            Self::VariableFrameRate => VARIABLE_FRAME_RATE,
         }
     }
 }

@@ -5,6 +5,11 @@
 //! | `starving` | no whole message of the publisher comes | 3 s | 3 s |
 //! | `no_video` | messages come, and no picture is among them, though video was announced or seen | 4 s | 4 s |
 //! | `no_audio` | messages come, and no sound is among them, though audio was announced or seen | 4 s | 4 s |
+//! | `gop_too_long` | the last group of pictures, or the one that goes on, is longer than `warn_gop_ms` | 1 s | 5 s |
+//! | `av_drift` | sound and pictures that arrive together are further apart by their timestamps than `warn_skew_ms` | 5 s | 5 s |
+//! | `clock_drift` | the encoder's clock is faster or slower than ours by more than `warn_drift_ppm` | 5 s | 10 s |
+//! | `bitrate_over_limit` | more comes than a tenth above `warn_bits_per_second`, over some seconds | 5 s | 5 s |
+//! | `variable_frame_rate` | the steps between pictures vary by more than 3/10 of their mean (standard deviation) | 5 s | 5 s |
 //!
 //! A code begins when its cause has lasted for so long, and ends when the cause has been away for so long ([`Terms`]); to that comes up to
 //! [`JUDGED_EVERY`], since that is how often a publisher is judged. A message counts when it is whole: a link so slow that a key frame takes longer
@@ -13,6 +18,10 @@
 //! A cause has one name. While nothing comes at all, that no picture is among it says nothing: such time does not count for `no_video` and
 //! `no_audio`, and both end when `starving` begins. Announced is what a sequence header, a frame or `onMetaData` said; what the publisher
 //! says has ended (an empty audio message, the end of a sequence) is not missed until it comes again.
+//!
+//! The other codes are of [`Figures`], with thresholds of the app's ([`HealthSettings`]). A clock is known after [`line::POINTS_MIN`](super::figures::line::POINTS_MIN)
+//! seconds at the earliest, and a small drift after minutes; it is judged only when it has come to a quarter of a second for certain. Pictures
+//! further apart than [`GAP_MS`](super::figures::GAP_MS) are of no frame rate and no GOP.
 //!
 //! [`Vitals`] is what is measured, with every message; [`Health`] is what is judged of it, once a second. A new code is a variant of
 //! [`Code`] with its terms, what it needs of the vitals, and how long its cause has lasted, in [`Health::judge`].
@@ -29,6 +38,7 @@
 
 mod code;
 mod course;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod vitals;
@@ -39,8 +49,10 @@ use smallvec::SmallVec;
 
 pub use code::{CODES, Code, PerCode, Terms};
 use course::Course;
+pub use settings::HealthSettings;
 pub use vitals::{KindVitals, Vitals};
 
+use super::Figures;
 use crate::session::{Instant, MediaKind};
 
 /// How often a publisher is judged.
@@ -80,6 +92,9 @@ pub struct Health {
     watched_from: Instant,
     /// How long messages have come without one picture, and without sound.
     lacking: Lacking,
+    settings: HealthSettings,
+    /// Since when the causes are there that figures show.
+    since: PerCode<Option<Instant>>,
     courses: PerCode<Course>,
 }
 
@@ -91,22 +106,31 @@ struct Lacking {
 
 impl Health {
     /// A publisher that has just been let in: nothing is wrong with it.
-    pub fn new(now: Instant) -> Self {
+    pub fn new(now: Instant, settings: HealthSettings) -> Self {
         Self {
             judged_at: now,
             watched_from: now,
             lacking: Lacking::default(),
+            settings,
+            since: PerCode::default(),
             courses: PerCode::from_fn(|_| Course::new(now)),
         }
     }
 
     /// Judges what was measured up to now.
-    pub fn judge(&mut self, now: Instant, vitals: &Vitals, announced: Announced) -> Changes {
+    pub fn judge(
+        &mut self,
+        now: Instant,
+        vitals: &Vitals,
+        figures: &Figures,
+        announced: Announced,
+    ) -> Changes {
         let mut changes = Changes::new();
         let judged_at = core::mem::replace(&mut self.judged_at, now);
         if now - judged_at > UNWATCHED_MAX {
             self.watched_from = now;
             self.lacking = Lacking::default();
+            self.since = PerCode::default();
             self.courses.iter_mut().for_each(|(_, course)| course.forget());
             return changes;
         }
@@ -114,8 +138,10 @@ impl Health {
         self.step(Code::Starving, now, silence, &mut changes);
         if self.courses[Code::Starving].holds() {
             self.lacking = Lacking::default();
-            self.cut_short(Code::NoVideo, now, &mut changes);
-            self.cut_short(Code::NoAudio, now, &mut changes);
+            self.since = PerCode::default();
+            for code in Code::ALL.into_iter().filter(|code| *code != Code::Starving) {
+                self.cut_short(code, now, &mut changes);
+            }
             return changes;
         }
         let interval = Interval { judged_at, now, had_messages: vitals.message_at() > Some(judged_at) };
@@ -127,6 +153,9 @@ impl Health {
         let Lacking { video, audio } = self.lacking;
         self.step(Code::NoVideo, now, video, &mut changes);
         self.step(Code::NoAudio, now, audio, &mut changes);
+        for (code, is_caused) in self.settings.causes(now, figures) {
+            self.step_caused(code, now, is_caused, &mut changes);
+        }
         changes
     }
 
@@ -141,6 +170,15 @@ impl Health {
         self.holding().map(ended).collect()
     }
 
+    /// A cause that is there or not, and comes back before its code has ended without having been away.
+    fn step_caused(&mut self, code: Code, now: Instant, is_caused: bool, changes: &mut Changes) {
+        let since = is_caused.then(|| self.since[code].unwrap_or(now));
+        self.since[code] = since;
+        let lasted = since.map_or(Duration::ZERO, |since| now - since);
+        let holds_on = is_caused && self.courses[code].holds();
+        self.step(code, now, if holds_on { lasted.max(code.terms().begins_after) } else { lasted }, changes);
+    }
+
     fn step(&mut self, code: Code, now: Instant, cause_lasted: Duration, changes: &mut Changes) {
         let change = self.courses[code].step(now, cause_lasted, code.terms());
         changes.extend(change.map(|(began, lasted)| Change { code, began, lasted }));
@@ -149,6 +187,20 @@ impl Health {
     fn cut_short(&mut self, code: Code, now: Instant, changes: &mut Changes) {
         let lasted = self.courses[code].cut_short(now);
         changes.extend(lasted.map(|lasted| Change { code, began: false, lasted }));
+    }
+}
+
+impl HealthSettings {
+    /// Whether the cause of each code that figures show is there.
+    fn causes(&self, now: Instant, figures: &Figures) -> [(Code, bool); 5] {
+        let Self { gop_ms_max, skew_ms_max, drift_ppm_max, bits_per_second_max, .. } = *self;
+        [
+            (Code::GopTooLong, gop_ms_max > 0 && figures.gop_exceeds(now, gop_ms_max)),
+            (Code::AvDrift, skew_ms_max > 0 && figures.skew_exceeds(skew_ms_max)),
+            (Code::ClockDrift, drift_ppm_max > 0 && figures.drift_exceeds(drift_ppm_max)),
+            (Code::BitrateOverLimit, bits_per_second_max > 0 && figures.rate_exceeds(bits_per_second_max)),
+            (Code::VariableFrameRate, self.tells_variable_frame_rate && figures.is_uneven()),
+        ]
     }
 }
 

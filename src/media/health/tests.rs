@@ -7,6 +7,7 @@ use alloc::{format, vec};
 use proptest::prelude::*;
 
 use super::*;
+use crate::media::figures::encoder::Encoder;
 
 const BOTH: Announced = Announced { video: true, audio: true };
 
@@ -28,12 +29,12 @@ struct Rig {
 impl Rig {
     fn new(announced: Announced) -> Self {
         let now = Instant::from_micros(77_000_000);
-        let (vitals, health) = (Vitals::default(), Health::new(now));
+        let (vitals, health) = (Vitals::default(), Health::new(now, HealthSettings::default()));
         Self { now, began: now, vitals, announced, health, judged_at: now, told: Vec::new() }
     }
 
     fn judge(&mut self) {
-        let changes = self.health.judge(self.now, &self.vitals, self.announced);
+        let changes = self.health.judge(self.now, &self.vitals, &Figures::default(), self.announced);
         self.judged_at = self.now;
         self.told.extend(changes.into_iter().map(|change| (self.now - self.began, change)));
     }
@@ -344,5 +345,125 @@ proptest! {
             }
         }
         prop_assert_eq!(rig.words(), "");
+    }
+}
+
+/// An encoder that is judged with its figures each second.
+struct Judged {
+    encoder: Encoder,
+    health: Health,
+    told: Vec<String>,
+}
+
+impl Judged {
+    fn new(seed: u64, settings: HealthSettings) -> Self {
+        let encoder = Encoder::new(seed);
+        Self { health: Health::new(encoder.now, settings), encoder, told: Vec::new() }
+    }
+
+    fn send(&mut self, seconds: u64) -> &mut Self {
+        let Self { encoder, health, told } = self;
+        encoder.send(seconds, |encoder| {
+            let changes = health.judge(encoder.now, &encoder.vitals, &encoder.figures, BOTH);
+            let second = (encoder.now - Instant::from_micros(77_000_000)).as_secs();
+            let word = |change: Change| {
+                format!("{}{}@{second}", if change.began { '+' } else { '-' }, change.code.label())
+            };
+            told.extend(changes.into_iter().map(word));
+        });
+        self
+    }
+
+    fn words(&self) -> String {
+        self.told.join(" ")
+    }
+}
+
+/// Each code of figures begins and ends by its terms, and no other does beside it.
+#[test]
+fn codes_of_figures_keep_their_terms() {
+    let settings = HealthSettings { bits_per_second_max: 2_500_000, ..HealthSettings::default() };
+    let judged = || Judged::new(3, settings);
+
+    let mut gop = judged();
+    gop.encoder.gop_frames = 250;
+    gop.send(30).encoder.gop_frames = 25;
+    gop.send(20);
+
+    let mut skew = judged();
+    skew.encoder.ppm = (0, 200_000);
+    skew.send(20).encoder.ppm = (0, -300_000);
+    skew.send(20);
+
+    let mut rate = judged();
+    rate.send(10).encoder.picture_bytes = 20_000;
+    rate.send(20).encoder.picture_bytes = 10_000;
+    rate.send(20);
+
+    let mut uneven = judged();
+    uneven.send(10).encoder.uneven = true;
+    uneven.send(20).encoder.uneven = false;
+    uneven.send(20);
+
+    let mut clock = judged();
+    clock.encoder.ppm = (50_000, 50_000);
+    clock.send(30).encoder.ppm = (0, 0);
+    clock.send(40);
+
+    assert_eq!(
+        [gop, skew, rate, uneven, clock].map(|judged| judged.words()),
+        [
+            // Seen at 6; the first short one is whole just after the judgement at 31.
+            "+gop_too_long@7 -gop_too_long@37",
+            // 1 s apart after 5.5 s, and less than that from 30.5 s on.
+            "+av_drift@11 -av_drift@36",
+            // Smoothed, it is seen from 12 to 35.
+            "+bitrate_over_limit@17 -bitrate_over_limit@41",
+            // The last long step is in the second before 31.
+            "+variable_frame_rate@16 -variable_frame_rate@37",
+            // Known at 8; half a second off the line after 10 s, and two seconds more.
+            "+clock_drift@13 -clock_drift@53",
+        ]
+    );
+}
+
+/// What 0 or false stands for is not judged.
+#[test]
+fn what_is_not_to_be_judged_is_not() {
+    let settings = HealthSettings {
+        gop_ms_max: 0,
+        skew_ms_max: 0,
+        drift_ppm_max: 0,
+        bits_per_second_max: 0,
+        tells_variable_frame_rate: false,
+    };
+    let mut judged = Judged::new(5, settings);
+    judged.encoder.ppm = (300_000, 100_000);
+    (judged.encoder.gop_frames, judged.encoder.picture_bytes, judged.encoder.uneven) = (1_000, 1 << 20, true);
+    judged.send(60);
+    assert_eq!(judged.words(), "");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// A steady stream of any frame rate whose GOPs are within the threshold has no code, over a network that delays each frame by up to
+    /// 150 ms, and with a clock that is as good as clocks are.
+    #[test]
+    fn a_steady_stream_has_no_code(
+        rate in (1_u64..=240, prop::bool::ANY),
+        gop_ms in 1_u64..4_900,
+        delay_us_max in 0_u64..150_000,
+        ppm in -200_i64..200,
+        seed: u64,
+    ) {
+        let mut judged = Judged::new(seed, HealthSettings::default());
+        let (pictures, is_of_television) = rate;
+        judged.encoder.rate = if is_of_television { (pictures * 1_000, 1_001) } else { (pictures, 1) };
+        judged.encoder.gop_frames = (gop_ms * pictures / 1_001).max(1);
+        judged.encoder.delay_us_max = delay_us_max;
+        judged.encoder.ppm = (ppm, ppm);
+        judged.send(90);
+        prop_assert_eq!(judged.words(), "");
     }
 }
