@@ -1,7 +1,7 @@
 //! Reading the configuration again while streams are live (floor 6): on SIGHUP, and when the control HTTP asks for it.
 //!
 //! # Invariant
-//! Whole or not at all. All that can fail is made first: the file is read and checked, the files that it names are read. Only
+//! Whole or not at all. All that can fail is made first: the file is read and checked, the files that it names are read, new listeners are bound. Only
 //! then is anything changed, and no change can fail. What cannot change while the process runs stays as it is and is named
 //! ([`Config::reloaded`]).
 //! # Errors
@@ -14,9 +14,11 @@ use crate::control::{Reloaded, Server};
 use crate::edge::Edge;
 use crate::edge::auth::Problem;
 use crate::edge::auth::rules::Rules;
+use crate::edge::notices::Recipient;
+use crate::edge::relay::{self, Ways};
 use crate::log::Log;
 use crate::runtime::Handle;
-use crate::runtime::tls::certificates::{Certificates, Watch};
+use crate::runtime::tls::certificates::Watch;
 
 /// What a reload reaches.
 pub(crate) struct Reached<'a> {
@@ -46,6 +48,11 @@ impl<'a> Reloader<'a> {
         &self.config
     }
 
+    /// The engine that it reloads.
+    pub(crate) fn engine(&self) -> &Handle {
+        &self.reached.engine
+    }
+
     /// Reads all again, and says in the log what came of it.
     pub(crate) fn reload(&mut self) -> Result<Reloaded, String> {
         let reloaded = self.try_reload();
@@ -69,27 +76,32 @@ impl<'a> Reloader<'a> {
 
         // What can fail. Files are read again whether their names are others or not: who asks for a reload has replaced them, as a rule.
         let rules = rules(&next)?;
-        let tls = &next.runtime.tls;
-        let certificates = match tls.is_wanted() && !tls.certificates.is_empty() {
-            true => {
-                // Before they are read: what changes meanwhile is found by the first look.
-                let watch = Watch::new(tls.certificates.clone());
-                Some((watch, Certificates::read(&tls.certificates).map_err(|error| error.to_string())?))
-            }
-            false => None,
-        };
+        // Before they are read: what changes meanwhile is found by the first look.
+        let watch = Watch::new(next.runtime.tls.certificates.clone());
+        let recipient =
+            Recipient::new(&next.notices).map_err(|(key, problem)| format!("notify.{key}: {problem}"))?;
+        let ways = Ways::read(&next.relay).map_err(|error| error.to_string())?;
         let door = self.reached.control.door(&next.control).map_err(|error| error.to_string())?;
+        // Last, since it is seen from outside: what has been bound is given up again if something fails.
+        let engine = &self.reached.engine;
+        if engine.is_draining() {
+            return Err("the engine drains, and nothing is reloaded any more".into());
+        }
+        let prepared = engine.prepare(next.runtime.clone()).map_err(|error| error.to_string())?;
 
         // What cannot.
         let Reached { log, engine, edge, control } = &self.reached;
-        if let Some((watch, certificates)) = certificates {
-            self.watch = watch;
-            engine.replace_certificates(certificates);
-            info!("certificates read again: new connections get them");
-        }
+        engine.reload(prepared);
+        self.watch = watch;
         if self.config.auth != next.auth || !next.auth.tables.is_empty() {
             edge.auth().replace(rules);
             info!("who may publish and play is read again");
+        }
+        if self.config.notices != next.notices || !next.notices.url.is_empty() {
+            edge.tell(recipient);
+        }
+        if self.config.relay != next.relay || next.relay != relay::Settings::default() {
+            edge.relay_by(ways);
         }
         if control.change_door(door) {
             info!("the control HTTP asks for another token, or of others");

@@ -70,15 +70,15 @@ pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), Failure> {
     control.exhibit(Arc::new(control::PullFamilies(edge.pulls())));
     edge.attach(handle.clone());
     greet(&Greeting {
-        rtmp: engine.addresses(),
-        rtmps: engine.tls_addresses(),
+        rtmp: &handle.addresses(),
+        rtmps: &handle.tls_addresses(),
         control: control.address(),
         token: config.control.token.as_ref(),
         cores: handle.cores(),
         host: host_address(),
         auth: &config.auth,
     });
-    waiting.systemd.ready(serving(&engine));
+    waiting.systemd.ready(serving(&handle));
 
     let (asked, reloads) = mpsc::channel(control::reload::WAITING_MAX);
     control.attach_reloads(asked);
@@ -140,12 +140,13 @@ fn greet(greeting: &Greeting<'_>) {
 }
 
 /// What `systemctl status` shows while all is well.
-fn serving(engine: &Engine) -> String {
+fn serving(engine: &Handle) -> String {
     let list =
         |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    let mut text = format!("Serving on {} cores: rtmp {}", engine.handle().cores(), list(engine.addresses()));
-    if !engine.tls_addresses().is_empty() {
-        text += &format!(", rtmps {}", list(engine.tls_addresses()));
+    let mut text = format!("Serving on {} cores: rtmp {}", engine.cores(), list(&engine.addresses()));
+    let rtmps = engine.tls_addresses();
+    if !rtmps.is_empty() {
+        text += &format!(", rtmps {}", list(&rtmps));
     }
     text
 }
@@ -154,7 +155,8 @@ fn serving(engine: &Engine) -> String {
 fn reload(reloader: &mut Reloader<'_>, systemd: &mut Systemd) -> Result<Reloaded, String> {
     systemd.reloading();
     let reloaded = reloader.reload();
-    systemd.reloaded(reloaded.as_ref().is_ok_and(|reloaded| reloaded.needs_restart.is_empty()));
+    let is_in_force = reloaded.as_ref().is_ok_and(|reloaded| reloaded.needs_restart.is_empty());
+    systemd.reloaded(serving(reloader.engine()), is_in_force);
     reloaded
 }
 

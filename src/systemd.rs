@@ -115,11 +115,12 @@ impl Systemd {
         }
     }
 
-    /// It serves as before, with all that the configuration now says or without some of it.
-    pub fn reloaded(&self, is_in_force: bool) {
+    /// It serves like this now, with all that the configuration now says or without some of it.
+    pub fn reloaded(&mut self, serving: String, is_in_force: bool) {
         if self.is_stopping {
             return;
         }
+        self.serving = serving;
         let but =
             if is_in_force { "" } else { "; not all of the new configuration is in force, see the log" };
         let status = format!("{}{but}", self.serving);

@@ -12,23 +12,32 @@ impl Config {
                 key.copy(self, &mut next);
             }
         }
-        next.runtime.apps.clone_from(&self.runtime.apps);
-        next.relay.clone_from(&self.relay);
-        if next.runtime.tls.is_wanted() && next.runtime.tls.certificates.is_empty() {
-            next.runtime.tls.certificates.clone_from(&self.runtime.tls.certificates);
-        }
         next
     }
 }
 
-/// Whether a key is read at the start alone.
+/// Keys that are read at the start alone, as `table.key`. All others, and all tables that may come several times, take effect with a reload.
+///
+/// Cores are threads with rings of their own, and where streams live is decided by how many there are; the address of the control HTTP is how whoever
+/// reloads finds it; recordings are written by a thread of their own to one directory; the form of log lines is what reads them.
+pub const NEEDS_RESTART: [&str; 7] = [
+    "engine.cores",
+    "engine.placement",
+    "control.listen",
+    "recorder.directory",
+    "recorder.bytes",
+    "recorder.files_max",
+    "log.format",
+];
+
 fn needs_restart(table: &str, key: &str) -> bool {
-    !matches!((table, key), ("log", "filter") | ("control", "metrics_open" | "token" | "top_streams"))
+    NEEDS_RESTART.iter().any(|path| path.split_once('.') == Some((table, key)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::load;
+    use super::{NEEDS_RESTART, TABLES};
 
     /// What can be had is had, what needs a restart is as before, and the two differences together are all of it.
     #[test]
@@ -45,5 +54,15 @@ mod tests {
             Vec::<String>::new(),
             "said again, it is no news"
         );
+    }
+
+    /// What is listed is in the schema: a key that is renamed would take effect with a reload, and nobody had meant it to.
+    #[test]
+    fn each_key_that_needs_a_restart_is_there() {
+        for path in NEEDS_RESTART {
+            let (table, key) = path.split_once('.').unwrap();
+            let table = TABLES.iter().find(|one| one.name == table).expect(path);
+            assert!(table.keys.iter().any(|one| one.name == key), "{path}");
+        }
     }
 }

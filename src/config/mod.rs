@@ -33,6 +33,7 @@ mod show;
 mod targets;
 mod upstreams;
 
+pub use changes::NEEDS_RESTART;
 pub use error::{ConfigError, Origin};
 pub use flags::{Command, Invocation, NoInvocation, SignArguments, Sources};
 pub use show::sample;

@@ -21,8 +21,8 @@ use tokio::sync::oneshot;
 use self::auth::Auth;
 use self::auth::rules::Rules;
 use self::notices::{Notices, Recipient};
-use self::relay::Relay;
 use self::relay::observe::Board;
+use self::relay::{Relay, Ways};
 use crate::control::metrics::{Exhibitor, Family};
 use crate::runtime::outside::{News, Notify};
 use crate::runtime::{Handle, NameHasher, Outside};
@@ -42,7 +42,7 @@ pub struct Settings {
 pub struct Edge {
     engine: Arc<OnceLock<Handle>>,
     auth: Arc<Auth>,
-    notices: Option<Arc<Notices>>,
+    notices: Arc<Notices>,
     relay: Arc<Relay>,
     /// What is to be done once there is an engine.
     work: Mutex<Option<relay::Work>>,
@@ -61,25 +61,15 @@ pub fn start(settings: Settings, names: NameHasher) -> io::Result<Edge> {
     let engine = Arc::new(OnceLock::new());
     let (auth, reporter) = Auth::start(settings.rules, handle.clone(), Arc::clone(&engine));
     let auth = Arc::new(auth);
-    let (notices, teller) = match settings.recipient {
-        Some(recipient) => {
-            let (notices, teller) = Notices::start(recipient, &handle);
-            (Some(Arc::new(notices)), Some(teller))
-        }
-        None => (None, None),
-    };
+    let (notices, teller) = Notices::start(settings.recipient, &handle);
+    let notices = Arc::new(notices);
     let (relay, work) = Relay::new(settings.relay, names).map_err(io::Error::other)?;
     let (stop, stopped) = oneshot::channel::<Infallible>();
     let thread = std::thread::Builder::new().name("edge".into()).spawn(move || {
         runtime.block_on(async {
             // Ends with the sender.
             let _ = stopped.await;
-            let tell = async {
-                if let Some(teller) = teller {
-                    teller.finish().await;
-                }
-            };
-            tokio::join!(tell, reporter.finish());
+            tokio::join!(teller.finish(), reporter.finish());
         });
         // A name server may keep one of its threads for long.
         runtime.shutdown_background();
@@ -91,15 +81,24 @@ pub fn start(settings: Settings, names: NameHasher) -> io::Result<Edge> {
 impl Edge {
     /// What the engine is given to ask and to tell.
     pub fn outside(&self) -> Outside {
-        let ours: [Arc<dyn Notify>; 2] = [Arc::clone(&self.relay) as _, Arc::clone(&self.auth) as _];
-        let notices = self.notices.iter().map(|notices| Arc::clone(notices) as _);
-        let hearers = ours.into_iter().chain(notices).collect();
+        let hearers: Vec<Arc<dyn Notify>> =
+            vec![Arc::clone(&self.relay) as _, Arc::clone(&self.auth) as _, Arc::clone(&self.notices) as _];
         Outside { admission: Arc::clone(&self.auth) as _, notify: Arc::new(Everybody(hearers)) }
     }
 
     /// Who may publish and play.
     pub fn auth(&self) -> &Auth {
         &self.auth
+    }
+
+    /// Tells somebody else of what happens from now on, or nobody.
+    pub fn tell(&self, recipient: Option<Recipient>) {
+        self.notices.replace(recipient);
+    }
+
+    /// Forwards and pulls by these from now on; see [`Relay::replace`].
+    pub fn relay_by(&self, ways: Ways) {
+        self.relay.replace(ways);
     }
 
     /// What it forwards.
@@ -109,10 +108,7 @@ impl Edge {
 
     /// Those of it who have something to show in `/metrics`.
     pub fn exhibitors(&self) -> Vec<Arc<dyn Exhibitor>> {
-        let notices = self.notices.iter().map(|notices| Arc::clone(notices) as _);
-        let others: [Arc<dyn Exhibitor>; 3] =
-            [Arc::clone(&self.auth) as _, self.forwards(), self.relay.dials()];
-        others.into_iter().chain(notices).collect()
+        vec![Arc::clone(&self.auth) as _, self.forwards(), self.relay.dials(), Arc::clone(&self.notices) as _]
     }
 
     /// What it pulls.

@@ -30,23 +30,20 @@ pub(crate) fn span(id: ConnectionId, peer: SocketAddr) -> Span {
     info_span!("connection", id = id.0, %peer)
 }
 
-/// Starts the accepts of all of the core's listeners.
-pub(crate) fn start(core: &CoreRef) {
-    let listeners = core.borrow().listeners.clone();
-    for listener in listeners {
-        for _ in 0..ACCEPTS_IN_FLIGHT {
-            core.borrow_mut().accepting += 1;
-            tokio_uring::spawn(accept(core.clone(), listener.clone()));
-        }
+/// Starts the accepts of a listener of the core.
+pub(crate) fn start(core: &CoreRef, listener: Listener) {
+    for _ in 0..ACCEPTS_IN_FLIGHT {
+        core.borrow_mut().accepting += 1;
+        tokio_uring::spawn(accept(core.clone(), listener.clone()));
     }
+    core.borrow_mut().listeners.push(listener);
 }
 
 async fn accept(core: CoreRef, listener: Listener) {
-    let Listener { socket: listener, serves } = listener;
     loop {
-        match op::accept(listener.clone()).await {
-            Ok((socket, peer)) => admit(&core, socket, canonical(peer), serves),
-            Err(_) if core.borrow().listeners.is_empty() => break,
+        match op::accept(listener.socket.clone()).await {
+            Ok((socket, peer)) => admit(&core, socket, canonical(peer), listener.serves()),
+            Err(_) if listener.is_over() => break,
             Err(error) if listener::is_exhaustion(&error) => {
                 core.borrow_mut().on_exhaustion(&error);
                 tokio::time::sleep(PAUSE).await;
@@ -107,17 +104,18 @@ fn admit(core: &CoreRef, socket: OwnedFd, peer: SocketAddr, serves: Serves) {
 impl Core {
     fn admit(&mut self, socket: OwnedFd, peer: SocketAddr, serves: Serves) -> Option<Connection> {
         self.counts.accepted += 1;
-        if self.stopping || self.connections.len() >= self.shared.settings.core_connections_max {
+        if self.stopping || self.connections.len() >= self.settings.core_connections_max {
             self.count("refused", "connections_max");
             debug!(core = self.id.0, %peer, "refused: too many connections");
             return None;
         }
-        let is_proxied = self.shared.settings.proxies.iter().any(|proxy| proxy.contains(&peer.ip()));
+        let serves = if self.settings.tls.detect { Serves::Either } else { serves };
+        let is_proxied = self.settings.proxies.iter().any(|proxy| proxy.contains(&peer.ip()));
         // A balancer takes no place for itself: whom it connects for is judged when it has said so.
         let place = if is_proxied { Place::NONE } else { self.place(peer)? };
         let now = self.now();
         let id = self.shared.new_connection_id();
-        let settings = self.shared.session_settings.clone();
+        let settings = self.session_settings.clone();
         let session = Peer::Accepted(ServerSession::new(now, settings, entropy::draw(now)));
         let mut connection = Connection::new(id, socket, peer, place, now, session, span(id, peer));
         connection.front = Some(Box::new(Front::Arriving(Arrival { serves, is_proxied })));

@@ -29,14 +29,15 @@ use super::listener::Listener;
 use super::observe::Counts;
 use super::peer::Peer;
 use super::polling::Polling;
-use super::shared::{Labelled, Shared};
+use super::settings::RuntimeSettings;
+use super::shared::{InForce, Labelled, Shared};
 use super::signal::Signal;
 use super::tcp_info::TcpRound;
 use super::tls::handshakes::Handshakes;
-use super::{reading, writing};
+use super::{reading, reloading, writing};
 use crate::hub::{CoreId, Hub, HubEvent, HubSettings, Queued, SubscriberKey};
 use crate::rtmp::PeerMisbehaved;
-use crate::session::{ClientOutput, CloseReason, Event, Instant, MediaMessage, Output};
+use crate::session::{ClientOutput, CloseReason, Event, Instant, MediaMessage, Output, ServerSettings};
 
 /// Outputs of one session that are dealt with before others get their turn.
 pub(crate) const OUTPUTS_PER_TURN: usize = 256;
@@ -57,6 +58,8 @@ pub(crate) type CoreRef = Rc<RefCell<Core>>;
 pub(crate) struct Core {
     pub(crate) id: CoreId,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) settings: Arc<RuntimeSettings>,
+    pub(crate) session_settings: Arc<ServerSettings>,
     pub(crate) connections: Slab<(u32, Connection)>,
     pub(crate) hub: Hub,
     pub(crate) counts: Counts,
@@ -105,12 +108,15 @@ impl Core {
     pub(crate) fn new(id: CoreId, shared: Arc<Shared>) -> Self {
         let hub = Hub::new(HubSettings { core: id, cores: shared.cores() });
         let congested = vec![false; shared.cores()];
-        let polling = Polling::new(shared.settings.latency_budget);
-        let tls = &shared.settings.tls;
+        let InForce { settings, session } = shared.in_force();
+        let polling = Polling::new(settings.latency_budget);
+        let tls = &settings.tls;
         let handshakes = Handshakes::new(tls.handshakes_max, tls.handshake_percent_max);
         Self {
             id,
             shared,
+            settings,
+            session_settings: session,
             connections: Slab::new(),
             hub,
             counts: Counts::default(),
@@ -310,8 +316,7 @@ impl Core {
             let counted = std::mem::replace(&mut connection.counted_bytes, held);
             self.counts.reassembly_bytes =
                 (self.counts.reassembly_bytes + held as u64).saturating_sub(counted as u64);
-            if self.counts.reassembly_bytes > self.shared.settings.core_reassembly_bytes_max as u64
-                && held > counted
+            if self.counts.reassembly_bytes > self.settings.core_reassembly_bytes_max as u64 && held > counted
             {
                 // The session lets go of what it holds at once, and tells the peer.
                 self.close(key, CloseReason::Overload);
@@ -431,6 +436,7 @@ impl Core {
         match message {
             ToCore::Arrive(moved) => super::moving::arrive(core, *moved),
             ToCore::TakeOver(dialed) => dialed::take_over(core, *dialed),
+            ToCore::Reload(reload) => reloading::reload(core, *reload),
             ToCore::Verdict(ticket, verdict) => {
                 Self::guarded(core, ticket.connection, |core| core.on_verdict(ticket, verdict));
             }
@@ -449,7 +455,7 @@ impl Core {
                     self.pump_hub();
                 }
             }
-            ToCore::Arrive(_) | ToCore::TakeOver(_) => {
+            ToCore::Arrive(_) | ToCore::TakeOver(_) | ToCore::Reload(_) => {
                 unreachable!("they start tasks, so they have their own way in")
             }
             ToCore::HangUp(id) => self.hang_up(id),

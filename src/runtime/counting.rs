@@ -29,9 +29,7 @@ impl Core {
             return;
         }
         self.on_pending_change(counted, bytes);
-        if bytes > counted
-            && self.counts.pre_publish_bytes > self.shared.settings.pre_publish_bytes_max as u64
-        {
+        if bytes > counted && self.counts.pre_publish_bytes > self.settings.pre_publish_bytes_max as u64 {
             self.shed_pending();
         }
     }
@@ -51,7 +49,7 @@ impl Core {
 
     /// Ends the greediest of those that neither publish nor play, without a word: what they hold is wanted back at once.
     fn shed_pending(&mut self) {
-        let (now, bytes_max) = (self.now(), self.shared.settings.pre_publish_bytes_max);
+        let (now, bytes_max) = (self.now(), self.settings.pre_publish_bytes_max);
         let keys = self.keys_where(|connection| connection.pending_bytes() > 0);
         let mut pending = Vec::with_capacity(keys.len());
         for key in keys {

@@ -124,9 +124,7 @@ impl Core {
         let refusal = match task {
             _ if self.stopping => Some(OutgoingEnd::Stopping),
             Task::Pull if shared.is_draining() => Some(OutgoingEnd::Stopping),
-            _ if self.connections.len() >= shared.settings.core_connections_max => {
-                Some(OutgoingEnd::Overload)
-            }
+            _ if self.connections.len() >= self.settings.core_connections_max => Some(OutgoingEnd::Overload),
             Task::Pull if is_held => Some(OutgoingEnd::Taken),
             Task::Forward { .. } if !is_published => Some(OutgoingEnd::StreamGone),
             _ => socket::tune_connected(&socket).err().map(|_| OutgoingEnd::Io),
@@ -143,7 +141,7 @@ impl Core {
             Task::Pull => session::Role::Play,
         };
         client.chunk_size_out = FRAME_CHUNK_SIZE;
-        client.limits = shared.session_settings.limits.clone();
+        client.limits = self.session_settings.limits.clone();
         let outgoing = Box::new(Outgoing {
             id,
             task,

@@ -17,6 +17,7 @@
 //! A drain lasts at most its deadline and [`DRAIN_OVERTIME`], the stop after it [`LAST_FRAMES_MAX`] more than the closing of connections.
 //! Each pass over the connections is the sweep's, ten times a second, and costs nothing while no drain is on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::info;
@@ -96,8 +97,8 @@ impl Core {
     /// Asks each connection that understands, once in its life, to connect again: where the settings say, or here.
     fn ask_to_reconnect(&mut self) {
         let now = self.now();
-        let shared = self.shared.clone();
-        let url = shared.settings.reconnect_url.as_ref();
+        let settings = Arc::clone(&self.settings);
+        let url = settings.reconnect_url.as_ref();
         let understands = |connection: &Connection| {
             connection.is_open()
                 && connection.session.server().is_some_and(ServerSession::can_request_reconnect)
@@ -149,7 +150,7 @@ impl Core {
     /// Takes no new connections.
     fn stop_listening(&mut self) {
         for listener in self.listeners.drain(..) {
-            super::listener::shut(&listener.socket);
+            listener.end();
         }
     }
 

@@ -15,15 +15,16 @@ use tracing::{debug, error};
 
 use super::core::{Core, CoreRef};
 use super::handle::Handle;
-use super::listener::{Listener, Serves};
+use super::listener::{BIND_RETRY_MAX, Listener, ListenerPlace};
 use super::names::NameHasher;
 use super::outside::Outside;
 use super::recordings::Recordings;
+use super::reloading::Listening;
 use super::settings::{RuntimeSettings, TlsSettings};
 use super::shared::{OpenCore, Shared};
 use super::tls::certificates::{CertificateError, Certificates, Endpoint};
 use super::tls::handshakes;
-use super::{accepting, affinity, fan_out, listener, op, polling, turn};
+use super::{accepting, affinity, fan_out, listener, op, polling, reloading, turn};
 use crate::hub::CoreId;
 
 /// Submission entries of a ring; what does not fit is submitted early.
@@ -90,8 +91,6 @@ fn listen_hint(address: &SocketAddr, source: &io::Error) -> String {
 /// A running engine.
 pub struct Engine {
     handle: Handle,
-    addresses: Vec<SocketAddr>,
-    tls_addresses: Vec<SocketAddr>,
     threads: Vec<JoinHandle<CoreReport>>,
 }
 
@@ -132,17 +131,20 @@ pub fn start(settings: RuntimeSettings, names: NameHasher, outside: Outside) -> 
     }
     .clamp(1, CORES_MAX);
     let tls = endpoint(&settings.tls)?;
-    let mut listeners: Vec<Vec<(OwnedFd, Serves)>> = (0..cores).map(|_| Vec::new()).collect();
-    let [rtmp, rtmps] = if settings.tls.detect { [Serves::Either; 2] } else { [Serves::Rtmp, Serves::Rtmps] };
-    let addresses = bind(&settings.listen, rtmp, &mut listeners)?;
-    let tls_addresses = bind(&settings.tls.listen, rtmps, &mut listeners)?;
+    let mut listeners: Listeners = (0..cores).map(|_| Vec::new()).collect();
+    let mut listening = Vec::new();
+    for place in reloading::places(&settings) {
+        let bound = bind(place, &mut listeners, BIND_RETRY_MAX, false)?;
+        listening.push(Listening { place, bound });
+    }
     let recordings = Recordings::start(&settings.recorder, &settings.session.limits).map_err(|source| {
         let directory = settings.recorder.directory.clone().unwrap_or_default();
         StartError::Recordings { directory, source }
     })?;
     let shared = Arc::new(Shared::new(settings, tls, cores, names, outside, recordings));
+    shared.set_listening(listening);
     let handle = Handle { shared: shared.clone() };
-    let mut engine = Engine { handle, addresses, tls_addresses, threads: Vec::new() };
+    let mut engine = Engine { handle, threads: Vec::new() };
     for (core, listeners) in listeners.into_iter().enumerate() {
         let (started, has_started) = mpsc::sync_channel(1);
         let shared = shared.clone();
@@ -167,33 +169,38 @@ pub fn start(settings: RuntimeSettings, names: NameHasher, outside: Outside) -> 
     Ok(engine)
 }
 
-/// One listener a core for each address; gives the addresses really bound.
-fn bind(
-    wanted: &[SocketAddr],
-    serves: Serves,
-    listeners: &mut [Vec<(OwnedFd, Serves)>],
-) -> Result<Vec<SocketAddr>, StartError> {
-    let mut addresses = Vec::new();
-    for address in wanted {
-        let (sockets, bound) = listener::bind(*address, listeners.len())
-            .map_err(|source| StartError::Listen { address: *address, source })?;
-        addresses.push(bound);
-        for (of_core, socket) in listeners.iter_mut().zip(sockets) {
-            of_core.push((socket, serves));
-        }
+/// Of each core, its listeners.
+pub(super) type Listeners = Vec<Vec<(OwnedFd, ListenerPlace)>>;
+
+/// One listener a core; gives the address really bound.
+pub(super) fn bind(
+    place: ListenerPlace,
+    listeners: &mut Listeners,
+    patience: Duration,
+    joins: bool,
+) -> Result<SocketAddr, StartError> {
+    let address = place.address;
+    let (sockets, bound) = listener::bind(address, listeners.len(), patience, joins)
+        .map_err(|source| StartError::Listen { address, source })?;
+    for (of_core, socket) in listeners.iter_mut().zip(sockets) {
+        of_core.push((socket, place));
     }
-    Ok(addresses)
+    Ok(bound)
 }
 
-fn endpoint(settings: &TlsSettings) -> Result<Option<Endpoint>, StartError> {
+pub(super) fn endpoint(settings: &TlsSettings) -> Result<Option<Endpoint>, StartError> {
     if !settings.is_wanted() {
         return Ok(None);
     }
-    let certificates = match settings.certificates.as_slice() {
-        [] => Certificates::self_signed()?,
-        files => Certificates::read(files)?,
-    };
-    Ok(Some(Endpoint::new(certificates)?))
+    Ok(Some(Endpoint::new(certificates(settings)?)?))
+}
+
+/// The certificates that the settings name, or one that nobody has signed.
+pub(super) fn certificates(settings: &TlsSettings) -> Result<Certificates, CertificateError> {
+    match settings.certificates.as_slice() {
+        [] => Certificates::self_signed(),
+        files => Certificates::read(files),
+    }
 }
 
 impl Engine {
@@ -202,14 +209,9 @@ impl Engine {
         self.handle.clone()
     }
 
-    /// The addresses really bound, in the order of the settings.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
-    /// Those of RTMPS, likewise.
-    pub fn tls_addresses(&self) -> &[SocketAddr] {
-        &self.tls_addresses
+    /// The addresses that RTMP is really served on, in the order of the settings.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.handle.addresses()
     }
 
     /// Blocks until all cores have ended, and tells what they left.
@@ -236,7 +238,7 @@ fn run(
     id: CoreId,
     cpu: Option<usize>,
     shared: Arc<Shared>,
-    listeners: Vec<(OwnedFd, Serves)>,
+    listeners: Vec<(OwnedFd, ListenerPlace)>,
     started: &mpsc::SyncSender<io::Result<()>>,
 ) -> CoreReport {
     if let Some(cpu) = cpu
@@ -259,8 +261,6 @@ fn run(
     let report = runtime.block_on(async {
         let open = OpenCore::new(shared.clone());
         let core: CoreRef = Rc::new(RefCell::new(Core::new(id, shared)));
-        let listener = |(socket, serves)| Listener { socket: Rc::new(socket), serves };
-        core.borrow_mut().listeners = listeners.into_iter().map(listener).collect();
         let ended = core.borrow().ended.clone();
         tokio_uring::spawn(turn::inbox(core.clone()));
         tokio_uring::spawn(turn::outgoing(core.clone()));
@@ -268,7 +268,7 @@ fn run(
         tokio_uring::spawn(polling::tick(core.clone()));
         tokio_uring::spawn(fan_out::write(core.clone()));
         tokio_uring::spawn(handshakes::by_turns(core.clone()));
-        accepting::start(&core);
+        listeners.into_iter().map(Listener::new).for_each(|listener| accepting::start(&core, listener));
         {
             let mut core = core.borrow_mut();
             let now = core.now();

@@ -80,14 +80,13 @@ impl Core {
         }
         let mut settings = self.app_settings(stream.app());
         settings.queue = queue;
+        let unsent_bytes_max = self.settings.subscriber_unsent_bytes_max;
         let reader = Reader { connection: key.into(), stream_id, form };
         let subscriber = self.hub.subscribe_from(now, &stream, home, reader, &settings, from);
         let Some(connection) = self.connection(key) else { return };
-        if let Err(error) = socket::tune_subscriber(
-            &connection.socket,
-            shared.settings.subscriber_unsent_bytes_max,
-            user_timeout(&queue),
-        ) {
+        if let Err(error) =
+            socket::tune_subscriber(&connection.socket, unsent_bytes_max, user_timeout(&queue))
+        {
             debug!(parent: &connection.span, %error, "forward's socket options");
         }
         info!(

@@ -147,7 +147,7 @@ impl Handle {
     /// Takes no new connections, asks those that understand to connect again, waits for publishers to leave until the drain's deadline,
     /// and stops. Without publishers it stops at once: players alone never hold it. `draining.rs` has the steps.
     pub fn drain(&self) {
-        if self.shared.begin_drain(self.shared.settings.drain_deadline) {
+        if self.shared.begin_drain(self.shared.in_force().settings.drain_deadline) {
             tell_all(&self.shared, || ToCore::Drain);
         }
     }
@@ -171,7 +171,7 @@ impl Handle {
 
     /// Certificates for connections to come, where RTMPS is served; those that are there go on.
     pub fn replace_certificates(&self, certificates: Certificates) {
-        if let Some(tls) = &self.shared.tls {
+        if let Some(tls) = self.shared.tls.get() {
             tls.replace(certificates);
         }
     }
@@ -206,6 +206,6 @@ pub(crate) fn tell_all(shared: &Shared, message: impl Fn() -> ToCore) {
     }
 }
 
-fn core_id(core: usize) -> CoreId {
+pub(super) fn core_id(core: usize) -> CoreId {
     CoreId(u16::try_from(core).unwrap_or(u16::MAX))
 }

@@ -16,6 +16,7 @@ use super::connection::Moved;
 use super::observe::{ConnectionId, ConnectionInfo, Selection, StreamInfo};
 use super::outgoing::{Dialed, OutgoingId, OutgoingInfo};
 use super::outside::{Ticket, Verdict};
+use super::reloading::Reload;
 use crate::hub::{CoreId, MeshMessage};
 
 /// What a core can be told or asked.
@@ -34,6 +35,8 @@ pub(crate) enum ToCore {
     Verdict(Ticket, Verdict),
     /// Connections, of this core or others, that are allowed no longer what they do; in their order.
     Revoke(Arc<[ConnectionId]>),
+    /// Go by these settings from now on, and listen there.
+    Reload(Box<Reload>),
     /// Take no new connections, and ask those that understand to connect again.
     Drain,
     /// Close everything and end: at once, or when players have what is queued for them.
@@ -64,7 +67,7 @@ pub(crate) struct Inboxes {
     inboxes: Vec<Inbox>,
     /// Media bytes on their way, `from * cores + to`.
     on_the_way: Vec<AtomicUsize>,
-    bytes_max: usize,
+    bytes_max: AtomicUsize,
 }
 
 struct Inbox {
@@ -79,8 +82,13 @@ impl Inboxes {
                 .map(|_| Inbox { queue: Mutex::new(VecDeque::new()), wake: Notify::new() })
                 .collect(),
             on_the_way: (0..cores * cores).map(|_| AtomicUsize::new(0)).collect(),
-            bytes_max,
+            bytes_max: AtomicUsize::new(bytes_max),
         }
+    }
+
+    /// Another bound, which holds from each core's next look.
+    pub(crate) fn set_bytes_max(&self, bytes_max: usize) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
     }
 
     /// Puts a message into a core's inbox; says whether the core had to be woken.
@@ -129,7 +137,8 @@ impl Inboxes {
     /// Whether `from` has put more into `to`'s inbox than may wait there. Once it has, it stays so until half is gone.
     pub(crate) fn is_congested(&self, from: CoreId, to: CoreId, was: bool) -> bool {
         let bytes = self.way(from, to).load(Ordering::Relaxed);
-        bytes > if was { self.bytes_max / 2 } else { self.bytes_max }
+        let bytes_max = self.bytes_max.load(Ordering::Relaxed);
+        bytes > if was { bytes_max / 2 } else { bytes_max }
     }
 
     fn way(&self, from: CoreId, to: CoreId) -> &AtomicUsize {

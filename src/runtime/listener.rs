@@ -3,6 +3,7 @@
 //! The first listener of an address binds without `SO_REUSEPORT` and sets it afterwards; the other cores' join it. So a second server
 //! is told EADDRINUSE instead of silently sharing the port.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -13,11 +14,71 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::socket::tune_listener;
 
-/// A listener of one core.
+/// A listener of one core; clones are the same one.
 #[derive(Clone, Debug)]
 pub(crate) struct Listener {
     pub(crate) socket: Rc<OwnedFd>,
+    address: SocketAddr,
+    serves: Rc<Cell<Serves>>,
+    is_over: Rc<Cell<bool>>,
+}
+
+impl Listener {
+    pub(crate) fn new((socket, place): (OwnedFd, ListenerPlace)) -> Self {
+        let ListenerPlace { address, serves } = place;
+        Self { socket: Rc::new(socket), address, serves: Rc::new(Cell::new(serves)), is_over: Rc::default() }
+    }
+
+    /// What its next connections speak.
+    pub(crate) fn serves(&self) -> Serves {
+        self.serves.get()
+    }
+
+    /// Whether it takes connections no more: then its accepts in flight come back with errors.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.get()
+    }
+
+    /// Goes on as one of these, or ends; says whether it goes on. Connections that it has taken live on either way.
+    pub(crate) fn become_one_of(&self, wanted: &[ListenerPlace]) -> bool {
+        let place = ListenerPlace { address: self.address, serves: self.serves() };
+        match wanted.iter().find(|wanted| place.can_become(**wanted)) {
+            Some(wanted) => {
+                self.serves.set(wanted.serves);
+                true
+            }
+            None => {
+                self.end();
+                false
+            }
+        }
+    }
+
+    /// Ends it.
+    pub(crate) fn end(&self) {
+        self.is_over.set(true);
+        shut(&self.socket);
+    }
+}
+
+/// The accepts in flight come back with an error.
+pub(crate) fn shut(listener: &OwnedFd) {
+    // It is a listener and it is open; should it fail after all, the core's end waits for nothing but time.
+    let _ = SockRef::from(listener).shutdown(std::net::Shutdown::Both);
+}
+
+/// Which listener it is: by the address in the settings, which may leave the port open, and what is spoken there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ListenerPlace {
+    pub(crate) address: SocketAddr,
     pub(crate) serves: Serves,
+}
+
+impl ListenerPlace {
+    /// Whether a listener that is there serves as the other: it need not be bound anew to speak something else.
+    pub(crate) fn can_become(self, other: Self) -> bool {
+        self == other || (self.address == other.address && self.address.port() != 0)
+    }
 }
 
 /// What a listener's connections speak.
@@ -30,15 +91,21 @@ pub(crate) enum Serves {
 }
 
 /// The kernel tears a ring down, and with it the listeners that it still used, a while after its process is gone.
-const BIND_RETRY_MAX: Duration = Duration::from_secs(5);
+pub(crate) const BIND_RETRY_MAX: Duration = Duration::from_secs(5);
 const BIND_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// Binds one listener a core to the address; gives them with the address really bound.
-pub(crate) fn bind(address: SocketAddr, cores: usize) -> io::Result<(Vec<OwnedFd>, SocketAddr)> {
-    let first = bind_first(address)?;
+/// Binds one listener a core to the address; gives them with the address really bound. One that is in use is tried again for
+/// `patience`; with `joins` the address may overlap one that this process has.
+pub(crate) fn bind(
+    address: SocketAddr,
+    cores: usize,
+    patience: Duration,
+    joins: bool,
+) -> io::Result<(Vec<OwnedFd>, SocketAddr)> {
+    let first = bind_first(address, patience, joins)?;
     let bound = first
         .local_addr()?
         .as_socket()
@@ -57,15 +124,12 @@ pub(crate) fn bind(address: SocketAddr, cores: usize) -> io::Result<(Vec<OwnedFd
     Ok((sockets.into_iter().map(OwnedFd::from).collect(), bound))
 }
 
-/// Ends the listener: the accepts in flight come back with an error.
-pub(crate) fn shut(listener: &OwnedFd) {
-    // It is a listener and it is open; should it fail after all, the core's end waits for nothing but time.
-    let _ = SockRef::from(listener).shutdown(std::net::Shutdown::Both);
-}
-
-fn bind_first(address: SocketAddr) -> io::Result<Socket> {
-    patiently(|| {
+fn bind_first(address: SocketAddr, patience: Duration, joins: bool) -> io::Result<Socket> {
+    within(patience, || {
         let socket = new_socket(address)?;
+        if joins {
+            socket.set_reuse_port(true)?;
+        }
         socket.bind(&address.into())?;
         socket.set_reuse_port(true)?;
         Ok(socket)
@@ -74,7 +138,11 @@ fn bind_first(address: SocketAddr) -> io::Result<Socket> {
 
 /// Binds again for a while when the address is in use: the one that has it may be about to end.
 pub(crate) fn patiently<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    let give_up = Instant::now() + BIND_RETRY_MAX;
+    within(BIND_RETRY_MAX, bind)
+}
+
+fn within<T>(patience: Duration, bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let give_up = Instant::now() + patience;
     loop {
         match bind() {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < give_up => {
@@ -108,7 +176,7 @@ mod tests {
     /// Several cores share one address, and a second server is refused.
     #[test]
     fn a_second_server_is_refused() {
-        let (listeners, address) = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        let (listeners, address) = bind("127.0.0.1:0".parse().unwrap(), 3, Duration::ZERO, false).unwrap();
         assert_eq!(listeners.len(), 3);
         let second = new_socket(address).unwrap();
         let refusal = second.bind(&address.into()).unwrap_err();
@@ -118,7 +186,7 @@ mod tests {
     /// `[::]` takes IPv4 as well.
     #[test]
     fn the_unspecified_v6_address_serves_both_families() {
-        let (_listeners, address) = bind("[::]:0".parse().unwrap(), 1).unwrap();
+        let (_listeners, address) = bind("[::]:0".parse().unwrap(), 1, Duration::ZERO, false).unwrap();
         std::net::TcpStream::connect(("127.0.0.1", address.port())).unwrap();
         std::net::TcpStream::connect(("::1", address.port())).unwrap();
     }

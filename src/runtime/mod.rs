@@ -4,7 +4,7 @@
 //! - A core's state is `core`; its tasks are `accepting`, `reading`, `writing`, `polling`, `fan_out` and `turn`
 //!   (inbox, batches for other cores, sweep). `closing` is how a connection ends, `counting` what a core's sums follow.
 //! - [`outgoing`] is connections that we make: floor 5 connects, a core takes over and forwards or pulls (`dialed`, `forwarding`, `peer`).
-//! - `draining` is how they end in good order.
+//! - `draining` is how they end in good order, [`reloading`] how cores are given other settings and listeners.
 //! - [`outside`] is what the engine asks and tells those above it; `asking` does the asking, `requests` what was allowed, and
 //!   `succession` what it takes when one publisher follows another.
 //! - `health` tells of what is judged of publishers, `lease` is how long a session may last.
@@ -55,6 +55,7 @@ mod rate;
 mod reading;
 pub mod recording_file;
 mod recordings;
+pub mod reloading;
 mod requests;
 pub mod settings;
 mod shared;

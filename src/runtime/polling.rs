@@ -118,11 +118,17 @@ impl Polling {
         }
     }
 
+    /// Another latency budget, from the next tick on; at zero the core goes back to waking.
+    pub(crate) fn set_budget(&mut self, budget: Duration) {
+        self.budget = budget;
+    }
+
     /// The mode from now on, at this rate of work since the last sweep.
     fn next_mode(&mut self, now: Instant, per_second: u64) -> Mode {
         self.quiet_sweeps =
             if per_second < QUIET_PER_SECOND { self.quiet_sweeps.saturating_add(1) } else { 0 };
         match self.mode {
+            Mode::Poll if self.budget.is_zero() => Mode::Wake,
             mode if now - self.mode_since < DWELL_MIN => mode,
             Mode::Wake if !self.budget.is_zero() && per_second > BUSY_PER_SECOND => Mode::Poll,
             Mode::Poll if self.quiet_sweeps >= QUIET_SWEEPS => Mode::Wake,

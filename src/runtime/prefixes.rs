@@ -16,7 +16,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -96,7 +96,7 @@ impl Refused {
 #[derive(Debug)]
 pub(crate) struct Prefixes {
     tables: Mutex<[Table; 2]>,
-    trusted: Vec<IpNet>,
+    trusted: RwLock<Vec<IpNet>>,
 }
 
 /// The place of one connection; dropping it gives the place back.
@@ -134,7 +134,16 @@ impl Prefixes {
     /// The bounds of an address and of a network; addresses in `trusted` are not counted.
     pub(crate) fn new(address: PrefixLimits, network: PrefixLimits, trusted: Vec<IpNet>) -> Arc<Self> {
         let tables = [Table::new(Width::Address, address), Table::new(Width::Network, network)];
-        Arc::new(Self { tables: Mutex::new(tables), trusted })
+        Arc::new(Self { tables: Mutex::new(tables), trusted: RwLock::new(trusted) })
+    }
+
+    /// Other bounds, from the next connection on. What a prefix has used of its accepts and failures is forgotten where their bound is another;
+    /// connections keep the places that they have.
+    pub(crate) fn replace_limits(&self, address: PrefixLimits, network: PrefixLimits, trusted: &[IpNet]) {
+        *self.trusted.write().unwrap_or_else(PoisonError::into_inner) = trusted.to_vec();
+        for (table, limits) in self.tables().iter_mut().zip([address, network]) {
+            table.replace_limits(limits);
+        }
     }
 
     /// A place for a new connection of this address, which is pending.
@@ -142,9 +151,11 @@ impl Prefixes {
     /// # Errors
     /// The first bound that it would exceed. Then nothing is counted.
     pub(crate) fn admit(self: &Arc<Self>, now: Instant, address: IpAddr) -> Result<Place, Refused> {
-        if self.trusted.iter().any(|trusted| trusted.contains(&address)) {
+        let trusted = self.trusted.read().unwrap_or_else(PoisonError::into_inner);
+        if trusted.iter().any(|trusted| trusted.contains(&address)) {
             return Ok(Place(None));
         }
+        drop(trusted);
         let mut tables = self.tables();
         for table in tables.iter_mut() {
             table.now = table.now.max(now);
@@ -208,6 +219,19 @@ impl Table {
         Self { width, limits, entries: HashMap::new(), remembered: 0, now: Instant::default() }
     }
 
+    fn replace_limits(&mut self, limits: PrefixLimits) {
+        let old = std::mem::replace(&mut self.limits, limits);
+        let now = self.now;
+        for entry in self.entries.values_mut() {
+            if old.accepts_per_second_max != limits.accepts_per_second_max {
+                entry.accepts = bucket(now, limits.accepts_per_second_max);
+            }
+            if old.failures_per_second_max != limits.failures_per_second_max {
+                entry.failures = bucket(now, limits.failures_per_second_max);
+            }
+        }
+    }
+
     fn check(&mut self, address: IpAddr) -> Result<(), Refused> {
         let (now, width, prefix) = (self.now, self.width, self.width.prefix_of(address));
         // Whom nobody knows is within all bounds: each of them allows one.
@@ -234,16 +258,13 @@ impl Table {
     fn enter(&mut self, address: IpAddr) {
         let (now, prefix) = (self.now, self.width.prefix_of(address));
         let limits = &self.limits;
-        let bucket = |per_second: u32| {
-            TokenBucket::with_burst(now, per_second, per_second.saturating_mul(SECONDS_AT_ONCE))
-        };
         let entry = self.entries.entry(prefix).or_insert_with(|| {
             self.remembered += 1;
             Entry {
                 connections: 0,
                 pending: 0,
-                accepts: bucket(limits.accepts_per_second_max),
-                failures: bucket(limits.failures_per_second_max),
+                accepts: bucket(now, limits.accepts_per_second_max),
+                failures: bucket(now, limits.failures_per_second_max),
                 told_at: None,
             }
         });
@@ -298,6 +319,11 @@ impl Table {
             }
         }
     }
+}
+
+/// A full one.
+fn bucket(now: Instant, per_second: u32) -> TokenBucket {
+    TokenBucket::with_burst(now, per_second, per_second.saturating_mul(SECONDS_AT_ONCE))
 }
 
 impl Entry {

@@ -197,16 +197,15 @@ impl Core {
             connection.session.connect_info().is_some_and(|info| info.capabilities.multitrack());
         let form = if takes_tracks { Form::Full } else { Form::Plain };
         let settings = self.app_settings(stream.app());
+        let unsent_bytes_max = self.settings.subscriber_unsent_bytes_max;
         let home = shared.directory.hold(&stream, core);
         let reader = Reader { connection: key.into(), stream_id: request.stream_id, form };
         let subscriber = self.hub.subscribe(now, &stream, home, reader, &settings);
         self.counts.plays += 1;
         let Some(connection) = self.connection(key) else { return };
-        if let Err(error) = socket::tune_subscriber(
-            &connection.socket,
-            shared.settings.subscriber_unsent_bytes_max,
-            user_timeout(&settings.queue),
-        ) {
+        if let Err(error) =
+            socket::tune_subscriber(&connection.socket, unsent_bytes_max, user_timeout(&settings.queue))
+        {
             debug!(parent: &connection.span, %error, "subscriber's socket options");
         }
         info!(
@@ -364,7 +363,7 @@ impl Core {
 
     /// The block that is for an app: its own, or that of `*`.
     pub(crate) fn app(&self, app: &str) -> Option<&App> {
-        let apps = &self.shared.settings.apps;
+        let apps = &self.settings.apps;
         apps.iter().find(|one| one.name == app).or_else(|| apps.iter().find(|one| one.name == "*"))
     }
 

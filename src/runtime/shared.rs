@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::clock::Clock;
@@ -16,6 +16,7 @@ use super::observe::{ConnectionId, PublishedCounts};
 use super::outside::Outside;
 use super::prefixes::Prefixes;
 use super::recordings::Recordings;
+use super::reloading::Listening;
 use super::settings::RuntimeSettings;
 use super::tls::certificates::Endpoint;
 use crate::session::{Instant, ServerSettings};
@@ -23,10 +24,25 @@ use crate::session::{Instant, ServerSettings};
 /// Counters that carry a label: (family, label) and how often. Families and labels are compiled in, so they are few.
 pub(crate) type Labelled = BTreeMap<(&'static str, &'static str), u64>;
 
+/// The settings in force. Each core has its own pair of references, so that looking takes no lock.
+#[derive(Clone)]
+pub(crate) struct InForce {
+    pub(crate) settings: Arc<RuntimeSettings>,
+    pub(crate) session: Arc<ServerSettings>,
+}
+
+impl InForce {
+    fn new(settings: RuntimeSettings, has_recordings: bool) -> Self {
+        let recorder_bytes = if has_recordings { settings.recorder.bytes } else { 0 };
+        let session = Arc::new(ServerSettings { recorder_bytes, ..settings.session.clone() });
+        Self { settings: Arc::new(settings), session }
+    }
+}
+
 /// State that belongs to the engine rather than to a core.
 pub(crate) struct Shared {
-    pub(crate) settings: RuntimeSettings,
-    pub(crate) session_settings: Arc<ServerSettings>,
+    in_force: RwLock<InForce>,
+    listening: Mutex<Vec<Listening>>,
     pub(crate) clock: Clock,
     pub(crate) inboxes: Inboxes,
     pub(crate) directory: Directory,
@@ -36,8 +52,8 @@ pub(crate) struct Shared {
     pub(crate) recordings: Option<Recordings>,
     /// Who decides and who hears.
     pub(crate) outside: Outside,
-    /// Where RTMPS is served.
-    pub(crate) tls: Option<Endpoint>,
+    /// Once RTMPS is served.
+    pub(crate) tls: OnceLock<Endpoint>,
     pub(crate) published: Vec<Published>,
     /// Sessions that publish, on all cores.
     pub(crate) publishers: AtomicUsize,
@@ -87,17 +103,17 @@ impl Shared {
         outside: Outside,
         recordings: Option<Recordings>,
     ) -> Self {
-        let recorder_bytes = if recordings.is_some() { settings.recorder.bytes } else { 0 };
         Self {
-            session_settings: Arc::new(ServerSettings { recorder_bytes, ..settings.session.clone() }),
             clock: Clock::start(),
             inboxes: Inboxes::new(cores, settings.inbox_bytes_max),
             directory: Directory::new(cores, settings.placement),
             names,
             outside,
             prefixes: Prefixes::new(settings.address, settings.network, settings.trusted.clone()),
+            listening: Mutex::default(),
+            in_force: RwLock::new(InForce::new(settings, recordings.is_some())),
             recordings,
-            tls,
+            tls: tls.map(OnceLock::from).unwrap_or_default(),
             published: (0..cores).map(|_| Published::default()).collect(),
             publishers: AtomicUsize::new(0),
             next_connection_id: AtomicU64::new(1),
@@ -106,8 +122,30 @@ impl Shared {
             drain_ends_at: AtomicU64::new(u64::MAX),
             stopping: AtomicBool::new(false),
             open_cores: AtomicUsize::new(0),
-            settings,
         }
+    }
+
+    /// Its listeners, in the order of the settings.
+    pub(crate) fn listening(&self) -> Vec<Listening> {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_listening(&self, listening: Vec<Listening>) {
+        *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = listening;
+    }
+
+    /// The settings in force.
+    pub(crate) fn in_force(&self) -> InForce {
+        self.in_force.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts others in force as far as all cores share them, and gives them for each core.
+    pub(crate) fn replace_settings(&self, settings: RuntimeSettings) -> InForce {
+        self.inboxes.set_bytes_max(settings.inbox_bytes_max);
+        self.prefixes.replace_limits(settings.address, settings.network, &settings.trusted);
+        let new = InForce::new(settings, self.recordings.is_some());
+        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = new.clone();
+        new
     }
 
     pub(crate) fn cores(&self) -> usize {

@@ -118,7 +118,7 @@ pub(crate) async fn sweep(core: CoreRef) {
 
 /// Ends what has waited too long, and tells sessions whose deadline has come.
 fn enforce_deadlines(core: &CoreRef, now: Instant) {
-    let write_deadline = core.borrow().shared.settings.write_deadline;
+    let write_deadline = core.borrow().settings.write_deadline;
     let is_due = |connection: &Connection| {
         now >= connection.give_up_at
             || (connection.is_open()

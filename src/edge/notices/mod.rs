@@ -26,13 +26,13 @@ pub mod event;
 pub mod outbox;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::Uri;
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
 use self::event::Event;
@@ -112,10 +112,14 @@ impl Recipient {
     }
 }
 
-/// Hears what happens and tells it.
+/// Hears what happens and tells it, if there is somebody to tell.
 pub struct Notices {
     news: mpsc::Sender<News>,
-    connects: bool,
+    recipient: watch::Sender<Option<Arc<Recipient>>>,
+    /// Whether there is, and has been, somebody.
+    is_on: AtomicBool,
+    was_on: AtomicBool,
+    connects: AtomicBool,
     dropped: AtomicU64,
     counters: Arc<Mutex<Counters>>,
 }
@@ -136,17 +140,38 @@ impl Teller {
 
 impl Notices {
     /// Starts telling, on `runtime`.
-    pub(super) fn start(recipient: Recipient, runtime: &tokio::runtime::Handle) -> (Self, Teller) {
+    pub(super) fn start(recipient: Option<Recipient>, runtime: &tokio::runtime::Handle) -> (Self, Teller) {
         let (news, receiver) = mpsc::channel(NEWS_MAX);
         let (finish, finished) = oneshot::channel();
         let counters = Arc::new(Mutex::new(Counters::default()));
-        let connects = recipient.connects;
-        let task = runtime.spawn(tell(recipient, receiver, finished, Arc::clone(&counters)));
-        (Self { news, connects, dropped: AtomicU64::new(0), counters }, Teller { finish, task })
+        let (sender, recipients) = watch::channel(None);
+        let task = runtime.spawn(tell(recipients, receiver, finished, Arc::clone(&counters)));
+        let notices = Self {
+            news,
+            recipient: sender,
+            is_on: AtomicBool::new(false),
+            was_on: AtomicBool::new(false),
+            connects: AtomicBool::new(false),
+            dropped: AtomicU64::new(0),
+            counters,
+        };
+        notices.replace(recipient);
+        (notices, Teller { finish, task })
+    }
+
+    /// Another recipient, or none, from the next batch on. What waits goes to it; if there is none, it is dropped and counted.
+    pub fn replace(&self, recipient: Option<Recipient>) {
+        self.connects.store(recipient.as_ref().is_some_and(|one| one.connects), Ordering::Relaxed);
+        self.is_on.store(recipient.is_some(), Ordering::Relaxed);
+        self.was_on.fetch_or(recipient.is_some(), Ordering::Relaxed);
+        self.recipient.send_replace(recipient.map(Arc::new));
     }
 
     /// What has been told, and what waits.
     pub fn families(&self) -> Vec<Family> {
+        if !self.was_on.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
         let Counters { taken, refused, dropped, failed, waiting_now } =
             *self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         let dropped = dropped + self.dropped.load(Ordering::Relaxed);
@@ -177,13 +202,13 @@ impl Notices {
 
 impl Notify for Notices {
     fn notify(&self, news: News) {
-        if self.news.try_send(news).is_err() {
+        if self.is_on.load(Ordering::Relaxed) && self.news.try_send(news).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn hears_who_connects(&self) -> bool {
-        self.connects
+        self.connects.load(Ordering::Relaxed)
     }
 }
 
@@ -195,14 +220,15 @@ struct Body<'a> {
 
 /// Tells until it is told to finish.
 async fn tell(
-    recipient: Recipient,
+    mut recipients: watch::Receiver<Option<Arc<Recipient>>>,
     mut news: mpsc::Receiver<News>,
     mut finished: oneshot::Receiver<()>,
     counters: Arc<Mutex<Counters>>,
 ) {
     let began = tokio::time::Instant::now();
     let instance = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros().to_string();
-    let mut outbox = Outbox::new(recipient.waiting_max);
+    let mut recipient = recipients.borrow_and_update().clone();
+    let mut outbox = Outbox::new(waiting_max(&recipient));
     let mut number = 0;
     let mut post = None;
     let mut logged: Option<tokio::time::Instant> = None;
@@ -216,18 +242,25 @@ async fn tell(
     loop {
         let now = Instant::default() + began.elapsed();
         if post.is_none()
+            && let Some(recipient) = &recipient
             && let Some(batch) = outbox.begin(now)
         {
             let body = serde_json::to_vec(&Body { instance: &instance, events: batch }).unwrap_or_default();
-            post = Some(Box::pin(self::post(&recipient, body)));
+            post = Some(Box::pin(self::post(Arc::clone(recipient), body)));
         }
         *counters.lock().unwrap_or_else(PoisonError::into_inner) = outbox.counters();
+        // Without a recipient nothing waits.
         if is_last && post.is_none() {
             return;
         }
-        let wake_at = outbox.next_begin().map(|at| began + (at - Instant::default()));
+        let next = outbox.next_begin().filter(|_| recipient.is_some());
+        let wake_at = next.map(|at| began + (at - Instant::default()));
         tokio::select! {
             Some(one) = news.recv() => take(&mut outbox, one),
+            Ok(()) = recipients.changed() => {
+                recipient = recipients.borrow_and_update().clone();
+                outbox.set_waiting_max(waiting_max(&recipient));
+            }
             outcome = async { post.as_mut().expect("there is one").await }, if post.is_some() => {
                 post = None;
                 let now = Instant::default() + began.elapsed();
@@ -248,7 +281,12 @@ async fn tell(
     }
 }
 
-async fn post(recipient: &Recipient, body: Vec<u8>) -> Outcome {
+/// Without a recipient nothing may wait.
+fn waiting_max(recipient: &Option<Arc<Recipient>>) -> usize {
+    recipient.as_ref().map_or(0, |recipient| recipient.waiting_max)
+}
+
+async fn post(recipient: Arc<Recipient>, body: Vec<u8>) -> Outcome {
     let headers = super::auth::callback::headers(recipient.secret.as_ref(), &body);
     let post = recipient.client.post(&recipient.url, "application/json", headers, body);
     let Ok(Ok(answer)) = tokio::time::timeout(POST_TIME_MAX, post).await else { return Outcome::Failed };

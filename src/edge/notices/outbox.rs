@@ -100,13 +100,18 @@ impl<N> Outbox<N> {
         }
     }
 
+    /// Another bound; beyond it the oldest go at once. The batch that is being told is not touched.
+    pub fn set_waiting_max(&mut self, waiting_max: usize) {
+        self.waiting_max = waiting_max;
+        let excess = self.waiting.len().saturating_sub(waiting_max);
+        self.waiting.drain(..excess);
+        self.counters.dropped += excess as u64;
+    }
+
     /// Something is to be told.
     pub fn push(&mut self, notice: N) {
-        if self.waiting.len() >= self.waiting_max {
-            self.waiting.pop_front();
-            self.counters.dropped += 1;
-        }
         self.waiting.push_back(notice);
+        self.set_waiting_max(self.waiting_max);
     }
 
     /// The batch to be told now, if there is one and its time has come. Its outcome is given to [`Outbox::handle_outcome`].

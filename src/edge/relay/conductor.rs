@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
-use super::Engine;
 use super::course::{self, Goal, Heard, Means, Purpose, Way};
 use super::group::in_order;
 use super::observe::{Board, NamedBy, add};
@@ -22,6 +21,7 @@ use super::puller::{Errand, Outcome, Player, Puller, Source};
 use super::target::Target;
 use super::template::{Filling, NoUrl, TemplateError};
 use super::upstream::Upstream;
+use super::{Engine, Ways};
 use crate::hub::CoreId;
 use crate::runtime::NameHasher;
 use crate::runtime::observe::ConnectionId;
@@ -43,6 +43,7 @@ pub(super) enum Item {
     Outgoing { id: OutgoingId, event: OutgoingEvent },
     Played { stream: StreamKey, home: CoreId, facts: Arc<Facts>, grant: Arc<Grant> },
     PlayedNoMore { stream: StreamKey, connection: ConnectionId },
+    Replaced(Ways),
 }
 
 /// A target of the file with whom it trusts.
@@ -68,11 +69,29 @@ impl Prepared {
     }
 }
 
-/// A stream that is here.
+/// A stream that is here, and what it began with.
 struct Living {
     home: CoreId,
+    grant: Arc<Grant>,
+    facts: Arc<Facts>,
+    is_pulled: bool,
     /// The groups that forward it.
-    groups: Vec<u32>,
+    groups: Vec<Forwarding>,
+}
+
+/// A group that forwards a stream.
+struct Forwarding {
+    number: u32,
+    /// Where to, in the order of their ranks.
+    ends: Vec<FarEnd>,
+}
+
+/// One goal of a group: as long as it is the same, there is no reason to begin anew.
+pub(super) type FarEnd = (Arc<Target>, ClientUrl);
+
+/// Of goals, what makes them the same as others.
+pub(super) fn far_ends(goals: &[Goal]) -> Vec<FarEnd> {
+    goals.iter().map(|goal| (Arc::clone(&goal.target), goal.url.clone())).collect()
 }
 
 /// Hands out what there is to be done.
@@ -134,7 +153,7 @@ impl<E: Engine> Conductor<E> {
         match item {
             Item::Began { stream, home, grant, facts } => {
                 let (is_pulled, outcome) = self.puller.on_stream(&stream);
-                self.begin(&stream, home, &grant, &facts, is_pulled);
+                self.begin(&stream, home, grant, facts, is_pulled);
                 self.run_errands(outcome);
             }
             Item::Ended { stream, home } => {
@@ -157,6 +176,7 @@ impl<E: Engine> Conductor<E> {
                 let outcome = self.puller.on_play_end(&stream, connection);
                 self.run_errands(outcome);
             }
+            Item::Replaced(ways) => self.replace(ways),
             Item::Outgoing { id, event } => {
                 if matches!(event, OutgoingEvent::Began) {
                     self.puller.on_pull_publishes(Ids::group_of(id));
@@ -169,24 +189,80 @@ impl<E: Engine> Conductor<E> {
         }
     }
 
-    fn begin(&mut self, stream: &StreamKey, home: CoreId, grant: &Grant, facts: &Facts, is_pulled: bool) {
+    fn begin(
+        &mut self,
+        stream: &StreamKey,
+        home: CoreId,
+        grant: Arc<Grant>,
+        facts: Arc<Facts>,
+        is_pulled: bool,
+    ) {
         // One that has not ended as far as we know lives elsewhere now.
         self.end(stream);
         let before = self.remember(stream);
         let mut groups = Vec::new();
-        let all = if grant.dry_run { Vec::new() } else { self.goals(stream, grant, facts) };
-        for mut goals in all {
-            if is_pulled {
-                let sources = self.puller.sources(stream);
-                goals.retain(|goal| !sources.iter().any(|source| is_same_server(source, &goal.url)));
-            }
-            if !goals.is_empty() {
-                let pause = goals.first().map(|goal| goal.target.backoff_min).unwrap_or_default();
-                let begin_at = before.map_or(Instant::default(), |before| before + pause);
-                groups.push(self.spawn(Way::Forward, stream, home, goals, begin_at));
+        for goals in self.goals(stream, &grant, &facts, is_pulled) {
+            let pause = goals.first().map(|goal| goal.target.backoff_min).unwrap_or_default();
+            let begin_at = before.map_or(Instant::default(), |before| before + pause);
+            groups.push(self.forward(stream, home, goals, begin_at));
+        }
+        self.streams.insert(stream.clone(), Living { home, grant, facts, is_pulled, groups });
+    }
+
+    fn forward(
+        &mut self,
+        stream: &StreamKey,
+        home: CoreId,
+        goals: Vec<Goal>,
+        begin_at: Instant,
+    ) -> Forwarding {
+        let ends = far_ends(&goals);
+        Forwarding { number: self.spawn(Way::Forward, stream, home, goals, begin_at), ends }
+    }
+
+    /// Other targets and upstreams: what is not as it was ends or begins.
+    fn replace(&mut self, ways: Ways) {
+        let Ways { targets, sources } = ways;
+        self.targets = targets;
+        // First, since what can be pulled from a server is not forwarded there.
+        let outcome = self.puller.replace(sources);
+        let streams: Vec<StreamKey> = self.streams.keys().cloned().collect();
+        for stream in streams {
+            self.forward_anew(&stream);
+        }
+        self.run_errands(outcome);
+    }
+
+    fn forward_anew(&mut self, stream: &StreamKey) {
+        let Some(living) = self.streams.get_mut(stream) else { return };
+        let (home, is_pulled) = (living.home, living.is_pulled);
+        let (grant, facts) = (Arc::clone(&living.grant), Arc::clone(&living.facts));
+        let mut before = std::mem::take(&mut living.groups);
+        let mut groups = Vec::new();
+        let mut new = Vec::new();
+        for goals in self.goals(stream, &grant, &facts, is_pulled) {
+            let ends = far_ends(&goals);
+            match before.iter().position(|group| group.ends == ends) {
+                Some(index) => groups.push(before.swap_remove(index)),
+                None => new.push(goals),
             }
         }
-        self.streams.insert(stream.clone(), Living { home, groups });
+        for group in &before {
+            self.end_group(group.number);
+        }
+        let now = self.means.clock.now();
+        for goals in new {
+            // A server that has the stream from the connection that ends now would refuse it.
+            let was_there = |goal: &Goal| {
+                before.iter().flat_map(|group| &group.ends).any(|(_, url)| is_same_server(url, &goal.url))
+            };
+            let pause = goals.iter().find(|goal| was_there(goal)).map(|goal| goal.target.backoff_min);
+            let begin_at = pause.map_or(Instant::default(), |pause| now + pause);
+            groups.push(self.forward(stream, home, goals, begin_at));
+        }
+        if let Some(living) = self.streams.get_mut(stream) {
+            living.groups = groups;
+        }
     }
 
     /// When the stream began before, if that was lately; it begins now.
@@ -204,8 +280,8 @@ impl<E: Engine> Conductor<E> {
     }
 
     fn end(&mut self, stream: &StreamKey) {
-        for number in self.streams.remove(stream).map(|living| living.groups).unwrap_or_default() {
-            self.end_group(number);
+        for group in self.streams.remove(stream).map(|living| living.groups).unwrap_or_default() {
+            self.end_group(group.number);
         }
     }
 
@@ -266,12 +342,15 @@ impl<E: Engine> Conductor<E> {
         self.means.pulls.forget(number);
         self.puller.on_gone(number);
         if let Some(living) = self.streams.get_mut(&stream) {
-            living.groups.retain(|one| *one != number);
+            living.groups.retain(|group| group.number != number);
         }
     }
 
     /// The targets of a stream: of each group those that belong together, in the order of their ranks.
-    fn goals(&self, stream: &StreamKey, grant: &Grant, facts: &Facts) -> Vec<Vec<Goal>> {
+    fn goals(&self, stream: &StreamKey, grant: &Grant, facts: &Facts, is_pulled: bool) -> Vec<Vec<Goal>> {
+        if grant.dry_run {
+            return Vec::new();
+        }
         let named = self.named(&grant.forwards, &self.means.forwards, Target::named);
         let of_file = self.targets.iter().filter(|prepared| prepared.target.takes(stream.app()));
         let of_file = of_file.map(|prepared| (prepared, NamedBy::File));
@@ -298,7 +377,15 @@ impl<E: Engine> Conductor<E> {
             in_order(&mut goals, |goal| goal.target.rank);
             goals
         });
-        alone.into_iter().chain(groups).collect()
+        let mut all: Vec<Vec<Goal>> = alone.into_iter().chain(groups).collect();
+        if is_pulled {
+            let sources = self.puller.sources(stream);
+            for goals in &mut all {
+                goals.retain(|goal| !sources.iter().any(|source| is_same_server(source, &goal.url)));
+            }
+            all.retain(|goals| !goals.is_empty());
+        }
+        all
     }
 
     /// What a back end has named. A bad one is ignored: the stream is live, and others of its targets may be right.

@@ -108,6 +108,25 @@ impl Demand {
         self.let_go_at = None;
     }
 
+    /// How long a pull outlives its last player from now on; one that has lost it already keeps its time.
+    pub fn set_linger(&mut self, linger: Duration) {
+        self.linger = linger;
+    }
+
+    /// It can be pulled from elsewhere than before: a pull that players wait for begins anew.
+    pub fn handle_other_sources(&mut self) -> Option<Order> {
+        if self.players == 0 {
+            return self.end();
+        }
+        self.pulled_to = None;
+        self.settle()
+    }
+
+    /// It cannot be pulled any more: the pull that there is ends.
+    pub fn handle_no_source(&mut self) -> Option<Order> {
+        self.end()
+    }
+
     /// Time has come to `now`.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Order> {
         if self.next_timeout() <= now { self.end() } else { None }
@@ -164,6 +183,28 @@ mod tests {
         assert!(!demand.is_idle(), "it is on the air until the core says otherwise");
         assert_eq!(demand.handle_stream_end(), None);
         assert!(demand.is_idle());
+    }
+
+    /// Other upstreams: a pull that is played begins anew, one that nobody plays ends, and who waits without one has one begun.
+    #[test]
+    fn other_sources_begin_a_pull_anew_for_players_alone() {
+        let mut demand = Demand::new(LINGER);
+        assert_eq!(demand.handle_other_sources(), None);
+        assert_eq!(demand.handle_play(HOME), BEGIN);
+        assert_eq!(demand.handle_stream(true), None);
+        assert_eq!(demand.handle_other_sources(), BEGIN);
+        // The old pull's stream ends when the new one has begun already.
+        assert_eq!(demand.handle_stream_end(), None);
+        assert_eq!(demand.handle_no_source(), Some(Order::End));
+        assert_eq!(demand.handle_no_source(), None);
+        assert!(!demand.is_idle(), "somebody waits");
+        assert_eq!(demand.handle_other_sources(), BEGIN);
+        demand.handle_play_end(at(0));
+        assert_eq!(demand.handle_other_sources(), Some(Order::End), "nobody plays what lingers");
+        // A publisher here has precedence over whatever it could be pulled from.
+        assert_eq!(demand.handle_stream(false), None);
+        assert_eq!(demand.handle_play(HOME), None);
+        assert_eq!(demand.handle_other_sources(), None);
     }
 
     #[test]

@@ -87,10 +87,37 @@ impl Engine for Handle {
     }
 }
 
-/// Forwarding, as others see it: it hears news, and shows what goes on.
-pub struct Relay {
+/// What forwarding goes by: the settings, with the certificates that they name read.
+pub struct Ways {
     targets: Arc<[Prepared]>,
     sources: Arc<[Source]>,
+}
+
+impl Ways {
+    /// Reads what the settings name.
+    ///
+    /// # Errors
+    /// When a file of certificates cannot be read.
+    pub fn read(settings: &Settings) -> Result<Self, trust::TrustError> {
+        let prepare = |target: &Target| {
+            let is_tls = target.url.as_ref().is_some_and(template::Template::is_tls);
+            let trust = match is_tls {
+                true => Some(trust::client_config(target.tls_ca_file.as_deref(), target.tls_verify)?),
+                false => None,
+            };
+            Ok(Prepared { target: Arc::new(target.clone()), trust })
+        };
+        let targets = settings.targets.iter().map(prepare).collect::<Result<_, _>>()?;
+        let prepare_source = |upstream: &Upstream| {
+            Ok(Source { prepared: prepare(&upstream.source)?, linger: upstream.linger })
+        };
+        let sources = settings.upstreams.iter().map(prepare_source).collect::<Result<_, _>>()?;
+        Ok(Self { targets, sources })
+    }
+}
+
+/// Forwarding, as others see it: it hears news, and shows what goes on.
+pub struct Relay {
     names: NameHasher,
     forwards: Arc<Board>,
     pulls: Arc<Board>,
@@ -101,6 +128,7 @@ pub struct Relay {
 /// Its other end, for the thread that does the work.
 pub struct Work {
     items: mpsc::UnboundedReceiver<Item>,
+    ways: Ways,
 }
 
 impl Relay {
@@ -109,21 +137,19 @@ impl Relay {
     /// # Errors
     /// When a target's certificates cannot be read any more.
     pub fn new(settings: Settings, names: NameHasher) -> Result<(Self, Work), trust::TrustError> {
-        let prepare = |target: Target| {
-            let is_tls = target.url.as_ref().is_some_and(template::Template::is_tls);
-            let trust = match is_tls {
-                true => Some(trust::client_config(target.tls_ca_file.as_deref(), target.tls_verify)?),
-                false => None,
-            };
-            Ok(Prepared { target: Arc::new(target), trust })
-        };
-        let targets = settings.targets.into_iter().map(prepare).collect::<Result<_, _>>()?;
-        let prepare_source = |Upstream { source, linger }| Ok(Source { prepared: prepare(source)?, linger });
-        let sources = settings.upstreams.into_iter().map(prepare_source).collect::<Result<_, _>>()?;
+        let ways = Ways::read(&settings)?;
         let (items, receiver) = mpsc::unbounded_channel();
         let [forwards, pulls] = <[Arc<Board>; 2]>::default();
         let dials = Arc::default();
-        Ok((Self { targets, sources, names, forwards, pulls, dials, items }, Work { items: receiver }))
+        Ok((Self { names, forwards, pulls, dials, items }, Work { items: receiver, ways }))
+    }
+
+    /// Forwards and pulls by others from now on. Of each stream, targets (or groups of them) that are as before are not touched; those that are gone
+    /// or changed are hung up, and those that are new or changed begin. A pull whose upstreams are as before goes on, another one begins anew. An
+    /// app that has had no upstream is pulled for players that come from then on.
+    pub fn replace(&self, ways: Ways) {
+        // Whoever would hear of it has ended with the edge's thread.
+        let _ = self.items.send(Item::Replaced(ways));
     }
 
     /// What is forwarded.
@@ -153,8 +179,8 @@ impl Relay {
             pulls: Arc::clone(&self.pulls),
             web: std::sync::OnceLock::new(),
         };
-        let (targets, sources) = (Arc::clone(&self.targets), Arc::clone(&self.sources));
-        Conductor::new(Arc::new(means), targets, sources, self.names.clone()).run(work.items)
+        let Work { items, ways } = work;
+        Conductor::new(Arc::new(means), ways.targets, ways.sources, self.names.clone()).run(items)
     }
 }
 

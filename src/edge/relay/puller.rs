@@ -7,8 +7,8 @@
 //! What was pulled is forwarded like any other stream, but not to where it can come from: the conductor asks for those. Two servers that
 //! pull the same app from each other wait for each other for ever, each a player of the other; RTMP has nothing to tell that by.
 //! # Bounds
-//! One entry for each stream that is played, published or pulled here, and a count for each player that a back end has named an upstream for;
-//! [`PULLS_MAX`] pulls.
+//! One entry for each stream that is played, published or pulled here, of an app that has upstreams, and a count for each connection that plays it;
+//! the same where a back end has named some; [`PULLS_MAX`] pulls.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -18,7 +18,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::Clock;
-use super::conductor::Prepared;
+use super::conductor::{FarEnd, Prepared, far_ends};
 use super::course::Goal;
 use super::demand::{Demand, Order};
 use super::observe::NamedBy;
@@ -60,11 +60,13 @@ struct Wanted {
     number: Option<u32>,
     /// Where that can come from.
     urls: Vec<ClientUrl>,
+    /// The same with all that is said of it.
+    ends: Vec<FarEnd>,
     /// Upstreams that a back end has named, after those of the file.
     named: Vec<Prepared>,
-    /// Where the file has no upstream for the app: who plays by such a name, and how often. Others who play it are not counted, so their ends must
-    /// not be either.
-    by_name: HashMap<ConnectionId, u32>,
+    /// Who of those that play it is counted, and how often. Whoever came while the app had no upstream is not, unless a back end has named one, so
+    /// their ends must not be either.
+    counted: HashMap<ConnectionId, u32>,
 }
 
 /// Who plays a stream.
@@ -136,23 +138,18 @@ impl Puller {
             } else if !named.is_empty() {
                 wanted.named = named;
             }
-            if by_name {
-                *wanted.by_name.entry(facts.connection).or_default() += 1;
-            }
+            *wanted.counted.entry(facts.connection).or_default() += 1;
             wanted.demand.handle_play(home)
         })
     }
 
     pub(super) fn on_play_end(&mut self, stream: &StreamKey, connection: ConnectionId) -> Outcome {
         let now = self.clock.now();
-        let by_name = !self.has_sources(stream.app());
         self.with(stream, |wanted| {
-            if by_name {
-                let Entry::Occupied(mut times) = wanted.by_name.entry(connection) else { return None };
-                *times.get_mut() -= 1;
-                if *times.get() == 0 {
-                    times.remove();
-                }
+            let Entry::Occupied(mut times) = wanted.counted.entry(connection) else { return None };
+            *times.get_mut() -= 1;
+            if *times.get() == 0 {
+                times.remove();
             }
             wanted.demand.handle_play_end(now);
             None
@@ -175,6 +172,37 @@ impl Puller {
     pub(super) fn on_stream_end(&mut self, stream: &StreamKey) -> Outcome {
         self.announced.remove(stream);
         self.with(stream, |wanted| wanted.demand.handle_stream_end())
+    }
+
+    /// Other upstreams: pulls whose upstreams are no longer the same begin anew, or end.
+    pub(super) fn replace(&mut self, sources: Arc<[Source]>) -> Outcome {
+        self.sources = sources;
+        let mut outcome = Outcome::default();
+        let streams: Vec<StreamKey> = self.wanted.keys().cloned().collect();
+        for stream in streams {
+            let goals = self.goals(&stream);
+            let (linger, has_goals) = (self.linger(stream.app()), !goals.is_empty());
+            let Some(wanted) = self.wanted.get_mut(&stream) else { continue };
+            wanted.demand.set_linger(linger);
+            if wanted.number.is_some() && wanted.ends == far_ends(&goals) {
+                continue;
+            }
+            let one = self.with(&stream, |wanted| match wanted.number {
+                Some(_) if !has_goals => wanted.demand.handle_no_source(),
+                // Whoever waits without a pull has one tried now.
+                _ if has_goals => wanted.demand.handle_other_sources(),
+                _ => None,
+            });
+            outcome.errands.extend(one.errands);
+            outcome.refused += one.refused;
+        }
+        outcome
+    }
+
+    /// How long a pull of this app outlives its last player.
+    fn linger(&self, app: &str) -> Duration {
+        let of_app = self.sources.iter().filter(|source| source.prepared.target.takes(app));
+        of_app.map(|source| source.linger).max().unwrap_or(Upstream::default().linger)
     }
 
     /// A pull whose time may have come.
@@ -219,8 +247,7 @@ impl Puller {
         if !self.has_sources(stream.app()) && !self.wanted.contains_key(stream) {
             return Outcome::default();
         }
-        let of_app = self.sources.iter().filter(|source| source.prepared.target.takes(stream.app()));
-        let linger = of_app.map(|source| source.linger).max().unwrap_or_default();
+        let linger = self.linger(stream.app());
         let wanted = self.wanted.entry(stream.clone()).or_insert_with(|| Wanted::new(Demand::new(linger)));
         let before = wanted.number.map(|number| (wanted.demand.next_timeout(), number));
         let order = input(wanted);
@@ -257,6 +284,7 @@ impl Puller {
             return;
         }
         wanted.urls = goals.iter().map(|goal| goal.url.clone()).collect();
+        wanted.ends = far_ends(&goals);
         outcome.errands.push(Errand::Begin { stream: stream.clone(), home, goals });
     }
 
@@ -287,8 +315,9 @@ impl Wanted {
             facts: None,
             number: None,
             urls: Vec::new(),
+            ends: Vec::new(),
             named: Vec::new(),
-            by_name: HashMap::new(),
+            counted: HashMap::new(),
         }
     }
 }

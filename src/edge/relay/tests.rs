@@ -161,6 +161,35 @@ fn target(url: &str) -> Target {
     Target { backoff_min: Duration::from_millis(100), ..Target::named(url).unwrap() }
 }
 
+/// Of other targets, those that are as before are not touched, those that are gone or changed are hung up, and those that are new or changed begin.
+#[test]
+fn targets_are_replaced_one_by_one() {
+    let [(_one, one), (_two, two)] = [listener(), listener()];
+    let at = |address: SocketAddr| target(&format!("rtmp://127.0.0.1:{}/in/{{name}}", address.port()));
+    let stage = Stage::new(vec![at(one)]);
+    stage.begin("a", Grant::default());
+    let first = stage.taken();
+    let replace = |targets| {
+        stage.relay.replace(Ways::read(&Settings { targets, ..Settings::default() }).unwrap());
+    };
+    replace(vec![at(two), at(one)]);
+    let second = stage.taken();
+    assert_eq!((first.peer, second.peer), (one, two));
+    replace(vec![at(one), at(two)]);
+    replace(vec![at(one), Target { params: "k=1".into(), ..at(two) }]);
+    stage.hung_up(second.id);
+    let third = stage.taken();
+    assert_eq!((third.peer, &*third.client.url.name), (two, "a?k=1"));
+    replace(Vec::new());
+    stage.hung_up(first.id);
+    stage.hung_up(third.id);
+    assert_eq!(stage.cores.hung_up.lock().unwrap().len(), 3, "nobody was hung up who was as before");
+    // A stream that ends has nothing left, and one that begins goes nowhere.
+    stage.end("a");
+    stage.begin("b", Grant::default());
+    stage.wait("nothing is forwarded", |stage| stage.relay.board().forwards().is_empty().then_some(()));
+}
+
 #[test]
 fn a_stream_that_begins_is_connected_and_one_that_ends_is_hung_up() {
     let (listener, address) = listener();

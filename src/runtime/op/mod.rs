@@ -236,7 +236,8 @@ mod tests {
     fn a_shut_listener_ends_its_accepts() {
         tokio_uring::start(async {
             let (mut listeners, address) =
-                crate::runtime::listener::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+                crate::runtime::listener::bind("127.0.0.1:0".parse().unwrap(), 1, Duration::ZERO, false)
+                    .unwrap();
             let listener = Rc::new(listeners.remove(0));
             let first = tokio_uring::spawn(accept(listener.clone()));
             let far = TcpStream::connect(address).unwrap();

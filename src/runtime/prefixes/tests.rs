@@ -30,6 +30,34 @@ fn entries(prefixes: &Prefixes) -> [usize; 2] {
     prefixes.tables().each_ref().map(|table| table.entries.len())
 }
 
+/// Other bounds hold from the next connection on; who is over them keeps what it has.
+#[test]
+fn bounds_are_replaced_while_connections_are_there() {
+    let limits = PrefixLimits { connections_max: 2, accepts_per_second_max: 1, ..WIDE_OPEN };
+    let prefixes = Prefixes::new(limits, WIDE_OPEN, Vec::new());
+    let (now, address) = (Instant::default(), "192.0.2.1".parse().unwrap());
+    let first = prefixes.admit(now, address).unwrap();
+    let _second = prefixes.admit(now, address).unwrap();
+    let refused = |prefixes: &Arc<Prefixes>| prefixes.admit(now, address).unwrap_err().bound;
+    assert_eq!(refused(&prefixes), Bound::Connections);
+    prefixes.replace_limits(PrefixLimits { connections_max: 3, ..limits }, WIDE_OPEN, &[]);
+    let third = prefixes.admit(now, address).unwrap();
+    prefixes.replace_limits(PrefixLimits { connections_max: 1, ..limits }, WIDE_OPEN, &[]);
+    assert_eq!(refused(&prefixes), Bound::Connections);
+    drop(third);
+    assert_eq!(refused(&prefixes), Bound::Connections, "two are one too many still");
+    prefixes.replace_limits(limits, WIDE_OPEN, &["192.0.2.0/24".parse().unwrap()]);
+    assert!(prefixes.admit(now, address).unwrap().0.is_none(), "trusted, and not counted");
+    // A rate that is another begins with all that it allows at once.
+    drop(first);
+    prefixes.replace_limits(PrefixLimits { connections_max: 100, ..limits }, WIDE_OPEN, &[]);
+    let places: Vec<_> = std::iter::from_fn(|| prefixes.admit(now, address).ok()).collect();
+    assert_eq!((places.len(), refused(&prefixes)), (7, Bound::Accepts), "three of ten were used before");
+    let faster = PrefixLimits { connections_max: 100, accepts_per_second_max: 2, ..WIDE_OPEN };
+    prefixes.replace_limits(faster, WIDE_OPEN, &[]);
+    assert_eq!(std::iter::from_fn(|| prefixes.admit(now, address).ok()).count(), 20);
+}
+
 /// A network fills up without touching its neighbours, and a place given back is free again.
 #[test]
 fn a_network_has_so_many_places() {

@@ -88,6 +88,12 @@ impl Handshakes {
         }
     }
 
+    /// Other bounds, from now on.
+    pub(crate) fn set_bounds(&mut self, in_progress_max: usize, percent: u32) {
+        self.in_progress_max = in_progress_max;
+        self.ration.percent = percent.clamp(1, 100);
+    }
+
     /// A place for one more, unless there are too many.
     #[must_use]
     pub(crate) fn begin(&mut self) -> bool {
@@ -202,7 +208,7 @@ impl Core {
     /// TLS for a connection that asks for it; `None` where none is spoken.
     pub(crate) fn begin_tls(&mut self, now: Instant) -> Option<Box<Front>> {
         let shared = self.shared.clone();
-        let endpoint = shared.tls.as_ref()?;
+        let endpoint = shared.tls.get()?;
         let tls = Tls::new(now, endpoint.config(), TINY_RECORDS_PER_SECOND_MAX);
         Some(Box::new(Front::Tls(tls)))
     }

@@ -1,0 +1,169 @@
+//! Other settings and listeners while the engine runs.
+//!
+//! [`Handle::prepare`] does all that can fail: it binds new listeners and reads certificates, and changes nothing. [`Handle::reload`] cannot fail:
+//! each core is given the settings and its part of the listeners through its inbox, so that it goes by one set of them within a step, without a
+//! lock.
+//!
+//! # From when on
+//! | settings | hold for |
+//! |---|---|
+//! | of an app | streams whose publisher begins from then on; `queue_…` and `stall_ms_max` for players that do |
+//! | of a session (`[rtmp]`, `[deadlines]` but for `write_seconds`, limits of one session), `[proxy]` | connections from then on |
+//! | limits of a core or a prefix, `write_seconds`, the latency budget, shares of TLS handshakes | all, at once |
+//! | listeners | at once; connections of one that is gone live on |
+//!
+//! Not to be changed are the number of cores, placement and recordings: whoever calls leaves them as they were.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::info;
+
+use super::accepting;
+use super::core::{Core, CoreRef};
+use super::engine::{Listeners, StartError, bind, certificates, endpoint};
+use super::handle::{Handle, core_id};
+use super::inbox::ToCore;
+use super::listener::{Listener, ListenerPlace, Serves};
+use super::settings::RuntimeSettings;
+use super::shared::InForce;
+use super::tls::certificates::{Certificates, Endpoint};
+
+/// How long an address that is in use is tried: a listener of ours that has just been given up may still be there.
+const BIND_PATIENCE: Duration = Duration::from_millis(500);
+
+/// A listener, and where it really listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listening {
+    pub(crate) place: ListenerPlace,
+    pub(crate) bound: SocketAddr,
+}
+
+/// The listeners that settings ask for, in their order.
+pub(super) fn places(settings: &RuntimeSettings) -> Vec<ListenerPlace> {
+    let rtmp = settings.listen.iter().map(|address| (*address, Serves::Rtmp));
+    let rtmps = settings.tls.listen.iter().map(|address| (*address, Serves::Rtmps));
+    rtmp.chain(rtmps).map(|(address, serves)| ListenerPlace { address, serves }).collect()
+}
+
+/// Settings that can be put in force without fail. Dropping it gives up the listeners that were bound for it.
+pub struct Prepared {
+    settings: RuntimeSettings,
+    listening: Vec<Listening>,
+    listeners: Listeners,
+    tls: Option<Tls>,
+}
+
+/// What becomes of RTMPS.
+enum Tls {
+    Begins(Endpoint),
+    Replaced(Certificates),
+}
+
+/// One core's part of a reload.
+pub(crate) struct Reload {
+    in_force: InForce,
+    wanted: Arc<[ListenerPlace]>,
+    new: Vec<(OwnedFd, ListenerPlace)>,
+}
+
+impl Handle {
+    /// Makes what these settings need beside what is there.
+    ///
+    /// # Errors
+    /// When a new address cannot be bound, or certificates cannot be used. Then nothing has changed.
+    pub fn prepare(&self, settings: RuntimeSettings) -> Result<Prepared, StartError> {
+        let tls = self.prepare_tls(&settings)?;
+        let before = self.shared.listening();
+        let mut listeners: Listeners = (0..self.cores()).map(|_| Vec::new()).collect();
+        let mut listening = Vec::new();
+        for place in places(&settings) {
+            let there = before.iter().find(|there| there.place.can_become(place));
+            let bound = match there {
+                Some(there) => there.bound,
+                None => {
+                    // One address may stand for another, and it is the new one that is bound before the old one goes.
+                    let joins = before.iter().any(|there| there.bound.port() == place.address.port());
+                    bind(place, &mut listeners, BIND_PATIENCE, joins)?
+                }
+            };
+            listening.push(Listening { place, bound });
+        }
+        Ok(Prepared { settings, listening, listeners, tls })
+    }
+
+    fn prepare_tls(&self, settings: &RuntimeSettings) -> Result<Option<Tls>, StartError> {
+        let tls = &settings.tls;
+        if self.shared.tls.get().is_none() {
+            return Ok(endpoint(tls)?.map(Tls::Begins));
+        }
+        // One that we have made ourselves stays as long as no other is named.
+        let had_files = !self.shared.in_force().settings.tls.certificates.is_empty();
+        let is_read = tls.is_wanted() && (!tls.certificates.is_empty() || had_files);
+        Ok(if is_read { Some(Tls::Replaced(certificates(tls)?)) } else { None })
+    }
+
+    /// Puts these settings in force; streams that are live go on.
+    pub fn reload(&self, prepared: Prepared) {
+        let Prepared { settings, listening, listeners, tls } = prepared;
+        match tls {
+            // Nobody else makes one: reloads come one after the other.
+            Some(Tls::Begins(endpoint)) => drop(self.shared.tls.set(endpoint)),
+            Some(Tls::Replaced(certificates)) => self.replace_certificates(certificates),
+            None => {}
+        }
+        let before = self.shared.listening();
+        for new in listening.iter().filter(|new| before.iter().all(|old| old.bound != new.bound)) {
+            info!(address = %new.bound, "listens");
+        }
+        for old in before.iter().filter(|old| listening.iter().all(|new| old.bound != new.bound)) {
+            info!(address = %old.bound, "listens no more; connections from there go on");
+        }
+        let wanted: Arc<[ListenerPlace]> = listening.iter().map(|one| one.place).collect();
+        self.shared.set_listening(listening);
+        let in_force = self.shared.replace_settings(settings);
+        for (core, new) in listeners.into_iter().enumerate() {
+            let reload = Reload { in_force: in_force.clone(), wanted: Arc::clone(&wanted), new };
+            self.shared.inboxes.push(core_id(core), ToCore::Reload(Box::new(reload)));
+        }
+    }
+
+    /// The addresses that RTMP is really served on, in the order of the settings.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.bound(Serves::Rtmp)
+    }
+
+    /// Those of RTMPS, likewise.
+    pub fn tls_addresses(&self) -> Vec<SocketAddr> {
+        self.bound(Serves::Rtmps)
+    }
+
+    fn bound(&self, serves: Serves) -> Vec<SocketAddr> {
+        let all = self.shared.listening();
+        all.iter().filter(|one| one.place.serves == serves).map(|one| one.bound).collect()
+    }
+}
+
+/// A core's part.
+pub(super) fn reload(core: &CoreRef, reload: Reload) {
+    let Reload { in_force, wanted, new } = reload;
+    let takes_connections = Core::caught(core, None, |core| core.go_by(in_force, &wanted));
+    if takes_connections == Some(true) {
+        new.into_iter().map(Listener::new).for_each(|listener| accepting::start(core, listener));
+    }
+}
+
+impl Core {
+    /// Goes by these settings and listeners; says whether it takes connections still.
+    fn go_by(&mut self, in_force: InForce, wanted: &[ListenerPlace]) -> bool {
+        let InForce { settings, session } = in_force;
+        self.polling.set_budget(settings.latency_budget);
+        self.handshakes.set_bounds(settings.tls.handshakes_max, settings.tls.handshake_percent_max);
+        self.settings = settings;
+        self.session_settings = session;
+        self.listeners.retain(|listener| listener.become_one_of(wanted));
+        !self.stopping && !self.shared.is_draining()
+    }
+}
