@@ -197,8 +197,8 @@ impl Waiting {
                     report = &mut ended => {
                         let report = report.map_err(|_| Failure::Other("the engine's end was lost".into()))?;
                         return match stop {
-                            Stop::NotAsked => Err(Failure::Other(format!("the engine ended unasked: {report:?}"))),
-                            Stop::Draining | Stop::Now => Ok(report),
+                            Stop::NotAsked if !handle.is_draining() => Err(Failure::Other(format!("the engine ended unasked: {report:?}"))),
+                            Stop::NotAsked | Stop::Draining | Stop::Now => Ok(report),
                         };
                     }
                     asked = signals.next() => match asked {
@@ -218,6 +218,11 @@ impl Waiting {
                         // Whoever asked may have gone.
                         let _ = asked.send(reload(&mut reloader, systemd));
                     }
+                    // Through the API; after a signal it has been told.
+                    () = handle.drain_began() => if stop == Stop::NotAsked {
+                        let deadline = handle.drain_state().times.map(|(deadline, _)| deadline);
+                        systemd.draining(deadline.unwrap_or(reloader.config().runtime.drain_deadline));
+                    },
                     () = heartbeat.is_due() => systemd.alive(&control::stalled_cores(&handle)),
                     _ = look.tick() => reloader.look_at_certificates(),
                 }
@@ -267,12 +272,17 @@ enum Stop {
 }
 
 impl Stop {
-    /// The first signal drains, the second stops, further ones change nothing.
+    /// The first signal drains, or leaves a drain as it is that the API was asked for; the second stops, further ones change nothing.
     fn next(self, handle: &Handle) -> Self {
         match self {
             Self::NotAsked => {
-                info!("draining: publishers may finish, nobody new is let in; a second signal stops at once");
-                handle.drain();
+                // Who has asked for a drain through the API may send the signal as well, as Kubernetes does after `preStop`.
+                match handle.drain() {
+                    true => info!(
+                        "draining: publishers may finish, nobody new is let in; a second signal stops at once"
+                    ),
+                    false => info!("drains already; a second signal stops at once"),
+                }
                 Self::Draining
             }
             Self::Draining => {

@@ -5,13 +5,17 @@
 mod support;
 
 use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use support::PATIENCE;
 use support::amf::Amf;
 use support::client::{Client, Event, RECONNECT_REQUEST, Status};
+use support::crowd::Crowd;
 use support::ffmpeg::{GENERATIONS, Publisher};
-use support::flv::Kind;
+use support::fleet;
+use support::flv::{Kind, Tag};
 use support::media::{H264_AAC, THIN};
 use support::packets::{Packet, Role};
 use support::server::{Inrush, Server};
@@ -260,6 +264,158 @@ fn ffmpeg_is_closed_at_a_key_frame_and_ends() {
         assert_eq!(frames % frames_a_gop, 0, "{name} was cut inside a group of pictures");
     }
     server.wait_for_end();
+}
+
+/// How a publisher takes a drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// Understands the request, and leaves at a key frame of its own choice.
+    Leaves,
+    /// Understands it, and stays.
+    Stays,
+    /// Does not understand it, and so is not asked.
+    Silent,
+}
+
+const MANNERS: [Manner; 3] = [Manner::Leaves, Manner::Stays, Manner::Silent];
+
+/// Publishes until it leaves, or is closed; gives what it was told and when it was over.
+async fn publish_in_a_manner(address: SocketAddr, name: String, manner: Manner, headers: Arc<[Tag]>) -> Told {
+    let understands: &[(&str, Amf)] =
+        if manner == Manner::Silent { &[] } else { &[("capsEx", Amf::Number(1.0))] };
+    let open = fleet::Publisher::open_with(address, "live", &name, &MANY_GOPS, &headers, understands);
+    let mut publisher = match open.await.expect("a connection") {
+        fleet::Asked::Accepted(publisher) => publisher,
+        fleet::Asked::Refused(code) => panic!("{name} is refused: {code}"),
+    };
+    loop {
+        let is_asked = publisher.codes().iter().any(|code| code == RECONNECT_REQUEST);
+        let is_between = publisher.sent() % (2 * MANY_GOPS.gop_frames) == 0;
+        if is_asked && is_between && manner == Manner::Leaves {
+            let codes = publisher.codes().to_vec();
+            publisher.leave().await.expect("a close");
+            return Told { manner, codes, ended: Instant::now() };
+        }
+        if publisher.send_next().await.is_err() {
+            publisher.hear_to_the_end().await;
+            return Told { manner, codes: publisher.codes().to_vec(), ended: Instant::now() };
+        }
+    }
+}
+
+/// What became of a publisher.
+struct Told {
+    manner: Manner,
+    codes: Vec<String>,
+    ended: Instant,
+}
+
+/// 10 messages a second, key frames every 600 ms.
+const MANY_GOPS: Pattern = Pattern { frame_ms: 200, gop_frames: 3, video_bytes: 400, audio_bytes: 100 };
+
+/// A drain that the API is asked for goes as one by a signal, and the API shows how far it is: with whom it began, who is left, who was told and
+/// has moved. Each publisher leaves at a key frame or is closed at one, in the last quarter of the time, and the process ends with code 0.
+/// `.ci/deep drain`: 500 publishers and 20 seconds.
+#[test]
+fn a_drain_through_the_api_shows_how_far_it_is() {
+    let number = |name: &str, default| {
+        std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: {text}")))
+    };
+    let count = number("INRUSH_DRAIN_PUBLISHERS", 99);
+    let deadline = Duration::from_secs(number("INRUSH_DRAIN_SECONDS", 6));
+    let server = Inrush::new().cores(2).start();
+    let address = server.rtmp();
+    let names: Vec<String> = (0..count).map(|number| format!("s{number}")).collect();
+    let players = Crowd::join_each(address, "live", names.clone());
+    wait_until("all play", 2 * PATIENCE, || (server.metrics().gauge("subscribers") == count).then_some(()));
+    let headers: Arc<[Tag]> = sequence_headers(&THIN.media()).into();
+    let publishing = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let publish = |(name, manner)| {
+                tokio::spawn(publish_in_a_manner(address, name, manner, Arc::clone(&headers)))
+            };
+            let manners = MANNERS.into_iter().cycle();
+            let tasks: Vec<_> = names.into_iter().zip(manners).map(publish).collect();
+            let mut told = Vec::new();
+            for task in tasks {
+                told.push(task.await.expect("a publisher does not panic"));
+            }
+            told
+        })
+    });
+    wait_until("all publish", 2 * PATIENCE, || (server.metrics().gauge("publishers") == count).then_some(()));
+
+    let shown = server.get("/api/v1/drain").json();
+    assert_eq!((&shown["state"], &shown["began_with"]), (&"serving".into(), &serde_json::Value::Null));
+    assert_eq!((&shown["left"]["publishers"], &shown["left"]["players"]), (&count.into(), &count.into()));
+    let refused = server.post("/api/v1/drain", "{\"deadline_seconds\": \"soon\"}");
+    assert_eq!((refused.status, &refused.json()["error"]["field"]), (400, &"deadline_seconds".into()));
+
+    let start = Instant::now();
+    let begun = server.post("/api/v1/drain", &format!("{{\"deadline_seconds\": {}}}", deadline.as_secs()));
+    assert_eq!((begun.status, &begun.json()["state"]), (202, &"draining".into()), "{}", begun.body);
+    assert_eq!(server.post("/api/v1/drain", "").status, 409);
+    // As Kubernetes does when `preStop` has asked for the drain: it is no second signal.
+    server.process().signal(libc::SIGTERM);
+
+    let mut seen = vec![begun.json()];
+    while let Ok(answer) = server.try_get("/api/v1/drain") {
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        seen.push(answer.json());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let whole = |shown: &serde_json::Value, name: &str| shown[name].as_u64().expect("a whole number");
+    // A core that has ended is not counted any more.
+    seen.retain(|shown| shown["stalled_cores"] == serde_json::json!([]));
+    let states: Vec<_> = seen.iter().map(|shown| shown["state"].as_str().expect("a state")).collect();
+    let order = ["draining", "cutting", "stopping"];
+    let places = states.iter().map(|state| order.iter().position(|one| one == state).expect("a known state"));
+    assert!(places.is_sorted() && states.contains(&"cutting"), "{states:?}");
+    for pair in seen.windows(2) {
+        for name in ["told", "moved", "closed_at_key_frame"] {
+            assert!(whole(&pair[0], name) <= whole(&pair[1], name), "{name}: {pair:?}");
+        }
+        assert!(whole(&pair[0]["left"], "publishers") >= whole(&pair[1]["left"], "publishers"), "{pair:?}");
+    }
+    let draining = seen.iter().rfind(|shown| shown["state"] == "draining").expect("it took a while");
+    let (leave, understand) = (count.div_ceil(3), count.div_ceil(3) + (count + 1) / 3);
+    let began_with = serde_json::json!({
+        "pending": 0, "publishers": count, "standbys": 0, "players": count, "forwards": 0, "pulls": 0
+    });
+    assert_eq!(draining["began_with"], began_with);
+    assert_eq!((whole(draining, "told"), whole(draining, "moved")), (understand, leave), "{draining}");
+    assert_eq!(
+        (whole(&draining["left"], "publishers"), whole(draining, "closed_at_key_frame")),
+        (count - leave, 0)
+    );
+    assert_eq!(draining["deadline_seconds"], deadline.as_secs_f64());
+    let last = seen.last().expect("there are some");
+    assert_eq!((whole(last, "closed_without_video"), whole(last, "closed_at_deadline")), (0, 0), "{last}");
+
+    let stopped = server.wait_for_end();
+    assert!(stopped.stderr.contains("drains already"), "{}", stopped.stderr);
+    println!("{count} publishers: over after {:?} of {deadline:?}; {last}", start.elapsed());
+    for told in publishing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+        let heard = |code: &str| told.codes.iter().filter(|one| *one == code).count();
+        let expected = match told.manner {
+            Manner::Leaves => (1, 0),
+            Manner::Stays => (1, 1),
+            Manner::Silent => (0, 1),
+        };
+        assert_eq!((heard(RECONNECT_REQUEST), heard(GOING_DOWN)), expected, "{:?}", told.codes);
+        let took = told.ended - start;
+        assert!(told.manner == Manner::Leaves || took >= deadline * 3 / 4, "closed after {took:?}");
+    }
+    for (number, report) in players.finish().iter().enumerate() {
+        let last = report.last.unwrap_or_else(|| panic!("the player of stream {number} got nothing"));
+        assert_eq!((report.first, report.out_of_order), (Some(0), 0), "stream {number}");
+        assert_eq!(
+            (last + 1) % (2 * MANY_GOPS.gop_frames),
+            0,
+            "stream {number} was cut inside a group of pictures"
+        );
+    }
 }
 
 /// What each side says of its Enhanced RTMP: the answer on the wire to who asks and to who does not, and what the API shows of it.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::hub::HealthCounts;
 use crate::runtime::histogram::Histograms;
-use crate::runtime::observe::{ConnectionId, ConnectionInfo, PublishedCounts, Selection, StreamInfo};
+use crate::runtime::observe::{
+    ConnectionId, ConnectionInfo, DrainFigures, DrainState, PublishedCounts, Selection, StreamInfo,
+};
 use crate::runtime::{Handle, OutgoingInfo};
 
 pub use crate::runtime::CoreAnswer;
@@ -27,6 +29,12 @@ pub trait Cores: Send + Sync + 'static {
         &self,
         timeout: Duration,
     ) -> impl Future<Output = Vec<CoreAnswer<Vec<ConnectionInfo>>>> + Send;
+    /// Begins the drain after which the process ends; without a deadline it is the configuration's. False when one is on.
+    fn drain(&self, deadline: Option<Duration>) -> bool;
+    /// How far the end is.
+    fn drain_state(&self) -> DrainState;
+    /// What the drain has come to, and who is left.
+    fn drain_figures(&self, timeout: Duration) -> impl Future<Output = Vec<CoreAnswer<DrainFigures>>> + Send;
     /// Connections that we made, by the core that serves them.
     fn outgoing(&self, timeout: Duration) -> impl Future<Output = Vec<CoreAnswer<Vec<OutgoingInfo>>>> + Send;
     /// Closes a connection, wherever it is; a core that has it answers `true`.
@@ -63,6 +71,21 @@ impl Cores for Handle {
 
     async fn connections(&self, timeout: Duration) -> Vec<CoreAnswer<Vec<ConnectionInfo>>> {
         Self::connections(self, timeout).await
+    }
+
+    fn drain(&self, deadline: Option<Duration>) -> bool {
+        match deadline {
+            Some(deadline) => self.drain_within(deadline),
+            None => Self::drain(self),
+        }
+    }
+
+    fn drain_state(&self) -> DrainState {
+        Self::drain_state(self)
+    }
+
+    async fn drain_figures(&self, timeout: Duration) -> Vec<CoreAnswer<DrainFigures>> {
+        Self::drain_figures(self, timeout).await
     }
 
     async fn outgoing(&self, timeout: Duration) -> Vec<CoreAnswer<Vec<OutgoingInfo>>> {

@@ -12,12 +12,10 @@ use axum::http::{HeaderMap, HeaderName};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::body::BODY_BYTES_MAX;
 use super::cores::Cores;
 use super::refusal::Refusal;
 use super::router::Control;
-
-/// Longest body that is let by; none is ever read.
-const BODY_BYTES_MAX: u64 = 16 * 1024;
 
 /// Says whether the browser's user went to us (`none`), our own page did (`same-origin`), or some other page did.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -35,7 +33,7 @@ pub(super) async fn refuse_other_origins<C: Cores>(
 
 pub(super) async fn refuse_long_bodies(request: Request, next: Next) -> Response {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if length.is_some_and(|length: u64| length > BODY_BYTES_MAX) {
+    if length.is_some_and(|length: u64| length > BODY_BYTES_MAX as u64) {
         return Refusal::BodyTooLong.into_response();
     }
     next.run(request).await

@@ -16,14 +16,15 @@
 //! | `GET /api/v1/forwards` | what is forwarded where, see [`forwards`] |
 //! | `GET /api/v1/pulls` | what is pulled from where, see [`pulls`] |
 //! | `GET /api/v1/events` | a snapshot of the node a second, see [`dashboard::events`] |
+//! | `GET /api/v1/drain`, `POST /api/v1/drain` | how far the end is, and its beginning, see [`drain`] |
 //! | `DELETE /api/v1/connections/{id}` | closes one: 204; 404 when there is none |
 //! | `POST /api/v1/reload` | reads the configuration again, see [`reload`] |
 //!
 //! Where a token is set, all of it asks for `Authorization: Bearer TOKEN` but the first three ([`token`]).
 //!
 //! # Bounds
-//! [`server::CONNECTIONS_MAX`] connections; a request head of [`server::HEAD_BYTES_MAX`] within [`server::HEAD_MAX`]; no request
-//! has a body worth reading; a connection lives for [`server::CONNECTION_LIFE_MAX`]; [`api::QUERIES_MAX`] questions to the cores
+//! [`server::CONNECTIONS_MAX`] connections; a request head of [`server::HEAD_BYTES_MAX`] within [`server::HEAD_MAX`]; a body
+//! as [`body`] has it; a connection lives for [`server::CONNECTION_LIFE_MAX`]; [`api::QUERIES_MAX`] questions to the cores
 //! at a time; [`dashboard::events::LISTENERS_MAX`] listeners to events.
 //! # Errors
 //! Every refusal has one shape: `{"error": {"code": "not_found", "message": "…"}}`, the code from a fixed set.
@@ -33,8 +34,10 @@ use std::net::SocketAddr;
 use crate::edge::secret::SecretPlace;
 
 pub mod api;
+pub mod body;
 mod cores;
 pub mod dashboard;
+pub mod drain;
 mod far_ends;
 pub mod forwards;
 mod guard;

@@ -1,5 +1,7 @@
 //! The one shape of every refusal.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::WWW_AUTHENTICATE;
@@ -33,18 +35,26 @@ pub(super) enum Refusal {
     /// Something that was said is not what it has to be.
     BadField {
         /// Where it stands: the name of a parameter, or of a field of the body.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What is wrong with it.
-        problem: &'static str,
+        problem: Cow<'static, str>,
         /// What it may be.
         allowed: &'static str,
     },
+    /// A body that is no JSON object; says why.
+    BadBody(String),
+    /// A body that does not say that it is JSON.
+    NotJson,
+    /// A body that was not there in time.
+    SlowBody,
     /// A body longer than any request needs.
     BodyTooLong,
     /// The configuration cannot be used: the one line that says why.
     BadConfiguration(String),
     /// The process is about to end.
     Ending,
+    /// A drain is on already.
+    Draining,
 }
 
 #[derive(Serialize)]
@@ -59,7 +69,7 @@ struct Inner<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     stalled_cores: Option<&'a [u16]>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<&'static str>,
+    field: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed: Option<&'static str>,
 }
@@ -83,7 +93,15 @@ impl IntoResponse for Refusal {
             }
             Self::WrongToken => (StatusCode::UNAUTHORIZED, "unauthorized", "this is not the token"),
             Self::ForeignOrigin(message) => (StatusCode::FORBIDDEN, "foreign_origin", *message),
-            Self::BadField { problem, .. } => (StatusCode::BAD_REQUEST, "bad_field", *problem),
+            Self::BadField { problem, .. } => (StatusCode::BAD_REQUEST, "bad_field", &**problem),
+            Self::BadBody(problem) => (StatusCode::BAD_REQUEST, "bad_body", problem.as_str()),
+            Self::NotJson => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "say Content-Type: application/json")
+            }
+            Self::SlowBody => (StatusCode::REQUEST_TIMEOUT, "slow_body", "the body was not there in time"),
+            Self::Draining => {
+                (StatusCode::CONFLICT, "draining", "a drain is on already; GET says how far it is")
+            }
             Self::BodyTooLong => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body_too_long", "no request has such a body")
             }
@@ -97,7 +115,7 @@ impl IntoResponse for Refusal {
             _ => None,
         };
         let (field, allowed) = match &self {
-            Self::BadField { field, allowed, .. } => (Some(*field), Some(*allowed)),
+            Self::BadField { field, allowed, .. } => (Some(&**field), Some(*allowed)),
             _ => (None, None),
         };
         // RFC 6750 §3: who said no token is told the scheme alone.

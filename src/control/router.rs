@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::http::HeaderMap;
@@ -17,7 +17,7 @@ use super::far_ends::Forwards;
 use super::metrics::Exhibitor;
 use super::refusal::Refusal;
 use super::token::Door;
-use super::{api, forwards, guard, health, metrics, pulls, reload, token};
+use super::{api, drain, forwards, guard, health, metrics, pulls, reload, token};
 
 /// What all answers share.
 pub(super) struct Control<C> {
@@ -39,6 +39,8 @@ pub(super) struct Control<C> {
     pub(super) door: RwLock<Door>,
     /// Of how many streams `/metrics` has series.
     pub(super) top_streams: AtomicUsize,
+    /// How long a body may take.
+    pub(super) body_max: Duration,
     /// Whether only this machine can reach us.
     pub(super) is_loopback: bool,
     /// When the process began.
@@ -50,7 +52,7 @@ pub(super) struct Control<C> {
 }
 
 impl<C: Cores> Control<C> {
-    pub(super) fn new(is_loopback: bool, door: Door, top_streams: usize) -> Self {
+    pub(super) fn new(is_loopback: bool, door: Door, top_streams: usize, body_max: Duration) -> Self {
         Self {
             cores: OnceLock::new(),
             forwards: OnceLock::new(),
@@ -61,6 +63,7 @@ impl<C: Cores> Control<C> {
             listeners: Listeners::default(),
             door: RwLock::new(door),
             top_streams: AtomicUsize::new(top_streams),
+            body_max,
             is_loopback,
             started: SystemTime::now(),
             connections_refused: AtomicU64::new(0),
@@ -85,6 +88,7 @@ pub(super) fn router<C: Cores>(control: &Arc<Control<C>>) -> Router {
         .route("/streams/{*path}", get(api::stream::<C>))
         .route("/connections", get(api::connections::<C>))
         .route("/forwards", get(forwards::forwards::<C>))
+        .route("/drain", get(drain::progress::<C>).post(drain::begin::<C>))
         .route("/pulls", get(pulls::pulls::<C>))
         .route("/events", get(events::<C>))
         .route("/connections/{id}", delete(api::kick::<C>))

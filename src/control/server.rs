@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+use super::body::BODY_MAX;
 use super::cores::Cores;
 use super::dashboard::events::compose;
 use super::far_ends::Forwards;
@@ -49,17 +50,18 @@ pub const UNREAD_MAX: Duration = Duration::from_secs(10);
 /// How long a connection may live; after that the answer under way is its last, and has [`UNREAD_MAX`] to leave.
 pub const CONNECTION_LIFE_MAX: Duration = Duration::from_secs(300);
 
-/// The three times above, apart, so that a test need not wait for them.
+/// The three times above and [`BODY_MAX`], apart, so that a test need not wait for them.
 #[derive(Clone, Copy)]
 pub(super) struct Patience {
     pub(super) head: Duration,
+    pub(super) body: Duration,
     pub(super) unread: Duration,
     pub(super) life: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { head: HEAD_MAX, unread: UNREAD_MAX, life: CONNECTION_LIFE_MAX }
+        Self { head: HEAD_MAX, body: BODY_MAX, unread: UNREAD_MAX, life: CONNECTION_LIFE_MAX }
     }
 }
 
@@ -120,7 +122,8 @@ pub(super) fn start_with<C: Cores>(settings: &Settings, patience: Patience) -> R
     let address = listener.local_addr().map_err(|error| StartError::Listen { address, error })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(StartError::Thread)?;
-    let control = Arc::new(Control::<C>::new(address.ip().is_loopback(), door, settings.top_streams));
+    let control =
+        Arc::new(Control::<C>::new(address.ip().is_loopback(), door, settings.top_streams, patience.body));
     let (stop, stopped) = oneshot::channel();
     let shared = Arc::clone(&control);
     let thread = std::thread::Builder::new()

@@ -10,6 +10,7 @@
 //! Series of one stream: [`STREAM_SERIES_MAX`]. Of a core that stands still its streams are missing, after [`SCRAPE_ASKS_MAX`]; when the
 //! cores are asked too much at a time, all of them are.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -73,8 +74,8 @@ const COUNTERS: [Figure; 5] = [
 /// [`Refusal::BadField`] for an address that is none, and for too many.
 pub(super) fn asked_for(uri: &Uri) -> Result<Option<StreamNames>, Refusal> {
     const BAD: Refusal = Refusal::BadField {
-        field: "stream",
-        problem: "is no address of a stream",
+        field: Cow::Borrowed("stream"),
+        problem: Cow::Borrowed("is no address of a stream"),
         allowed: "APP/NAME, up to 20 times, as in the path of /api/v1/streams/APP/NAME and then as in a query",
     };
     let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else { return Err(BAD) };

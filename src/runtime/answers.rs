@@ -18,6 +18,7 @@ impl Core {
             Ask::Selected(of, answer) => drop(answer.send(self.selected_infos(&of))),
             Ask::Connections(answer) => drop(answer.send(self.connection_infos())),
             Ask::Outgoing(answer) => drop(answer.send(self.outgoing_infos())),
+            Ask::Drain(answer) => drop(answer.send(self.drain_figures())),
             Ask::Kick(id, answer) => drop(answer.send(self.close_by_id(id, CloseReason::Kicked))),
         }
     }
@@ -122,6 +123,18 @@ impl Core {
         self.connection_ref(publisher.connection().into()).map(|connection| connection.id)
     }
 
+    /// What a connection is there for now.
+    pub(crate) fn role_of(&self, connection: &Connection) -> Role {
+        let stands_by = |publisher| self.hub.publisher(publisher).is_some_and(|view| view.is_standby());
+        match connection.activity {
+            _ if connection.session.is_made() => connection.role,
+            Activity::None | Activity::Moving { .. } => Role::Pending,
+            Activity::Publishing { publisher, .. } if stands_by(publisher) => Role::Standby,
+            Activity::Publishing { .. } => Role::Publisher,
+            Activity::Playing(_) => Role::Player,
+        }
+    }
+
     fn connection_infos(&self) -> Vec<ConnectionInfo> {
         let now = self.now();
         self.connections.iter().map(|(_, (_, connection))| self.connection_info(connection, now)).collect()
@@ -132,13 +145,11 @@ impl Core {
         let stream = Self::stream_of(connection);
         let mut dropped = connection.totals.dropped;
         let mut tracks = None;
-        let mut stands_by = false;
         let mut health = Vec::new();
         match &connection.activity {
             Activity::Publishing { publisher, .. } => {
                 let view = self.hub.publisher(*publisher);
                 tracks = view.map(|view| view.ingest().tracks());
-                stands_by = view.is_some_and(|view| view.is_standby());
                 health = view.map(|view| HealthInfo::all_of(view, now)).unwrap_or_default();
             }
             Activity::Playing(playing) => {
@@ -151,13 +162,7 @@ impl Core {
             id: connection.id,
             peer: connection.peer,
             core: self.id.0,
-            role: match connection.activity {
-                _ if connection.session.is_made() => connection.role,
-                Activity::None | Activity::Moving { .. } => Role::Pending,
-                Activity::Publishing { .. } if stands_by => Role::Standby,
-                Activity::Publishing { .. } => Role::Publisher,
-                Activity::Playing(_) => Role::Player,
-            },
+            role: self.role_of(connection),
             app: stream.map_or_else(
                 || info.map(|info| first_segment(&info.app).to_owned()).unwrap_or_default(),
                 |key| key.app().into(),

@@ -131,6 +131,7 @@ impl Core {
         match connection.session {
             Peer::Accepted(_) => {
                 self.counts.closed += 1;
+                self.count_moved(&connection, reason);
                 if connection.has_failed(&reason) {
                     connection.place.fail(self.now());
                 }

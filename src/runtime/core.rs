@@ -393,7 +393,7 @@ impl Core {
         connection.totals.messages_in += 1;
         if let Activity::Publishing { publisher, .. } = connection.activity {
             if self.draining.cuts && self.is_cut(publisher, &message) {
-                return self.close(key, CloseReason::Drained);
+                return self.cut(key);
             }
             self.hub.ingest(now, publisher, message);
             self.pump_hub();

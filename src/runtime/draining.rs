@@ -26,10 +26,14 @@ use super::connection::{Activity, Connection, ConnectionKey};
 use super::core::Core;
 use super::handle::tell_all;
 use super::inbox::ToCore;
+use super::observe::{DrainFigures, RoleCounts};
 use crate::hub::{CoreId, PublisherKey};
 use crate::media::video_tag::VideoTag;
 use crate::media::{FrameRole, VIDEO_SILENT_MAX};
 use crate::session::{CloseReason, Instant, MediaKind, MediaMessage, ServerSession};
+
+/// Longest deadline that a drain can be given.
+pub const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(86_400);
 
 /// The part of a drain, its last one, in which publishers are closed at their next key frame.
 pub(super) const CUTTING_PART: u32 = 4;
@@ -52,11 +56,18 @@ pub(crate) struct Draining {
     settled_since: Option<Instant>,
     /// When the stop no longer waits for players.
     players_end_at: Option<Instant>,
+    /// Whether it has begun here, and with whom is counted.
+    has_begun: bool,
+    /// What it has come to here; who is left is counted when somebody asks.
+    figures: DrainFigures,
 }
 
 impl Core {
     /// Takes no new connections, and asks those that understand to connect again.
     pub(crate) fn begin_drain(&mut self) {
+        if !std::mem::replace(&mut self.draining.has_begun, true) {
+            self.draining.figures.began_with = self.role_counts();
+        }
         self.stop_listening();
         self.ask_to_reconnect();
     }
@@ -73,11 +84,42 @@ impl Core {
         self.ask_to_reconnect();
         self.draining.cuts = self.shared.is_cutting(now);
         if self.shared.is_drain_over(now) {
-            self.close_publishers(|_, _| true);
+            self.draining.figures.closed_at_deadline += self.close_publishers(|_, _| true);
         } else if self.draining.cuts {
-            self.close_publishers(|core, publisher| !core.shows_pictures(publisher, now));
+            let silent = self.close_publishers(|core, publisher| !core.shows_pictures(publisher, now));
+            self.draining.figures.closed_without_video += silent;
         }
         self.end_drain(now);
+    }
+
+    /// Closes a publisher in front of a key frame.
+    pub(crate) fn cut(&mut self, key: ConnectionKey) {
+        self.draining.figures.closed_at_key_frame += 1;
+        self.close(key, CloseReason::Drained);
+    }
+
+    /// Counts who has followed the request to connect again, as its connection goes.
+    pub(crate) fn count_moved(&mut self, connection: &Connection, reason: CloseReason) {
+        let was_told = connection.session.server().is_some_and(ServerSession::was_asked_to_reconnect);
+        if was_told && reason != CloseReason::Drained {
+            self.draining.figures.moved += 1;
+        }
+    }
+
+    /// What the drain has come to here, and who is left.
+    pub(crate) fn drain_figures(&self) -> DrainFigures {
+        DrainFigures { left: self.role_counts(), ..self.draining.figures }
+    }
+
+    /// Connections that are open, by what they are there for.
+    fn role_counts(&self) -> RoleCounts {
+        let mut counts = RoleCounts::default();
+        for (_, (_, connection)) in &self.connections {
+            if connection.is_open() {
+                counts.add(self.role_of(connection));
+            }
+        }
+        counts
     }
 
     /// Whether the message is where a publisher's stream is cut: a key frame of the video track that leads it.
@@ -110,19 +152,23 @@ impl Core {
             let tc_url = url.map(|url| url.tc_url(app));
             if session.request_reconnect(now, tc_url.as_deref()) {
                 self.counts.reconnect_requests += 1;
+                self.draining.figures.told += 1;
                 self.drive(key);
             }
         }
     }
 
-    fn close_publishers(&mut self, is_due: impl Fn(&Self, PublisherKey) -> bool) {
+    /// Closes those that are due, and says how many they are.
+    fn close_publishers(&mut self, is_due: impl Fn(&Self, PublisherKey) -> bool) -> u64 {
         let publishes = |connection: &Connection| match connection.activity {
             Activity::Publishing { publisher, .. } => is_due(self, publisher),
             _ => false,
         };
-        for key in self.keys_where(publishes) {
-            self.close(key, CloseReason::Drained);
+        let due = self.keys_where(publishes);
+        for key in &due {
+            self.close(*key, CloseReason::Drained);
         }
+        due.len() as u64
     }
 
     /// Whether a key frame can be waited for: a camera that has gone off sends none.

@@ -8,7 +8,9 @@ use tokio::sync::oneshot;
 
 use super::histogram::Histograms;
 use super::inbox::{Ask, ToCore};
-use super::observe::{ConnectionId, ConnectionInfo, PublishedCounts, Selection, StreamInfo};
+use super::observe::{
+    ConnectionId, ConnectionInfo, DrainFigures, DrainState, PublishedCounts, Selection, StreamInfo,
+};
 use super::outgoing::{Dialed, OutgoingId, OutgoingInfo};
 use super::outside::{Ticket, Verdict};
 use super::shared::Shared;
@@ -145,11 +147,34 @@ impl Handle {
     }
 
     /// Takes no new connections, asks those that understand to connect again, waits for publishers to leave until the drain's deadline,
-    /// and stops. Without publishers it stops at once: players alone never hold it. `draining.rs` has the steps.
-    pub fn drain(&self) {
-        if self.shared.begin_drain(self.shared.in_force().settings.drain_deadline) {
+    /// and stops. Without publishers it stops at once: players alone never hold it. `draining.rs` has the steps. False when a drain or stop
+    /// had begun before, which goes on as it was.
+    pub fn drain(&self) -> bool {
+        self.drain_within(self.shared.in_force().settings.drain_deadline)
+    }
+
+    /// The same with another deadline than that of the settings.
+    pub fn drain_within(&self, deadline: Duration) -> bool {
+        let has_begun = self.shared.begin_drain(deadline);
+        if has_begun {
             tell_all(&self.shared, || ToCore::Drain);
         }
+        has_begun
+    }
+
+    /// Waits until a drain begins, whoever asks for it. One waits at a time.
+    pub async fn drain_began(&self) {
+        self.shared.drain_began.notified().await;
+    }
+
+    /// How far the end of the engine is.
+    pub fn drain_state(&self) -> DrainState {
+        self.shared.drain_state()
+    }
+
+    /// What a drain has come to; one entry a core.
+    pub async fn drain_figures(&self, timeout: Duration) -> Vec<CoreAnswer<DrainFigures>> {
+        self.ask(timeout, Ask::Drain).await
     }
 
     /// Stops at once: closes what is there and ends.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, oneshot};
 
 use super::connection::Moved;
-use super::observe::{ConnectionId, ConnectionInfo, Selection, StreamInfo};
+use super::observe::{ConnectionId, ConnectionInfo, DrainFigures, Selection, StreamInfo};
 use super::outgoing::{Dialed, OutgoingId, OutgoingInfo};
 use super::outside::{Ticket, Verdict};
 use super::reloading::Reload;
@@ -59,6 +59,7 @@ pub(crate) enum Ask {
     Selected(Selection, oneshot::Sender<Vec<StreamInfo>>),
     Connections(oneshot::Sender<Vec<ConnectionInfo>>),
     Outgoing(oneshot::Sender<Vec<OutgoingInfo>>),
+    Drain(oneshot::Sender<DrainFigures>),
     Kick(ConnectionId, oneshot::Sender<bool>),
 }
 

@@ -67,6 +67,7 @@ pub mod tls;
 mod turn;
 mod writing;
 
+pub use draining::DRAIN_DEADLINE_MAX;
 pub use engine::{Engine, Report, StartError, start};
 pub use handle::{CoreAnswer, Handle};
 pub use names::NameHasher;

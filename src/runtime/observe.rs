@@ -1,6 +1,7 @@
 //! What a running engine tells about itself: plain data, made by each core for whoever asks.
 
 use std::net::SocketAddr;
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -244,6 +245,113 @@ pub struct StreamInfo {
     pub ingest: IngestCounters,
     /// Seconds since the publisher was accepted.
     pub uptime_seconds: f64,
+}
+
+/// Connections by what they are there for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoleCounts {
+    /// Neither publish nor play.
+    pub pending: u64,
+    /// Publish.
+    pub publishers: u64,
+    /// Stand by for a publisher.
+    pub standbys: u64,
+    /// Play.
+    pub players: u64,
+    /// We made them to publish a stream there.
+    pub forwards: u64,
+    /// We made them to fetch a stream from there.
+    pub pulls: u64,
+}
+
+impl RoleCounts {
+    /// Counts one more.
+    pub(crate) fn add(&mut self, role: Role) {
+        *match role {
+            Role::Pending => &mut self.pending,
+            Role::Publisher => &mut self.publishers,
+            Role::Standby => &mut self.standbys,
+            Role::Player => &mut self.players,
+            Role::Forward => &mut self.forwards,
+            Role::Pull => &mut self.pulls,
+        } += 1;
+    }
+}
+
+impl AddAssign for RoleCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.pending += other.pending;
+        self.publishers += other.publishers;
+        self.standbys += other.standbys;
+        self.players += other.players;
+        self.forwards += other.forwards;
+        self.pulls += other.pulls;
+    }
+}
+
+/// What a drain has come to on one core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DrainFigures {
+    /// Connections at its beginning; nothing before.
+    pub began_with: RoleCounts,
+    /// Connections now.
+    pub left: RoleCounts,
+    /// Connections that were asked to connect again.
+    pub told: u64,
+    /// Those of them that have gone, in whatever way of their own.
+    pub moved: u64,
+    /// Publishers closed in front of a key frame.
+    pub closed_at_key_frame: u64,
+    /// Publishers closed in its last quarter that sent no pictures.
+    pub closed_without_video: u64,
+    /// Publishers closed at its end, wherever they were.
+    pub closed_at_deadline: u64,
+}
+
+impl AddAssign for DrainFigures {
+    fn add_assign(&mut self, other: Self) {
+        self.began_with += other.began_with;
+        self.left += other.left;
+        self.told += other.told;
+        self.moved += other.moved;
+        self.closed_at_key_frame += other.closed_at_key_frame;
+        self.closed_without_video += other.closed_without_video;
+        self.closed_at_deadline += other.closed_at_deadline;
+    }
+}
+
+/// How far the engine is with its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainStage {
+    /// Publishers and players are welcome.
+    Serving,
+    /// Nobody new is let in, and those who are there may leave when they like.
+    Draining,
+    /// Publishers are closed at their next key frame.
+    Cutting,
+    /// Everybody is closed, and the engine ends.
+    Stopping,
+}
+
+impl DrainStage {
+    /// As the API says it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Draining => "draining",
+            Self::Cutting => "cutting",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// The drain as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainState {
+    /// How far it is.
+    pub stage: DrainStage,
+    /// How long it may take in all, and how long it has taken; `None` when there is none.
+    pub times: Option<(Duration, Duration)>,
 }
 
 /// Which streams a question is about.

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::clock::Clock;
 use super::directory::Directory;
 use super::draining::{CUTTING_PART, DRAIN_OVERTIME};
@@ -12,7 +14,7 @@ use super::health::PublishedHealth;
 use super::histogram::Histograms;
 use super::inbox::Inboxes;
 use super::names::NameHasher;
-use super::observe::{ConnectionId, PublishedCounts};
+use super::observe::{ConnectionId, DrainStage, DrainState, PublishedCounts};
 use super::outside::Outside;
 use super::prefixes::Prefixes;
 use super::recordings::Recordings;
@@ -59,6 +61,10 @@ pub(crate) struct Shared {
     pub(crate) publishers: AtomicUsize,
     next_connection_id: AtomicU64,
     draining: AtomicBool,
+    /// When the drain began, and how long it may take.
+    drain: OnceLock<(Instant, Duration)>,
+    /// Raised when the drain begins.
+    pub(crate) drain_began: Notify,
     drain_cuts_at: AtomicU64,
     drain_ends_at: AtomicU64,
     stopping: AtomicBool,
@@ -118,6 +124,8 @@ impl Shared {
             publishers: AtomicUsize::new(0),
             next_connection_id: AtomicU64::new(1),
             draining: AtomicBool::new(false),
+            drain: OnceLock::new(),
+            drain_began: Notify::new(),
             drain_cuts_at: AtomicU64::new(u64::MAX),
             drain_ends_at: AtomicU64::new(u64::MAX),
             stopping: AtomicBool::new(false),
@@ -164,8 +172,25 @@ impl Shared {
             let (cuts_at, ends_at) = (now + (deadline - deadline / CUTTING_PART), now + deadline);
             self.drain_cuts_at.store(cuts_at.as_micros(), Ordering::Relaxed);
             self.drain_ends_at.store(ends_at.as_micros(), Ordering::Relaxed);
+            let _ = self.drain.set((now, deadline));
+            self.drain_began.notify_one();
         }
         begun
+    }
+
+    /// How far the end of the engine is.
+    pub(crate) fn drain_state(&self) -> DrainState {
+        let now = self.clock.now();
+        let stage = if self.stopping.load(Ordering::Relaxed) {
+            DrainStage::Stopping
+        } else if !self.is_draining() {
+            DrainStage::Serving
+        } else if self.is_cutting(now) {
+            DrainStage::Cutting
+        } else {
+            DrainStage::Draining
+        };
+        DrainState { stage, times: self.drain.get().map(|(began_at, deadline)| (*deadline, now - *began_at)) }
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -222,6 +222,11 @@ impl ServerSession {
             && self.connect.as_ref().is_some_and(|info| info.capabilities.reconnect())
     }
 
+    /// Whether the peer was asked to connect again ([`ServerSession::request_reconnect`]).
+    pub fn was_asked_to_reconnect(&self) -> bool {
+        self.reconnect_requested
+    }
+
     /// What the session has counted.
     pub fn counters(&self) -> &SessionCounters {
         &self.counters

@@ -30,9 +30,14 @@ impl Response {
 /// One request on a connection of its own; of a server that asks for a token, `token` is said.
 pub fn request(method: &str, address: SocketAddr, path: &str, token: Option<&str>) -> io::Result<Response> {
     let said = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    exchange(address, &format!("{method} {path}"), &format!("{said}\r\n"))
+}
+
+/// `rest` is the rest of the head and the body.
+fn exchange(address: SocketAddr, line: &str, rest: &str) -> io::Result<Response> {
     let mut socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    write!(socket, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{said}\r\n")?;
+    write!(socket, "{line} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{rest}")?;
     let mut bytes = Vec::new();
     socket.read_to_end(&mut bytes)?;
     let text = String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
@@ -45,6 +50,14 @@ pub fn request(method: &str, address: SocketAddr, path: &str, token: Option<&str
         Some(Response { status, head: head.to_owned(), body: body.to_owned() })
     });
     parsed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("no HTTP answer: {text:?}")))
+}
+
+/// A `POST` of JSON on a connection of its own.
+pub fn post(address: SocketAddr, path: &str, token: Option<&str>, body: &str) -> io::Result<Response> {
+    let said = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let body =
+        format!("{said}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    exchange(address, &format!("POST {path}"), &body)
 }
 
 /// One reading of `/metrics`.

@@ -20,11 +20,13 @@ const CHUNK_BYTES: u32 = 4096;
 /// A connection that publishes. Dropping it cuts it, without a goodbye.
 pub struct Publisher {
     socket: TcpStream,
+    reader: ChunkReader,
     writer: ChunkWriter,
     name: String,
     pattern: Pattern,
     began: Instant,
     number: u64,
+    codes: Vec<String>,
 }
 
 /// What came of asking.
@@ -44,6 +46,18 @@ impl Publisher {
         pattern: &Pattern,
         headers: &[Tag],
     ) -> io::Result<Asked> {
+        Self::open_with(address, app, name, pattern, headers, &[]).await
+    }
+
+    /// The same, saying more of itself in `connect`.
+    pub async fn open_with(
+        address: SocketAddr,
+        app: &str,
+        name: &str,
+        pattern: &Pattern,
+        headers: &[Tag],
+        properties: &[(&str, Amf)],
+    ) -> io::Result<Asked> {
         let mut socket = TcpStream::connect(address).await?;
         socket.set_nodelay(true)?;
         socket.write_all(&wire::c0_c1()).await?;
@@ -52,13 +66,18 @@ impl Publisher {
         let mut writer = ChunkWriter::default();
         let mut commands = wire::c2();
         commands.extend(writer.set_chunk_size(CHUNK_BYTES));
-        commands.extend(writer.write(&script::connect(app, &format!("rtmp://{address}/{app}"))));
+        commands.extend(writer.write(&script::connect_with(
+            app,
+            &format!("rtmp://{address}/{app}"),
+            properties,
+        )));
         let publish = script::publish(script::FIRST_STREAM, name);
         for message in script::before_publish(name).into_iter().chain([publish]) {
             commands.extend(writer.write(&message));
         }
         socket.write_all(&commands).await?;
-        let code = status_code(&mut socket).await?;
+        let mut reader = ChunkReader::default();
+        let code = status_code(&mut socket, &mut reader).await?;
         if code != "NetStream.Publish.Start" {
             return Ok(Asked::Refused(code));
         }
@@ -66,7 +85,8 @@ impl Publisher {
             socket.write_all(&writer.write(&Message::media(script::FIRST_STREAM, header))).await?;
         }
         let (name, pattern) = (name.to_owned(), pattern.clone());
-        Ok(Asked::Accepted(Self { socket, writer, name, pattern, began: Instant::now(), number: 0 }))
+        let (began, number, codes) = (Instant::now(), 0, Vec::new());
+        Ok(Asked::Accepted(Self { socket, reader, writer, name, pattern, began, number, codes }))
     }
 
     /// Messages sent so far.
@@ -81,12 +101,38 @@ impl Publisher {
         let message = Message::media(script::FIRST_STREAM, &self.pattern.tag(self.number));
         self.socket.write_all(&self.writer.write(&message)).await?;
         self.number += 1;
-        // What the server says to a publisher does not matter, and is not to pile up.
         let mut buffer = [0; 4096];
         match self.socket.try_read(&mut buffer) {
             Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
             Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
-            _ => Ok(()),
+            Ok(read) => {
+                self.hear(&buffer[..read]);
+                Ok(())
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The codes of the statuses that came since it publishes.
+    pub fn codes(&self) -> &[String] {
+        &self.codes
+    }
+
+    /// Hears what the server still says, up to its close.
+    pub async fn hear_to_the_end(&mut self) {
+        let mut buffer = [0; 4096];
+        let heard = async {
+            while let Ok(read @ 1..) = self.socket.read(&mut buffer).await {
+                self.hear(&buffer[..read]);
+            }
+        };
+        tokio::time::timeout(PATIENCE, heard).await.expect("the server closes");
+    }
+
+    fn hear(&mut self, bytes: &[u8]) {
+        self.reader.push(bytes);
+        while let Some(message) = self.reader.next_message() {
+            self.codes.extend(code_of(&message));
         }
     }
 
@@ -106,18 +152,12 @@ impl Publisher {
 }
 
 /// The code of the first status that comes.
-async fn status_code(socket: &mut TcpStream) -> io::Result<String> {
-    let mut reader = ChunkReader::default();
+async fn status_code(socket: &mut TcpStream, reader: &mut ChunkReader) -> io::Result<String> {
     let mut buffer = [0; 4096];
     loop {
         while let Some(message) = reader.next_message() {
-            if message.type_id != 20 {
-                continue;
-            }
-            let values = amf::read(&message.body);
-            if values.first().and_then(Amf::as_str) == Some("onStatus") {
-                let code = values.last().and_then(|information| information.property("code"));
-                return Ok(code.and_then(Amf::as_str).unwrap_or_default().to_owned());
+            if let Some(code) = code_of(&message) {
+                return Ok(code);
             }
         }
         match socket.read(&mut buffer).await? {
@@ -125,4 +165,15 @@ async fn status_code(socket: &mut TcpStream) -> io::Result<String> {
             read => reader.push(&buffer[..read]),
         }
     }
+}
+
+/// The code of a status, if the message is one.
+fn code_of(message: &Message) -> Option<String> {
+    if message.type_id != 20 {
+        return None;
+    }
+    let values = amf::read(&message.body);
+    let is_status = values.first().and_then(Amf::as_str) == Some("onStatus");
+    let code = values.last().and_then(|information| information.property("code"));
+    is_status.then(|| code.and_then(Amf::as_str).unwrap_or_default().to_owned())
 }

@@ -370,6 +370,17 @@ impl Server {
         }
     }
 
+    /// A `POST` of JSON to the control HTTP.
+    #[track_caller]
+    pub fn post(&self, path: &str, body: &str) -> Response {
+        let post = || api::post(self.http, path, self.token.as_deref(), body);
+        let response = match &self.namespace {
+            Some(namespace) => namespace.enter(post),
+            None => post(),
+        };
+        response.unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
     /// A GET of the control HTTP that must succeed.
     #[track_caller]
     pub fn get(&self, path: &str) -> Response {

@@ -1,8 +1,9 @@
 //! The keys of `[engine]` and `[ingest]`: what the engine runs on, and how its cores work.
 
 use super::Table;
-use super::kinds::{DAY_SECONDS, milliseconds, number, seconds};
+use super::kinds::{milliseconds, number, seconds};
 use crate::config::key::{Key, Kind};
+use crate::runtime::DRAIN_DEADLINE_MAX;
 use crate::runtime::settings::Placement;
 use crate::session::ReconnectUrl;
 
@@ -29,7 +30,7 @@ pub(super) const TABLE: Table = Table {
         },
         seconds!(
             "drain_seconds",
-            0..=DAY_SECONDS,
+            0..=DRAIN_DEADLINE_MAX.as_secs(),
             "How long SIGTERM waits for publishers to leave",
             runtime.drain_deadline
         ),
