@@ -380,6 +380,104 @@ fn series_are_bounded_however_many_publish() {
     check(&gone);
 }
 
+/// The elements of a document by name, each with those inside it; of clients the publisher comes first.
+fn tree(node: roxmltree::Node<'_, '_>) -> String {
+    let mut inside: Vec<(bool, String)> = node
+        .children()
+        .filter(roxmltree::Node::is_element)
+        .map(|child| {
+            let is_reader =
+                child.has_tag_name("client") && !child.children().any(|mark| mark.has_tag_name("publishing"));
+            (is_reader, tree(child))
+        })
+        .collect();
+    if node.has_tag_name("stream") {
+        // Only clients may be in another order; they stand together.
+        let of_clients = inside.iter().position(|(_, text)| text.starts_with("client("));
+        if let Some(first) = of_clients {
+            let count = inside.iter().filter(|(_, text)| text.starts_with("client(")).count();
+            inside[first..first + count].sort();
+        }
+    }
+    let inside: Vec<_> = inside.into_iter().map(|(_, text)| text).collect();
+    format!("{}({})", node.tag_name().name(), inside.join(" "))
+}
+
+/// `/stat` has the elements of nginx-rtmp's for the same stream and player, in the same order, and says the same of the media in them; a name
+/// that is made of markup stays a name.
+#[test]
+fn stat_is_that_of_nginx_rtmp() {
+    let (inrush, nginx) = (Inrush::new().cores(2).start(), Server::nginx_rtmp());
+    let media = H264_AAC.media();
+    let mut texts = Vec::new();
+    for server in [&inrush, &nginx] {
+        let player = ffmpeg::play(Generation::Nine, &server.url("live", "camera"));
+        server.wait_for_players("live", "camera", 1);
+        let publisher =
+            ffmpeg::Publisher::start_endless(Generation::Nine, &media, &server.url("live", "camera"));
+        let text = wait_until("rates are known", PATIENCE, || {
+            let text = server.get("/stat").body;
+            let document = roxmltree::Document::parse(&text).expect("XML");
+            let rate = |name| {
+                let stream = document.descendants().find(|node| node.has_tag_name("stream"))?;
+                stream.children().find(|node| node.has_tag_name(name))?.text()?.parse::<u64>().ok()
+            };
+            let is_frame_rate = |node: &roxmltree::Node<'_, '_>| node.has_tag_name("frame_rate");
+            let frame_rate = document.descendants().find(is_frame_rate)?.text()?.parse::<u64>().ok()?;
+            if !(24..=26).contains(&frame_rate) {
+                return None;
+            }
+            // nginx-rtmp's are averages over ten seconds.
+            (rate("bw_video")? > 100_000 && rate("bw_audio")? > 10_000 && rate("bw_out")? > 0)
+                .then_some(text.clone())
+        });
+        publisher.kill();
+        drop(player);
+        texts.push(text);
+    }
+    let [ours, theirs] = [&texts[0], &texts[1]].map(|text| roxmltree::Document::parse(text).expect("XML"));
+    assert_eq!(tree(ours.root_element()), tree(theirs.root_element()));
+    let said = |document: &roxmltree::Document<'_>, parent: &str, name: &str| {
+        let is_it = |node: &roxmltree::Node<'_, '_>| {
+            node.has_tag_name(name) && node.parent().is_some_and(|outer| outer.has_tag_name(parent))
+        };
+        document.descendants().find(is_it).and_then(|node| node.text()).unwrap_or_default().to_owned()
+    };
+    for (parent, name) in [
+        ("application", "name"),
+        ("stream", "name"),
+        ("stream", "nclients"),
+        ("live", "nclients"),
+        ("client", "address"),
+        ("video", "width"),
+        ("video", "height"),
+        ("video", "codec"),
+        ("video", "profile"),
+        ("video", "compat"),
+        ("video", "level"),
+        ("audio", "codec"),
+        ("audio", "profile"),
+        ("audio", "channels"),
+        ("audio", "sample_rate"),
+    ] {
+        let (ours, theirs) = (said(&ours, parent, name), said(&theirs, parent, name));
+        assert!(!ours.is_empty(), "{parent}/{name}");
+        assert_eq!(ours, theirs, "{parent}/{name}");
+    }
+    let rate = |document| said(document, "video", "frame_rate").parse::<i64>().expect("a whole number");
+    assert!((rate(&ours) - rate(&theirs)).abs() <= 1, "{} and {}", rate(&ours), rate(&theirs));
+
+    let name = "a<b>&\"'";
+    let _markup = Client::open(inrush.rtmp()).connect("live").publish(name);
+    inrush.wait_for_publisher("live", name);
+    let text = inrush.get("/stat").body;
+    let document = roxmltree::Document::parse(&text).expect("XML");
+    assert!(
+        document.descendants().any(|node| node.has_tag_name("name") && node.text() == Some(name)),
+        "{text}"
+    );
+}
+
 /// What an encoder is taken for shows beside its own name, and its faults are counted by it.
 #[test]
 fn faults_are_counted_by_encoder() {

@@ -11,6 +11,7 @@
 //! | `GET /readyz` | 200 when publishers and players are welcome; 503 while starting and draining |
 //! | `GET /metrics` | Prometheus text, see [`metrics`] |
 //! | `GET /metrics?stream=APP/NAME` | the same of this stream alone, see [`stream_series`] |
+//! | `GET /stat` | what nginx-rtmp's `rtmp_stat all` gives (`stat.rs`) |
 //! | `GET /api/v1/streams`, `/api/v1/streams/{app}/{name}` | live streams, see [`api`] |
 //! | `GET /api/v1/connections` | connections |
 //! | `GET /api/v1/forwards` | what is forwarded where, see [`forwards`] |
@@ -50,6 +51,7 @@ mod refusal;
 pub mod reload;
 mod router;
 pub mod server;
+mod stat;
 pub mod stream_series;
 mod tcp;
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::far_ends::Forwards;
 use super::metrics::Exhibitor;
 use super::refusal::Refusal;
 use super::token::Door;
-use super::{api, drain, forwards, guard, health, metrics, pulls, reload, token};
+use super::{api, drain, forwards, guard, health, metrics, pulls, reload, stat, token};
 
 /// What all answers share.
 pub(super) struct Control<C> {
@@ -101,6 +101,7 @@ pub(super) fn router<C: Cores>(control: &Arc<Control<C>>) -> Router {
         .route("/readyz", get(health::readyz::<C>))
         // It names streams, as the API does.
         .route("/metrics", get(metrics::metrics::<C>).layer(origins.clone()))
+        .route("/stat", get(stat::stat::<C>).layer(origins.clone()))
         .nest("/api/v1", api)
         .fallback(|| async { Refusal::NoRoute })
         .method_not_allowed_fallback(|| async { Refusal::NoMethod })
