@@ -183,3 +183,76 @@ fn the_stricter_of_an_app_and_of_what_lets_in_holds() {
     assert_eq!(codecs, ["\"avc1\"", "\"mp4a\""]);
     assert!(fair_key.is_running() && fair_token.is_running());
 }
+
+/// Streams of an app and of a key, and connections of an app: on all cores together, and a seat is free again when whoever had it has gone.
+#[test]
+fn an_app_and_a_key_have_only_so_many_at_a_time() {
+    let config = format!(
+        "[[app]]\nname = \"few\"\nlimit_streams = 2\nlimit_connections = 4\ntakeover = \"newest\"\n\
+         [[auth]]\napp = \"*\"\n[[auth]]\napp = \"keys\"\npublish = [\"static\"]\n\
+         [[key]]\nsha256 = \"{}\"\nlimit_streams = 1\n[[key]]\nsha256 = \"{}\"\n",
+        sha256("one-s3cret"),
+        sha256("any-s3cret"),
+    );
+    let server = Inrush::new().cores(2).config(&config).start();
+    let open = |app: &str| Client::open(server.rtmp()).connect(app);
+    let refused = |app: &str, name: &str| {
+        let status = open(app).request_publish(name);
+        assert_eq!(status.code, "NetStream.Publish.Denied", "{app}/{name}: {}", status.description);
+        status.description
+    };
+    let full = "this app has the 2 streams that it may have at a time: try again when one of them has ended";
+    let first = open("few").publish("a");
+    let second = open("few").publish("b");
+    assert_eq!(refused("few", "c"), full);
+    // Others of a stream that is there make no further one, and a dry run makes none.
+    let newest = open("few").publish("b");
+    wait_until("the newest one has taken over", PATIENCE, || {
+        (server.metrics().counter("takeovers_newest") == 1).then_some(())
+    });
+    drop(second);
+    let dry = wait_until("the one that was taken over from has gone", PATIENCE, || {
+        let mut client = open("few");
+        (client.request_publish("d?bandwidthtest=1").code == "NetStream.Publish.Start").then_some(client)
+    });
+    let mut player = open("few").play("a");
+    assert_eq!(player.wait_for_status().code, "NetStream.Play.Reset");
+    let mut one_too_many = open("few").play("a");
+    let told = one_too_many.wait_for_status();
+    assert_eq!(told.code, "NetStream.Play.Failed");
+    assert!(told.description.contains("the 4 connections that it may have"), "{}", told.description);
+    // What is another app's is nobody's business here.
+    let elsewhere = open("many").publish("c");
+    dry.unpublish();
+    first.unpublish();
+    let next = wait_until("a stream that has ended makes room for another", PATIENCE, || {
+        let mut client = open("few");
+        (client.request_publish("c").code == "NetStream.Publish.Start").then_some(client)
+    });
+    assert_eq!(refused("few", "a"), full);
+
+    let keyed = open("keys").publish("x?key=one-s3cret");
+    assert_eq!(
+        refused("keys", "y?key=one-s3cret"),
+        "with this key 1 streams may be published at a time, and are: end one of them first"
+    );
+    let other_key = open("keys").publish("y?key=any-s3cret");
+    keyed.unpublish();
+    let keyed = wait_until("its key is free for another stream", PATIENCE, || {
+        let mut client = open("keys");
+        (client.request_publish("z?key=one-s3cret").code == "NetStream.Publish.Start").then_some(client)
+    });
+    wait_until("each refusal is counted under its name", PATIENCE, || {
+        let metrics = server.metrics();
+        let denied = |label: &str| metrics.of_kind("denied", label);
+        let is_counted = denied("limit_app_streams") >= 2
+            && denied("limit_app_connections") >= 1
+            && denied("limit_identity_streams") >= 1;
+        is_counted.then_some(())
+    });
+    let log = server.log();
+    let logged =
+        log.lines().any(|line| line.contains("denied") && line.contains("why=\"limit_app_streams\""));
+    assert!(logged, "{log}");
+    drop((newest, player, elsewhere, next, other_key, keyed));
+}

@@ -12,6 +12,7 @@ use super::core::Core;
 use super::outside::{
     ANSWER_TIME_MAX, Action, Denial, Facts, Grant, Manner, News, Question, Ticket, Verdict, Wish,
 };
+use super::quotas::{Full, QuotaLimits, Seat};
 use crate::session::stream_key::host_of;
 use crate::session::{Instant, PlayRequest, PublishRequest, Rejection, RequestId, StreamAddress, params};
 
@@ -38,6 +39,7 @@ pub(crate) struct Admitted {
     pub(crate) request: PublishRequest,
     pub(crate) facts: Arc<Facts>,
     pub(crate) grant: Arc<Grant>,
+    pub(crate) seat: Seat,
 }
 
 impl Request {
@@ -130,15 +132,17 @@ impl Core {
 
     fn decide(&mut self, key: ConnectionKey, asked: Asked, verdict: Verdict, now: Instant) {
         let Asked { facts, request, .. } = asked;
-        let grant = match verdict {
+        let (grant, seat) = match verdict {
             // What does not come from the outside joins here: publishers, dry runs and players all go on with this grant.
             Verdict::Allow(mut grant) => {
                 grant.dry_run |= params::asks_for_dry_run(&request.address().params);
-                let stream = grant.stream.as_ref().unwrap_or(&request.address().key);
-                if let Some(app) = self.app(stream.app()) {
-                    grant.limits = grant.limits.stricter(&app.limits);
+                match self.seat(&mut grant, &request) {
+                    Ok(seat) => (Arc::new(grant), seat),
+                    Err(full) => {
+                        let denial = Denial { label: full.label(), description: full.to_string() };
+                        return self.deny(key, &request, &denial, now);
+                    }
                 }
-                Arc::new(grant)
             }
             Verdict::Deny(denial) => return self.deny(key, &request, &denial, now),
         };
@@ -147,7 +151,7 @@ impl Core {
                 if let Some(stream) = &grant.stream {
                     request.address.key = stream.clone();
                 }
-                self.bring_home(key, Box::new(Admitted { request, facts, grant }), now);
+                self.bring_home(key, Box::new(Admitted { request, facts, grant, seat }), now);
             }
             // It comes with a denial only, of one that has waited too long.
             Request::Claim(admitted) => self.bring_home(key, admitted, now),
@@ -155,9 +159,22 @@ impl Core {
                 if let Some(stream) = &grant.stream {
                     request.address.key = stream.clone();
                 }
-                self.play(key, &request, facts, grant, now);
+                self.play(key, &request, facts, grant, seat, now);
             }
         }
+    }
+
+    /// Holds what was granted to what its app allows, and takes a seat among those whom that has room for.
+    fn seat(&self, grant: &mut Grant, request: &Request) -> Result<Seat, Full> {
+        let stream = grant.stream.as_ref().unwrap_or(&request.address().key);
+        let mut limits = QuotaLimits { identity_streams: grant.streams_max, ..QuotaLimits::default() };
+        if let Some(app) = self.app(stream.app()) {
+            grant.limits = grant.limits.stricter(&app.limits);
+            limits.app_streams = app.streams_max;
+            limits.app_connections = app.connections_max;
+        }
+        let publishes = matches!(request.action(), Action::Publish) && !grant.dry_run;
+        self.shared.quotas.take(stream, grant.identity.as_ref(), publishes, limits)
     }
 
     fn deny(&mut self, key: ConnectionKey, request: &Request, denial: &Denial, now: Instant) {

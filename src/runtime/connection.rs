@@ -29,6 +29,7 @@ use super::op::{SendBatch, Sending};
 use super::peer::Peer;
 use super::polling::Polled;
 use super::prefixes::Place;
+use super::quotas::Seat;
 use super::rate::Rate;
 use super::settings::PENDING_CONNECTION_BYTES;
 use super::signal::Signal;
@@ -94,7 +95,7 @@ pub(crate) enum Activity {
     /// Neither publishes nor plays.
     None,
     /// Publishes one stream.
-    Publishing { publisher: PublisherKey, key: StreamKey, lease: Lease },
+    Publishing { publisher: PublisherKey, key: StreamKey, lease: Lease, seat: Option<Seat> },
     /// Plays; each message stream its own.
     Playing(SmallVec<[Playing; 1]>),
     /// Is on its way to the home core of what it publishes.
@@ -109,6 +110,8 @@ pub(crate) struct Playing {
     pub(crate) subscriber: SubscriberKey,
     pub(crate) key: StreamKey,
     pub(crate) lease: Lease,
+    /// Held while it plays; a forward has none.
+    pub(crate) seat: Option<Seat>,
 }
 
 impl Activity {

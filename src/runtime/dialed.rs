@@ -317,7 +317,7 @@ impl Core {
         connection.reading.buffer_size = BufferSize::PUBLISHER;
         // What we pull is held to nothing: nobody was let in.
         let lease = Lease::default();
-        connection.activity = Activity::Publishing { publisher, key: stream.clone(), lease };
+        connection.activity = Activity::Publishing { publisher, key: stream.clone(), lease, seat: None };
         info!(
             parent: &connection.span,
             app = stream.app(),

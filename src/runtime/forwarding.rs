@@ -100,7 +100,8 @@ impl Core {
             reader,
             subscriber,
             key: stream,
-            lease: Lease::default()
+            lease: Lease::default(),
+            seat: None,
         }]);
         self.pump_hub();
     }

@@ -51,6 +51,7 @@ mod pre_publish;
 mod prefixes;
 pub mod preflight;
 pub mod proxy;
+mod quotas;
 mod rate;
 mod reading;
 pub mod recording_file;

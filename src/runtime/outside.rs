@@ -7,6 +7,7 @@
 //! connections publish and play, and of each publisher's health no faster than its codes' terms allow ([`crate::media::health`]).
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -187,6 +188,8 @@ pub struct Grant {
     pub dry_run: bool,
     /// What the session may come to. Nothing of it but how long it may last says anything to a player.
     pub limits: Limits,
+    /// Streams that its identity may publish at a time, on all cores together; `None` is as many as it will.
+    pub streams_max: Option<NonZeroU32>,
 }
 
 /// What comes with a no.
@@ -310,6 +313,7 @@ impl std::fmt::Debug for Grant {
             .field("sources", &self.sources.len())
             .field("dry_run", &self.dry_run)
             .field("limits", &self.limits)
+            .field("streams_max", &self.streams_max)
             .finish()
     }
 }

@@ -17,6 +17,7 @@ use super::core::Core;
 use super::lease::Lease;
 use super::observe::Role;
 use super::outside::{Facts, Grant, News, Totals};
+use super::quotas::Seat;
 use super::settings::App;
 use super::socket;
 use crate::hub::{AppSettings, Claim, ConnectionRef, End, Entry, PublisherKey, QueueSettings, Reader};
@@ -131,7 +132,7 @@ impl Core {
         is_first: bool,
         now: Instant,
     ) {
-        let Admitted { request, facts, grant } = admitted;
+        let Admitted { request, facts, grant, seat } = admitted;
         let shared = self.shared.clone();
         let home = self.id;
         let stream = request.address.key;
@@ -156,7 +157,8 @@ impl Core {
             "publishes"
         );
         let lease = Lease::new(now, &grant.limits);
-        connection.activity = Activity::Publishing { publisher, key: stream.clone(), lease };
+        connection.activity =
+            Activity::Publishing { publisher, key: stream.clone(), lease, seat: Some(seat) };
         if let Some(session) = connection.session.server_mut() {
             session.accept_publish(now, request.request);
         }
@@ -187,6 +189,7 @@ impl Core {
         request: &PlayRequest,
         facts: Arc<Facts>,
         grant: Arc<Grant>,
+        seat: Seat,
         now: Instant,
     ) {
         let shared = self.shared.clone();
@@ -218,7 +221,8 @@ impl Core {
         connection.place.set_pending(false);
         connection.stream = Some(stream.clone());
         let lease = Lease::new(now, &grant.limits);
-        let playing = Playing { since: now, reader, subscriber, key: stream.clone(), lease };
+        let playing =
+            Playing { since: now, reader, subscriber, key: stream.clone(), lease, seat: Some(seat) };
         match &mut connection.activity {
             Activity::Playing(all) => all.push(playing),
             activity => *activity = Activity::Playing(smallvec::smallvec![playing]),
@@ -235,7 +239,7 @@ impl Core {
         let Some(connection) = self.connection(key) else { return };
         match std::mem::replace(&mut connection.activity, Activity::None) {
             Activity::None => return,
-            Activity::Publishing { publisher, key: stream, .. } => {
+            Activity::Publishing { publisher, key: stream, seat, .. } => {
                 let id = connection.id;
                 self.end_health(key, publisher, &stream, now);
                 let totals = self.hub.publisher(publisher).map(|view| Totals {
@@ -250,6 +254,8 @@ impl Core {
                 // What says that it ends is an end, also the far end of a pull; a connection that has gone is a loss.
                 let end = if stream_id.is_none() && self.is_lost(key) { End::Lost } else { End::Said };
                 self.hub.unpublish(now, publisher, end);
+                // First: who hears of this finds room.
+                drop(seat);
                 let totals = totals.unwrap_or_default();
                 if !self.add_carried(key, totals) {
                     self.shared.publishers.fetch_sub(1, Ordering::Relaxed);
@@ -273,6 +279,7 @@ impl Core {
                         stay.push(playing);
                     } else {
                         let totals = self.hub.unsubscribe(playing.subscriber).unwrap_or_default();
+                        drop(playing.seat);
                         if let Some(connection) = self.connection(key) {
                             connection.totals.dropped += totals.dropped.total();
                         }

@@ -1,6 +1,7 @@
 //! What the runtime needs to be told: plain data with defaults; `config.rs` fills it.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -183,6 +184,10 @@ pub struct App {
     pub settings: crate::hub::AppSettings,
     /// What each of its sessions may come to, beside what it is granted with.
     pub limits: crate::media::Limits,
+    /// Streams that it may have at a time, on all cores together; `None` is as many as come.
+    pub streams_max: Option<NonZeroU32>,
+    /// Connections that publish or play in it at a time, likewise; one counts for each stream that it publishes or plays.
+    pub connections_max: Option<NonZeroU32>,
 }
 
 impl Default for App {
@@ -191,6 +196,8 @@ impl Default for App {
             name: "*".into(),
             settings: crate::hub::AppSettings::default(),
             limits: crate::media::Limits::default(),
+            streams_max: None,
+            connections_max: None,
         }
     }
 }

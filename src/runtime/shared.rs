@@ -17,6 +17,7 @@ use super::names::NameHasher;
 use super::observe::{ConnectionId, DrainStage, DrainState, PublishedCounts};
 use super::outside::Outside;
 use super::prefixes::Prefixes;
+use super::quotas::Quotas;
 use super::recordings::Recordings;
 use super::reloading::Listening;
 use super::settings::RuntimeSettings;
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) directory: Directory,
     pub(crate) names: NameHasher,
     pub(crate) prefixes: Arc<Prefixes>,
+    /// How many streams and connections apps and identities have.
+    pub(crate) quotas: Arc<Quotas>,
     /// Where sessions that ended by a fault are recorded, if they are.
     pub(crate) recordings: Option<Recordings>,
     /// Who decides and who hears.
@@ -118,6 +121,7 @@ impl Shared {
             prefixes: Prefixes::new(settings.address, settings.network, settings.trusted.clone()),
             listening: Mutex::default(),
             in_force: RwLock::new(InForce::new(settings, recordings.is_some())),
+            quotas: Arc::default(),
             recordings,
             tls: tls.map(OnceLock::from).unwrap_or_default(),
             published: (0..cores).map(|_| Published::default()).collect(),

@@ -16,7 +16,7 @@ pub(in crate::config) const APP_NAME: &str = "name";
 pub(in crate::config) const ANY_APP: &str = "*";
 
 /// The keys of an `[[app]]` table.
-pub(in crate::config) static APP_KEYS: [Key<App>; 28] = [
+pub(in crate::config) static APP_KEYS: [Key<App>; 30] = [
     text!(
         APP_NAME,
         APP_OR_ANY,
@@ -192,5 +192,17 @@ pub(in crate::config) static APP_KEYS: [Key<App>; 28] = [
         0..=0xFFFF_FFFF,
         "How long a publisher or a player may stay; 0: as long as it will",
         limits.seconds
+    ),
+    limit!(
+        "limit_streams",
+        0..=1_000_000,
+        "Streams of the app at a time, on all cores together; 0: as many as come",
+        streams_max
+    ),
+    limit!(
+        "limit_connections",
+        0..=10_000_000,
+        "Connections that publish or play in the app at a time, likewise; 0: as many as come",
+        connections_max
     ),
 ];

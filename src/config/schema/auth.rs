@@ -351,7 +351,7 @@ pub(in crate::config) static NOTIFY_KEYS: [Key<Config>; 5] = [
 ];
 
 /// The keys of a `[[key]]` table.
-pub(in crate::config) static KEY_KEYS: [Key<StaticKey>; 13] = [
+pub(in crate::config) static KEY_KEYS: [Key<StaticKey>; 14] = [
     text!("app", APP_OR_ANY, "The app that it is good for; * is every one", app, app_name),
     text!(
         "name",
@@ -411,6 +411,12 @@ pub(in crate::config) static KEY_KEYS: [Key<StaticKey>; 13] = [
         0..=0xFFFF_FFFF,
         "How long a publisher or a player may stay; 0: as long as it will",
         limits.seconds
+    ),
+    limit!(
+        "limit_streams",
+        0..=1_000_000,
+        "Streams that its identity may publish at a time, on all cores together; 0: as many as come",
+        streams_max
     ),
 ];
 

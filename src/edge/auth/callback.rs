@@ -18,12 +18,12 @@
 //! {"allow": true, "reason": "for the encoder's log", "stream": "another name", "identity": "user-7", "priority": 10,
 //!  "forwards": ["rtmp://origin.example/live/test"], "dry_run": false,
 //!  "limits": {"bits_per_second": 6000000, "frames_per_second": 60, "width": 1920, "height": 1080, "seconds": 14400,
-//!             "codecs": ["avc1", "hvc1", "mp4a"]}}
+//!             "codecs": ["avc1", "hvc1", "mp4a"], "streams": 3}}
 //! ```
 //! A session that exceeds one of its `limits` is closed, and the encoder is told which and what was found; a limit that is left out is none.
 //! All are whole numbers above 0. `codecs` are those that a track may have, by the names that the API shows: FourCCs, or `flv1`, `speex` and
 //! so on where there is none. Rates are averages over some seconds, with a tenth of tolerance ([`crate::media::limits`] has all of it). For
-//! a player `seconds` alone counts. Each session begins anew, also that of an encoder that has come back: whoever sells hours counts them.
+//! a player `seconds` alone counts. `streams` is how many this identity may publish at a time. Each session begins anew, also that of an encoder that has come back: whoever sells hours counts them.
 //!
 //! A 2xx body that is no such JSON, or says what is not possible, is a failure; of a 4xx body whatever is no such JSON is ignored.
 //! # Bounds
@@ -175,13 +175,16 @@ fn grant(app: &str, reply: Reply) -> Result<Grant, Failure> {
     {
         return Err(Failure::Nonsense);
     }
+    let limits = limits.unwrap_or_default();
+    let streams_max = limits.streams;
     Ok(Grant {
         stream: stream.map(|name| StreamKey::new(app, &name)),
         identity: identity.map(|identity| Identity(Arc::from(identity))),
         priority,
         forwards,
         dry_run,
-        limits: limits.unwrap_or_default().limits().map_err(|_| Failure::Nonsense)?,
+        limits: limits.limits().map_err(|_| Failure::Nonsense)?,
+        streams_max,
         ..Grant::default()
     })
 }
@@ -280,7 +283,8 @@ mod tests {
             }
         );
         let limits = r#"{"limits": {"bits_per_second": 6000000, "seconds": 60, "width": 1920, "height": 1080,
-            "frames_per_second": 30, "codecs": ["avc1", "speex", "pcm"]}}"#;
+            "frames_per_second": 30, "codecs": ["avc1", "speex", "pcm"], "streams": 2}}"#;
+        assert_eq!(allowed(limits).streams_max, NonZeroU32::new(2));
         use crate::media::codec::{AudioCodec as A, VideoCodec as V};
         let codecs = [Codec::Video(V::Avc), Codec::Audio(A::Speex)];
         let pcm = [Codec::Audio(A::PcmPlatformEndian), Codec::Audio(A::PcmLittleEndian)];
@@ -352,6 +356,7 @@ mod tests {
             "{\"limits\": {\"width\": 0}}",
             "{\"limits\": {\"height\": -720}}",
             "{\"limits\": {\"frames_per_second\": 0}}",
+            "{\"limits\": {\"streams\": 0}}",
             "{\"limits\": {\"bitrate\": 1}}",
             "{\"limits\": {\"codecs\": []}}",
             "{\"limits\": {\"codecs\": \"avc1\"}}",

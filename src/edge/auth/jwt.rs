@@ -386,6 +386,7 @@ pub fn check(
     if claims.forwards.len() > FORWARDS_MAX || claims.forwards.iter().any(|url| forward(url).is_err()) {
         return Err(TokenError::Claims);
     }
+    let streams_max = claims.limits.streams;
     let limits = claims.limits.limits().map_err(|_| TokenError::Claims)?;
     let app_fits = claims.app.as_deref().is_none_or(|app| covers(app, stream.app()));
     if !app_fits || !covers(&claims.name, stream.name()) || !role.covers(action) {
@@ -399,6 +400,7 @@ pub fn check(
         priority: claims.priority,
         forwards: claims.forwards,
         limits,
+        streams_max,
         ..Grant::default()
     })
 }

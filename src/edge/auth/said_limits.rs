@@ -1,10 +1,12 @@
 //! Limits as they are said outside: in a back end's answer, in a token, and by the API of a stream. All have one form:
 //! ```json
 //! {"bits_per_second": 6000000, "frames_per_second": 60, "width": 1920, "height": 1080, "seconds": 14400,
-//!  "codecs": ["avc1", "hvc1", "mp4a"]}
+//!  "codecs": ["avc1", "hvc1", "mp4a"], "streams": 3}
 //! ```
 //! All are whole numbers above 0, and each may be left out. `codecs` are those that a track may have, by the names that the API shows: FourCCs, or
 //! `flv1`, `speex` and so on where there is none. A name that is misspelt would limit nothing, so that unknown ones are no limits.
+//! `streams` is how many the identity that is let in may publish at a time ([`Grant::streams_max`](crate::runtime::outside::Grant)); the others are
+//! of each session.
 //! # Bounds
 //! [`CODECS_MAX`].
 //! # Errors
@@ -31,6 +33,10 @@ pub struct SaidLimits {
     height: Option<NonZeroU32>,
     seconds: Option<NonZeroU32>,
     codecs: Option<Vec<String>>,
+    /// Streams that whoever is let in may publish at a time. It holds for all sessions of an identity together, so that no stream is shown
+    /// with it.
+    #[serde(skip_serializing)]
+    pub streams: Option<NonZeroU32>,
 }
 
 /// Names that are no codecs.
@@ -50,7 +56,7 @@ impl SaidLimits {
     /// # Errors
     /// When the codecs are none.
     pub fn limits(self) -> Result<Limits, NoCodecs> {
-        let Self { bits_per_second, seconds, width, height, frames_per_second, codecs } = self;
+        let Self { bits_per_second, seconds, width, height, frames_per_second, codecs, streams: _ } = self;
         let codecs = codecs.as_deref().map(codecs_named).transpose()?;
         Ok(Limits { bits_per_second, seconds, width, height, frames_per_second, codecs })
     }
@@ -60,7 +66,7 @@ impl From<&Limits> for SaidLimits {
     fn from(limits: &Limits) -> Self {
         let Limits { bits_per_second, seconds, width, height, frames_per_second, codecs } = limits.clone();
         let codecs = codecs.as_deref().map(names_of);
-        Self { bits_per_second, frames_per_second, width, height, seconds, codecs }
+        Self { bits_per_second, frames_per_second, width, height, seconds, codecs, streams: None }
     }
 }
 

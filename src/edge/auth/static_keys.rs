@@ -12,6 +12,7 @@
 //! What is compared is a hash that the asker cannot choose, and it is compared in constant time.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -45,6 +46,8 @@ pub struct StaticKey {
     pub identity: String,
     /// What each session that it lets in may come to.
     pub limits: Limits,
+    /// Streams that its identity may publish at a time.
+    pub streams_max: Option<NonZeroU32>,
 }
 
 impl Default for StaticKey {
@@ -58,6 +61,7 @@ impl Default for StaticKey {
             priority: 0,
             identity: String::new(),
             limits: Limits::default(),
+            streams_max: None,
         }
     }
 }
@@ -136,14 +140,13 @@ fn grant(key: &StaticKey) -> Grant {
         identity: Some(Identity(Arc::from(identity))),
         priority: key.priority,
         limits: key.limits.clone(),
+        streams_max: key.streams_max,
         ..Grant::default()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use super::*;
 
     fn keys() -> StaticKeys {
@@ -156,6 +159,7 @@ mod tests {
             priority: 7,
             identity: String::new(),
             limits: Limits { seconds: NonZeroU32::new(60), ..Limits::default() },
+            streams_max: NonZeroU32::new(3),
         };
         StaticKeys::new(&[
             key("any-of-live", "live", "*", "", Role::Publish),
@@ -179,7 +183,10 @@ mod tests {
             }
             Ruling::Allow(grant) => {
                 assert_eq!(grant.priority, 7);
-                assert_eq!(grant.limits.seconds, NonZeroU32::new(60));
+                assert_eq!(
+                    (grant.limits.seconds, grant.streams_max),
+                    (NonZeroU32::new(60), NonZeroU32::new(3))
+                );
                 assert!(grant.identity.is_some() && !grant.dry_run && grant.forwards.is_empty());
                 format!("+{}", grant.stream.map(|stream| stream.name().to_owned()).unwrap_or_default())
             }

@@ -232,7 +232,7 @@ fn claims_mean_what_is_documented() {
         Some(OtherStream),
         "publish is what a token is for, unless it says so"
     );
-    let all = json!({"sub": "u", "priority": 3, "forwards": ["rtmp://h/a/b"], "limits": {"height": 720}});
+    let all = json!({"sub": "u", "priority": 3, "forwards": ["rtmp://h/a/b"], "limits": {"height": 720, "streams": 2}});
     let grant = told(all, Action::Publish, NOW).unwrap();
     let identity = Some(Identity("jwt:2:me:u".into()));
     assert_eq!(
@@ -242,6 +242,7 @@ fn claims_mean_what_is_documented() {
             priority: 3,
             forwards: vec!["rtmp://h/a/b".into()],
             limits: crate::media::Limits { height: std::num::NonZeroU32::new(720), ..Default::default() },
+            streams_max: std::num::NonZeroU32::new(2),
             ..Grant::default()
         }
     );
