@@ -4,18 +4,20 @@
 mod support;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::client::Client;
 use support::crowd::{Crowd, percentile};
 use support::ffmpeg::{self, Generation};
 use support::flv::{Kind, Tag};
+use support::live::Live;
 use support::media::{H264_AAC, H264_AAC_B_FRAMES};
 use support::namespaces::Link;
 use support::server::{Inrush, Server};
 use support::synthetic::{Pattern, sequence_headers, stamp};
-use support::tls::Certificate;
+use support::tls::{Certificate, Tls};
 use support::{PATIENCE, SetOnDrop, ports, rtmpdump, wait_until};
 
 /// The end of every target's URL here: a key that must show nowhere.
@@ -332,4 +334,58 @@ fn a_group_fails_over_and_back() {
     });
     assert!(assert_resumed(&recording.expect("it plays").tags(), sent) > 0);
     drop(returned);
+}
+
+/// What `ss` says of the sockets that this filter chooses.
+fn sockets(filter: &str) -> String {
+    let output = Command::new("ss").args(["--tos", "-tinH", filter]).output().expect("run ss");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Congestion control and DSCP, each listener's own and a target's: the API of both ends and the kernel agree on them.
+#[test]
+fn connections_have_the_congestion_control_and_the_dscp_that_they_are_to_have() {
+    let certificate = Certificate::new(&["localhost"]);
+    let there = Inrush::new().config("[rtmp]\ndscp = \"cs3\"\n").start();
+    let more = "congestion = \"reno\"\ndscp = 46";
+    let config = format!(
+        "[rtmp]\ncongestion = \"reno\"\ndscp = \"af41\"\n[tls]\ndscp = 8\n{}{}",
+        certificate.table(),
+        same_name("rtmp", there.rtmp(), more)
+    );
+    let here = Inrush::new().cores(2).rtmps().config(&config).start();
+    let system = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").expect("read it");
+    let system = system.trim();
+    let traffic = |congestion: &str, dscp: u8| json!({"congestion": congestion, "dscp": dscp});
+    let of = |server: &Server, role: &str| {
+        wait_until(&format!("a {role} is shown"), PATIENCE, || {
+            server
+                .connections_of(role, "live", "test")
+                .first()
+                .map(|connection| connection["traffic"].clone())
+        })
+    };
+    let headers = sequence_headers(&H264_AAC.media());
+    let publisher = Client::open(here.rtmp()).connect("live").publish("test");
+    let publisher = Live::start(publisher, &headers, &Pattern::with_bits_per_second(400_000), 0);
+    let player = Client::open_tls(here.rtmps(), &Tls::new()).connect("live").play("test");
+    let forward = wait_for_state(&here, "test", there.rtmp().port(), "live");
+    assert_eq!(forward["traffic"], traffic("reno", 46));
+    assert_eq!(of(&here, "forward"), traffic("reno", 46));
+    assert_eq!(of(&here, "publisher"), traffic("reno", 34));
+    assert_eq!(of(&here, "player"), traffic(system, 8));
+    assert_eq!(of(&there, "publisher"), traffic(system, 24));
+    // As the kernel has them: the octet holds the DSCP above ECN's two bits.
+    for (filter, congestion, octet) in [
+        (format!("sport = :{}", here.rtmp().port()), "reno", 34 << 2),
+        (format!("dport = :{}", there.rtmp().port()), "reno", 46 << 2),
+        (format!("sport = :{}", there.rtmp().port()), system, 24 << 2),
+    ] {
+        let said = sockets(&filter);
+        assert!(said.contains(&format!(" {congestion} ")), "{filter}: {said}");
+        assert!(said.contains(&format!("tos:{octet:#x}")), "{filter}: {said}");
+    }
+    assert!(publisher.is_running());
+    drop((publisher, player));
 }

@@ -5,7 +5,7 @@
 
 use super::key::{Key, Kind};
 use super::schema::kinds::{
-    APP_OR_ANY, GIB, KIB, app_name, milliseconds, number, optional_path, switch, text,
+    APP_OR_ANY, GIB, KIB, app_name, congestion, dscp, milliseconds, number, optional_path, switch, text,
 };
 use super::{Config, ConfigError, Origin, Origins};
 use crate::edge::relay::template::{TEMPLATE_BYTES_MAX, Template};
@@ -27,7 +27,7 @@ pub(super) const QUERY: &str = "NAME=VALUE&NAME=VALUE, percent-encoded";
 pub(super) const PRINTABLE: &str = "1 to 128 printable ASCII characters";
 
 /// The keys of a `[[target]]` table; each must have a URL.
-pub(super) static TARGET_KEYS: [Key<Target>; 18] = [
+pub(super) static TARGET_KEYS: [Key<Target>; 20] = [
     text!("app", APP_OR_ANY, "Streams of this app are forwarded; * is every app", app, app_name),
     Key {
         name: TARGET_URL,
@@ -93,6 +93,8 @@ pub(super) static TARGET_KEYS: [Key<Target>; 18] = [
         "How long each of name, connection, TLS handshake and the yes to publish may take",
         step_max
     ),
+    congestion!(traffic),
+    dscp!(traffic),
     optional_path!(
         "tls_ca_file",
         CA_FILE,

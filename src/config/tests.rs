@@ -176,7 +176,7 @@ fn a_wrong_file_is_refused_with_its_line() {
         ("[engine]\n\ncore = 2\n", "x.toml:3: unknown key \"core\" in [engine]; allowed: cores, placement, drain_seconds, reconnect_url".into()),
         ("[[app]]\nname = \"live\"\ngop_cash = false\n", format!("x.toml:3: unknown key \"gop_cash\" in [[app]]; allowed: {}", app_keys())),
         // The first wrong line, not the first in the alphabet.
-        ("[rtmp]\nzone = 1\nalso = 2\n", "x.toml:2: unknown key \"zone\" in [rtmp]; allowed: listen, window_ack_bytes, ping_seconds".into()),
+        ("[rtmp]\nzone = 1\nalso = 2\n", "x.toml:2: unknown key \"zone\" in [rtmp]; allowed: listen, window_ack_bytes, ping_seconds, congestion, dscp".into()),
         // Wrong shape.
         ("engine = 4\n", "x.toml:1: engine is not a table; allowed: [engine]".into()),
         ("[app]\nname = \"live\"\n", "x.toml:1: app is not a list of tables; allowed: [[app]]".into()),
@@ -210,6 +210,9 @@ fn a_wrong_file_is_refused_with_its_line() {
         ("[[app]]\nname = \"*\"\ntimestamps = \"fix\"\n", "x.toml:3: app.timestamps: \"fix\" is no timestamp policy; allowed: pass, monotonic".into()),
         ("[[app]]\nname = \"*\"\nlimit_codecs = [\"avc1\", \"h264\"]\n", format!("x.toml:3: app.limit_codecs: \"h264\" is no codec; allowed: {}", schema::kinds::CODECS)),
         ("[[app]]\nname = \"*\"\nlimit_width = 65536\n", "x.toml:3: app.limit_width: 65536 is out of range; allowed: 0 to 65535".into()),
+        ("[rtmp]\ncongestion = \"no_such_one\"\n", format!("x.toml:2: rtmp.congestion: \"no_such_one\" is not among those of this machine: {}; allowed: {}", crate::runtime::traffic::congestion_available().join(", "), schema::kinds::CONGESTION)),
+        ("[rtmp]\ndscp = 64\n", format!("x.toml:2: rtmp.dscp: \"64\" is no DSCP; allowed: {}", schema::kinds::DSCP)),
+        ("[tls]\ndscp = \"af44\"\n", format!("x.toml:2: tls.dscp: \"af44\" is no DSCP; allowed: {}", schema::kinds::DSCP)),
         ("[tls]\nself_signed = 1\n", "x.toml:2: tls.self_signed: 1 is neither true nor false; allowed: true, false".into()),
         ("[tls]\nhandshake_percent_max = 0\n", "x.toml:2: tls.handshake_percent_max: 0 is out of range; allowed: 1 to 100".into()),
         ("[proxy]\ntrusted = [\"10.0.0.1\"]\n", "x.toml:2: proxy.trusted: \"10.0.0.1\" is no network; allowed: ADDRESS/BITS, such as 127.0.0.0/8 or ::1/128".into()),

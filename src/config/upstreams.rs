@@ -4,7 +4,9 @@
 //! As for targets: none shows a URL or a parameter.
 
 use super::key::{Key, Kind};
-use super::schema::kinds::{APP_OR_ANY, app_name, milliseconds, number, optional_path, switch, text};
+use super::schema::kinds::{
+    APP_OR_ANY, app_name, congestion, dscp, milliseconds, number, optional_path, switch, text,
+};
 use super::targets::{
     self, CA_FILE, PRINTABLE, QUERY, TARGET_URL, TEMPLATE, check_far_end, printable, query,
 };
@@ -18,7 +20,7 @@ pub(super) const UPSTREAM: &str = "upstream";
 pub(super) const UPSTREAMS_MAX: usize = 64;
 
 /// The keys of an `[[upstream]]` table; each must have a URL.
-pub(super) static UPSTREAM_KEYS: [Key<Upstream>; 13] = [
+pub(super) static UPSTREAM_KEYS: [Key<Upstream>; 15] = [
     text!(
         "app",
         APP_OR_ANY,
@@ -67,6 +69,8 @@ pub(super) static UPSTREAM_KEYS: [Key<Upstream>; 13] = [
         "How long each of name, connection, TLS handshake and the yes to play may take",
         source.step_max
     ),
+    congestion!(source.traffic),
+    dscp!(source.traffic),
     optional_path!(
         "tls_ca_file",
         CA_FILE,

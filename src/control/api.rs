@@ -43,7 +43,7 @@
 //!   "bits_in_per_second": 3012000, "bits_out_per_second": 0, "bytes_in": 9412345, "bytes_out": 3500, "messages_in": 4711,
 //!   "messages_out": 0, "dropped": 0, "held_bytes": 0, "uptime_seconds": 25.4, "codecs": "avc1.64001f,mp4a.40.2",
 //!   "resolution": {"width": 1280, "height": 720}, "health": [], "tls": {"version": "TLSv1.3", "cipher": "TLS13_AES_128_GCM_SHA256",
-//!   "server_name": "live.example.org", "resumed": false}, "tcp": {"rtt_us": 20400, …}}], "stalled_cores": []}
+//!   "server_name": "live.example.org", "resumed": false}, "tcp": {"rtt_us": 20400, …}, "traffic": {"congestion": "cubic", "dscp": 34}}], "stalled_cores": []}
 //! ```
 //! Ids are strings, as they may use all 64 bits and many JSON readers keep 53. `role` is `pending`, `publisher`,
 //! `standby` or `player`, or of a connection that we made `forward` or `pull`. `enhanced`
@@ -52,6 +52,7 @@
 //! `health` is a publisher's, as for streams; here a standby's is to be seen as well.
 //! `tcp` is what the kernel knows of the path (see `control/tcp.rs`).
 //! `tls` is null without TLS, and its `server_name` when the client asked for none.
+//! `traffic` is the congestion control and the DSCP that its socket has, asked of the kernel; null when it does not say.
 //!
 //! `DELETE /api/v1/connections/{id}`: 204 when it is being closed, 404 when no core has it, 503 when none has it and a core did
 //! not answer.
@@ -78,6 +79,7 @@ use crate::media::metadata::TrackHints;
 use crate::media::{IngestCounters, MediaKind};
 use crate::rtmp::command::Capabilities;
 use crate::runtime::observe::{ConnectionId, ConnectionInfo, HealthInfo, StreamInfo, TlsInfo, TrackInfo};
+use crate::runtime::traffic::TrafficInUse;
 
 /// How long a core may take to answer.
 pub const QUERY_MAX: Duration = Duration::from_secs(1);
@@ -232,6 +234,7 @@ struct Connection {
     health: Vec<Health>,
     tls: Option<Tls>,
     tcp: Option<Tcp>,
+    traffic: Option<Traffic>,
 }
 
 /// [`HealthInfo`] as JSON.
@@ -248,6 +251,13 @@ struct Tls {
     cipher: &'static str,
     server_name: Option<String>,
     resumed: bool,
+}
+
+/// [`TrafficInUse`] as JSON.
+#[derive(Serialize)]
+pub(super) struct Traffic {
+    congestion: String,
+    dscp: u8,
 }
 
 /// [`TrackInfo`] as JSON.
@@ -389,6 +399,7 @@ impl From<ConnectionInfo> for Connection {
             health: health(info.health),
             tls: info.tls.map(Tls::from),
             tcp: info.tcp.map(Tcp::from),
+            traffic: info.traffic.map(Traffic::from),
         }
     }
 }
@@ -409,6 +420,13 @@ fn counters(seen: &IngestCounters) -> BTreeMap<&'static str, u64> {
 fn enhanced(said: &Capabilities) -> Option<Enhanced> {
     said.speaks_enhanced()
         .then(|| Enhanced { fourcc: said.codec_names(), caps: said.caps_ex.labels().collect() })
+}
+
+impl From<TrafficInUse> for Traffic {
+    fn from(in_use: TrafficInUse) -> Self {
+        let TrafficInUse { congestion, dscp } = in_use;
+        Self { congestion, dscp }
+    }
 }
 
 impl From<TlsInfo> for Tls {

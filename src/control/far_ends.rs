@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::api::{QUERY_MAX, gather, permit};
+use super::api::{QUERY_MAX, Traffic, gather, permit};
 use super::cores::Cores;
 use super::metrics::{Family, Value};
 use super::refusal::Refusal;
@@ -48,6 +48,7 @@ pub(super) struct FarEnd<T> {
     reconnects: u64,
     last_error: String,
     next_try_seconds: Option<f64>,
+    traffic: Option<Traffic>,
 }
 
 impl<T> FarEnd<T> {
@@ -65,6 +66,7 @@ impl<T> FarEnd<T> {
             reconnects: info.reconnects,
             last_error: info.last_error,
             next_try_seconds: info.next_try.map(|at| at.saturating_duration_since(now).as_secs_f64()),
+            traffic: connection.and_then(|connection| connection.traffic.clone()).map(Traffic::from),
         }
     }
 

@@ -5,13 +5,15 @@
 //! {"forwards": [{"app": "live", "name": "test", "name_hash": "9f86d081", "target": "rtmps://origin.example:443/live/…",
 //!   "named_by": "file", "group": "origins", "rank": "primary", "bits_out_per_second": 3012000, "bytes_out": 9412345,
 //!   "messages_out": 4711, "dropped": 0, "queued_bytes": 0, "queued_ms": 0, "active": true, "state": "live", "state_seconds": 12.5,
-//!   "connection": "17", "tcp": {"rtt_us": 20400, …}, "reconnects": 1, "last_error": "refused: NetStream.Publish.BadName", "next_try_seconds": null}],
+//!   "connection": "17", "tcp": {"rtt_us": 20400, …}, "reconnects": 1, "last_error": "refused: NetStream.Publish.BadName", "next_try_seconds": null,
+//!   "traffic": {"congestion": "cubic", "dscp": 34}}],
 //!   "stalled_cores": []}
 //! ```
 //! A target is shown without the stream's name there and without its query, which are its keys. `named_by` is `file` or `back_end`.
 //! `state` is `standby` (another one of its group has the stream), `waiting` (for `next_try_seconds`), `in_line` (for a place to dial in),
 //! `resolving`, `connecting`, `securing` (TLS), `starting` (until the target says yes), `ready` (until the next key frame) or `live`. `connection` is its id among the
 //! connections, null without one, and `tcp` what the kernel knows of its path (see `control/tcp.rs`). `bytes_out` and `dropped` are of all connections to the target for this stream, the present one included;
+//! `traffic` is the congestion control and the DSCP that the present one has, null without one;
 //! `last_error` is empty when nothing went wrong.
 
 use std::sync::Arc;

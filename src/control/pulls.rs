@@ -4,7 +4,8 @@
 //! ```json
 //! {"pulls": [{"app": "live", "name": "test", "name_hash": "9f86d081", "source": "rtmps://origin.example:443/live/…",
 //!   "named_by": "file", "bits_in_per_second": 3012000, "bytes_in": 9412345, "messages_in": 4711, "active": true, "state": "live", "state_seconds": 12.5,
-//!   "connection": "17", "tcp": {"rtt_us": 20400, …}, "reconnects": 1, "last_error": "refused: NetStream.Play.StreamNotFound", "next_try_seconds": null}],
+//!   "connection": "17", "tcp": {"rtt_us": 20400, …}, "reconnects": 1, "last_error": "refused: NetStream.Play.StreamNotFound", "next_try_seconds": null,
+//!   "traffic": {"congestion": "cubic", "dscp": 34}}],
 //!   "stalled_cores": []}
 //! ```
 //! A source is shown without the stream's name there and without its query; `named_by` is `file` or `back_end`. `state` is as of forwards (see [`super::forwards`]): `standby` while

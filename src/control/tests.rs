@@ -25,6 +25,7 @@ use crate::runtime::observe::{
     ConnectionId, ConnectionInfo, Counts, DrainFigures, DrainStage, DrainState, HealthInfo, MediaFigures,
     PublishedCounts, Role, RoleCounts, Selection, StreamInfo, TcpInfo, TlsInfo, TrackInfo,
 };
+use crate::runtime::traffic::TrafficInUse;
 use crate::runtime::{OutgoingId, OutgoingInfo, OutgoingState};
 
 mod events;
@@ -301,6 +302,7 @@ fn connection(core: u16, id: u64, role: Role) -> ConnectionInfo {
             resumed: true,
         }),
         tcp: (role == Role::Publisher).then(tcp_info),
+        traffic: Some(TrafficInUse { congestion: "cubic".into(), dscp: 34 }),
     }
 }
 
@@ -457,7 +459,8 @@ fn connections_come_in_the_documented_shape_and_once_each() {
             "enhanced": {"fourcc": ["*"], "caps": ["reconnect", "mod_ex"]}, "bits_in_per_second": 1, "bits_out_per_second": 2, "bytes_in": 3, "bytes_out": 4, "messages_in": 5, "messages_out": 6, "dropped": 7,
             "held_bytes": 9, "uptime_seconds": 8.0, "codecs": "", "resolution": null, "health": [],
             "tls": {"version": "TLSv1.2", "cipher": "TLS_X", "server_name": "a.example", "resumed": true},
-            "tcp": tcp_json()
+            "tcp": tcp_json(),
+            "traffic": {"congestion": "cubic", "dscp": 34}
         })
     );
     assert_eq!(body["connections"][0]["enhanced"], json!(null));
@@ -519,6 +522,7 @@ fn forwards_come_sorted_in_the_documented_shape_with_what_their_core_says() {
         bits_per_second: 9,
         tcp: Some(tcp_info()),
         lasted: Duration::from_secs(4),
+        traffic: Some(TrafficInUse { congestion: "bbr".into(), dscp: 0 }),
     }];
     let (status, mut body) = get(server.address(), "/api/v1/forwards");
     assert_eq!((status, &body["stalled_cores"]), (200, &json!([])));
@@ -534,7 +538,8 @@ fn forwards_come_sorted_in_the_documented_shape_with_what_their_core_says() {
             "app": "live", "name": "a", "name_hash": "0badcafe", "target": "rtmp://b/live/…", "named_by": "file",
             "group": "g", "rank": "backup", "active": true, "state": "live", "connection": "17",
             "bits_out_per_second": 9, "bytes_out": 1500, "messages_out": 40, "dropped": 3, "queued_bytes": 7, "queued_ms": 8,
-            "tcp": tcp_json(), "reconnects": 2, "last_error": "eof", "next_try_seconds": null
+            "tcp": tcp_json(), "reconnects": 2, "last_error": "eof", "next_try_seconds": null,
+            "traffic": {"congestion": "bbr", "dscp": 0}
         })
     );
     let next_try = forwards[2]["next_try_seconds"].as_f64().unwrap();
@@ -568,6 +573,7 @@ fn pulls_come_sorted_in_the_documented_shape_with_what_their_core_says() {
         bits_per_second: 9,
         tcp: None,
         lasted: Duration::from_secs(4),
+        traffic: Some(TrafficInUse { congestion: "bbr".into(), dscp: 0 }),
     }];
     let (_, mut body) = get(server.address(), "/api/v1/pulls");
     let pulls = body["pulls"].as_array_mut().unwrap();
@@ -581,7 +587,8 @@ fn pulls_come_sorted_in_the_documented_shape_with_what_their_core_says() {
         json!({
             "app": "live", "name": "a", "name_hash": "0badcafe", "source": "rtmp://a/live/…", "named_by": "file", "active": true, "state": "live",
             "connection": "17", "bits_in_per_second": 9, "bytes_in": 1500, "messages_in": 40, "tcp": null, "reconnects": 2, "last_error": "eof",
-            "next_try_seconds": null
+            "next_try_seconds": null,
+            "traffic": {"congestion": "bbr", "dscp": 0}
         })
     );
     let next_try = pulls[2]["next_try_seconds"].as_f64().unwrap();

@@ -24,6 +24,7 @@ use super::settings::{RuntimeSettings, TlsSettings};
 use super::shared::{OpenCore, Shared};
 use super::tls::certificates::{CertificateError, Certificates, Endpoint};
 use super::tls::handshakes;
+use super::traffic::Traffic;
 use super::{accepting, affinity, fan_out, listener, op, polling, reloading, turn};
 use crate::hub::CoreId;
 
@@ -134,7 +135,13 @@ pub fn start(settings: RuntimeSettings, names: NameHasher, outside: Outside) -> 
     let mut listeners: Listeners = (0..cores).map(|_| Vec::new()).collect();
     let mut listening = Vec::new();
     for place in reloading::places(&settings) {
-        let bound = bind(place, &mut listeners, BIND_RETRY_MAX, false)?;
+        let bound = bind(
+            place,
+            reloading::traffic_of(&settings, place.serves),
+            &mut listeners,
+            BIND_RETRY_MAX,
+            false,
+        )?;
         listening.push(Listening { place, bound });
     }
     let recordings = Recordings::start(&settings.recorder, &settings.session.limits).map_err(|source| {
@@ -175,12 +182,13 @@ pub(super) type Listeners = Vec<Vec<(OwnedFd, ListenerPlace)>>;
 /// One listener a core; gives the address really bound.
 pub(super) fn bind(
     place: ListenerPlace,
+    traffic: &Traffic,
     listeners: &mut Listeners,
     patience: Duration,
     joins: bool,
 ) -> Result<SocketAddr, StartError> {
     let address = place.address;
-    let (sockets, bound) = listener::bind(address, listeners.len(), patience, joins)
+    let (sockets, bound) = listener::bind(address, listeners.len(), traffic, patience, joins)
         .map_err(|source| StartError::Listen { address, source })?;
     for (of_core, socket) in listeners.iter_mut().zip(sockets) {
         of_core.push((socket, place));

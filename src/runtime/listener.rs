@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::socket::tune_listener;
+use super::traffic::Traffic;
 
 /// A listener of one core; clones are the same one.
 #[derive(Clone, Debug)]
@@ -97,11 +98,12 @@ const BIND_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// Binds one listener a core to the address; gives them with the address really bound. One that is in use is tried again for
+/// Binds one listener a core to the address, whose connections have this of it; gives them with the address really bound. One that is in use is tried again for
 /// `patience`; with `joins` the address may overlap one that this process has.
 pub(crate) fn bind(
     address: SocketAddr,
     cores: usize,
+    traffic: &Traffic,
     patience: Duration,
     joins: bool,
 ) -> io::Result<(Vec<OwnedFd>, SocketAddr)> {
@@ -119,6 +121,7 @@ pub(crate) fn bind(
     }
     for socket in &sockets {
         tune_listener(socket)?;
+        traffic.apply(socket)?;
         socket.listen(BACKLOG)?;
     }
     Ok((sockets.into_iter().map(OwnedFd::from).collect(), bound))
@@ -176,7 +179,8 @@ mod tests {
     /// Several cores share one address, and a second server is refused.
     #[test]
     fn a_second_server_is_refused() {
-        let (listeners, address) = bind("127.0.0.1:0".parse().unwrap(), 3, Duration::ZERO, false).unwrap();
+        let (listeners, address) =
+            bind("127.0.0.1:0".parse().unwrap(), 3, &Traffic::default(), Duration::ZERO, false).unwrap();
         assert_eq!(listeners.len(), 3);
         let second = new_socket(address).unwrap();
         let refusal = second.bind(&address.into()).unwrap_err();
@@ -186,7 +190,8 @@ mod tests {
     /// `[::]` takes IPv4 as well.
     #[test]
     fn the_unspecified_v6_address_serves_both_families() {
-        let (_listeners, address) = bind("[::]:0".parse().unwrap(), 1, Duration::ZERO, false).unwrap();
+        let (_listeners, address) =
+            bind("[::]:0".parse().unwrap(), 1, &Traffic::default(), Duration::ZERO, false).unwrap();
         std::net::TcpStream::connect(("127.0.0.1", address.port())).unwrap();
         std::net::TcpStream::connect(("::1", address.port())).unwrap();
     }

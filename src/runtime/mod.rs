@@ -65,6 +65,7 @@ mod socket;
 mod succession;
 mod tcp_info;
 pub mod tls;
+pub mod traffic;
 mod turn;
 mod writing;
 

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 pub use super::tcp_info::TcpInfo;
+use super::traffic::TrafficInUse;
 use crate::media::health::Code;
 use crate::media::metadata::TrackHints;
 use crate::media::{Figures, IngestCounters, Limits, MediaKind};
@@ -112,6 +113,8 @@ pub struct ConnectionInfo {
     pub tls: Option<TlsInfo>,
     /// What the kernel knows of its path.
     pub tcp: Option<TcpInfo>,
+    /// Its congestion control and DSCP; `None` when the socket does not say.
+    pub traffic: Option<TrafficInUse>,
 }
 
 /// One track of a stream, as the API shows it.

@@ -19,6 +19,7 @@ use super::observe::ConnectionId;
 use super::outside::Totals;
 use super::tcp_info::TcpInfo;
 use super::tls::Tls;
+use super::traffic::TrafficInUse;
 pub use crate::hub::Start;
 use crate::hub::{CoreId, QueueSettings};
 use crate::rtmp::Error;
@@ -190,4 +191,6 @@ pub struct OutgoingInfo {
     pub tcp: Option<TcpInfo>,
     /// How long ago the core took it over.
     pub lasted: Duration,
+    /// Its congestion control and DSCP; `None` when the socket does not say.
+    pub traffic: Option<TrafficInUse>,
 }

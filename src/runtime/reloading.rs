@@ -11,6 +11,7 @@
 //! | of a session (`[rtmp]`, `[deadlines]` but for `write_seconds`, limits of one session), `[proxy]` | connections from then on |
 //! | limits of a core or a prefix, `write_seconds`, the latency budget, shares of TLS handshakes | all, at once |
 //! | listeners | at once; connections of one that is gone live on |
+//! | their `congestion` and `dscp` | connections from then on |
 //!
 //! Not to be changed are the number of cores, placement and recordings: whoever calls leaves them as they were.
 
@@ -19,7 +20,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::accepting;
 use super::core::{Core, CoreRef};
@@ -30,6 +31,7 @@ use super::listener::{Listener, ListenerPlace, Serves};
 use super::settings::RuntimeSettings;
 use super::shared::InForce;
 use super::tls::certificates::{Certificates, Endpoint};
+use super::traffic::Traffic;
 
 /// How long an address that is in use is tried: a listener of ours that has just been given up may still be there.
 const BIND_PATIENCE: Duration = Duration::from_millis(500);
@@ -46,6 +48,14 @@ pub(super) fn places(settings: &RuntimeSettings) -> Vec<ListenerPlace> {
     let rtmp = settings.listen.iter().map(|address| (*address, Serves::Rtmp));
     let rtmps = settings.tls.listen.iter().map(|address| (*address, Serves::Rtmps));
     rtmp.chain(rtmps).map(|(address, serves)| ListenerPlace { address, serves }).collect()
+}
+
+/// What the connections of such a listener are to have.
+pub(super) fn traffic_of(settings: &RuntimeSettings, serves: Serves) -> &Traffic {
+    match serves {
+        Serves::Rtmps => &settings.tls.traffic,
+        _ => &settings.traffic,
+    }
 }
 
 /// Settings that can be put in force without fail. Dropping it gives up the listeners that were bound for it.
@@ -80,13 +90,19 @@ impl Handle {
         let mut listeners: Listeners = (0..self.cores()).map(|_| Vec::new()).collect();
         let mut listening = Vec::new();
         for place in places(&settings) {
+            let traffic = traffic_of(&settings, place.serves);
             let there = before.iter().find(|there| there.place.can_become(place));
             let bound = match there {
-                Some(there) => there.bound,
+                Some(there) => {
+                    traffic
+                        .check(there.bound)
+                        .map_err(|source| StartError::Listen { address: there.bound, source })?;
+                    there.bound
+                }
                 None => {
                     // One address may stand for another, and it is the new one that is bound before the old one goes.
                     let joins = before.iter().any(|there| there.bound.port() == place.address.port());
-                    bind(place, &mut listeners, BIND_PATIENCE, joins)?
+                    bind(place, traffic, &mut listeners, BIND_PATIENCE, joins)?
                 }
             };
             listening.push(Listening { place, bound });
@@ -164,6 +180,12 @@ impl Core {
         self.settings = settings;
         self.session_settings = session;
         self.listeners.retain(|listener| listener.become_one_of(wanted));
+        for listener in &self.listeners {
+            // It was tried on another socket before anything changed.
+            if let Err(error) = traffic_of(&self.settings, listener.serves()).replace(&listener.socket) {
+                warn!(core = self.id.0, %error, "a listener keeps the congestion control or DSCP that it had");
+            }
+        }
         !self.stopping && !self.shared.is_draining()
     }
 }

@@ -8,6 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::recordings::RecorderSettings;
 use super::tls::certificates::CertificateFiles;
+use super::traffic::Traffic;
 use crate::session::{ReconnectUrl, ServerSettings};
 
 /// What a connection takes that neither publishes nor plays, beside what its peer makes it hold, bytes: its entry and session, its two tasks,
@@ -19,6 +20,8 @@ pub const PENDING_CONNECTION_BYTES: usize = 8 * 1024;
 pub struct RuntimeSettings {
     /// Addresses that RTMP is served on; `[::]` serves both families.
     pub listen: Vec<SocketAddr>,
+    /// What its connections have.
+    pub traffic: Traffic,
     /// RTMPS: where, with which certificates, and what its handshakes may take.
     pub tls: TlsSettings,
     /// Cores, each with a pinned thread; 0 means all that the process may run on.
@@ -67,6 +70,7 @@ impl Default for RuntimeSettings {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::from(([0, 0, 0, 0], 1935))],
+            traffic: Traffic::default(),
             tls: TlsSettings::default(),
             cores: 0,
             placement: Placement::default(),
@@ -143,6 +147,8 @@ impl PrefixLimits {
 pub struct TlsSettings {
     /// Addresses that RTMPS is served on; `[::]` serves both families.
     pub listen: Vec<SocketAddr>,
+    /// What its connections have.
+    pub traffic: Traffic,
     /// The first one serves who names none of the others.
     pub certificates: Vec<CertificateFiles>,
     /// RTMP and RTMPS are told apart by their first byte on every listener, of RTMP and of RTMPS.
@@ -166,6 +172,7 @@ impl Default for TlsSettings {
     fn default() -> Self {
         Self {
             listen: Vec::new(),
+            traffic: Traffic::default(),
             certificates: Vec::new(),
             detect: false,
             self_signed: false,

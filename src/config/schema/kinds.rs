@@ -12,10 +12,14 @@ use ipnet::IpNet;
 use crate::edge::auth::{access, said_limits};
 use crate::edge::http;
 use crate::media::codec::Codec;
+use crate::runtime::traffic;
 
 pub(super) const ADDRESS: &str = "ADDRESS:PORT, such as 0.0.0.0:1935, 127.0.0.1:8935 or [::]:1935";
 pub(in crate::config) const APP_OR_ANY: &str = "an app's name without slashes around it, or *";
 pub(in crate::config) const NETWORK: &str = "ADDRESS/BITS, such as 127.0.0.0/8 or ::1/128";
+pub(in crate::config) const CONGESTION: &str =
+    "a name in net.ipv4.tcp_available_congestion_control, or nothing";
+pub(in crate::config) const DSCP: &str = "0 to 63, cs0 to cs7, af11 to af43, ef, va, le";
 pub(in crate::config) const CODECS: &str =
     "codecs as the API names them, such as avc1, hvc1, av01, mp4a, Opus, .mp3";
 pub(in crate::config) const HTTP_URL: &str = "http://HOST/… or https://HOST/…";
@@ -159,6 +163,43 @@ macro_rules! codecs {
     };
 }
 
+/// The congestion control of a [`Traffic`](crate::runtime::traffic::Traffic) field.
+macro_rules! congestion {
+    ($($field:ident).+) => {
+        $crate::config::key::Key {
+            name: "congestion",
+            about: "Congestion control of its connections, such as bbr or cubic; empty: the system's",
+            kind: $crate::config::key::Kind::Text {
+                allowed: $crate::config::schema::kinds::CONGESTION,
+                read: |target| target.$($field).+.congestion.clone(),
+                write: |target, text| {
+                    target.$($field).+.congestion = $crate::config::schema::kinds::congestion_known(text)?.into();
+                    Ok(())
+                },
+            },
+        }
+    };
+}
+
+/// The DSCP of such a field.
+macro_rules! dscp {
+    ($($field:ident).+) => {
+        $crate::config::key::Key {
+            name: "dscp",
+            about: "DSCP of what they send, by number or name (af41, cs4, ef); 0: none is set",
+            kind: $crate::config::key::Kind::NameOrNumber {
+                allowed: $crate::config::schema::kinds::DSCP,
+                read: |target| $crate::runtime::traffic::dscp_name(target.$($field).+.dscp),
+                write: |target, text| {
+                    target.$($field).+.dscp = $crate::runtime::traffic::dscp_named(text)
+                        .ok_or_else(|| format!("{text:?} is no DSCP"))?;
+                    Ok(())
+                },
+            },
+        }
+    };
+}
+
 /// A field that says where a secret or a key stands, or nothing.
 macro_rules! secret {
     ($name:literal, $about:literal, $($field:ident).+) => {
@@ -199,7 +240,8 @@ macro_rules! networks {
 }
 
 pub(in crate::config) use {
-    codecs, limit, milliseconds, networks, number, optional_path, seconds, secret, switch, text,
+    codecs, congestion, dscp, limit, milliseconds, networks, number, optional_path, seconds, secret, switch,
+    text,
 };
 
 /// Codecs by their names, or all.
@@ -208,6 +250,16 @@ pub(in crate::config) fn codecs_or_all(names: &[String]) -> Result<Option<Arc<[C
         return Ok(None);
     }
     said_limits::codecs_named(names).map(Some).map_err(|problem| problem.to_string())
+}
+
+/// A congestion control that this machine has, or nothing.
+pub(in crate::config) fn congestion_known(text: &str) -> Result<&str, String> {
+    let available = traffic::congestion_available();
+    let is_known = text.is_empty() || available.is_empty() || available.iter().any(|name| name == text);
+    if !is_known || text.len() > traffic::CONGESTION_BYTES_MAX {
+        return Err(format!("{text:?} is not among those of this machine: {}", available.join(", ")));
+    }
+    Ok(text)
 }
 
 /// An app's name, or `*`.

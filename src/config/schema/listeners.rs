@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::Table;
-use super::kinds::{ADDRESS, DAY_SECONDS, GIB, KIB, address, networks, number, seconds};
+use super::kinds::{ADDRESS, DAY_SECONDS, GIB, KIB, address, congestion, dscp, networks, number, seconds};
 use crate::config::key::{Key, Kind};
 
 /// `[rtmp]`.
@@ -37,6 +37,8 @@ pub(super) const RTMP: Table = Table {
             "A peer that is silent for so long is sent a ping",
             runtime.session.ping_interval
         ),
+        congestion!(runtime.traffic),
+        dscp!(runtime.traffic),
     ],
 };
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::Table;
-use super::kinds::{ADDRESS, file, number, switch};
+use super::kinds::{ADDRESS, congestion, dscp, file, number, switch};
 use super::listeners::addresses;
 use crate::config::key::{Key, Kind};
 use crate::runtime::tls::certificates::CertificateFiles;
@@ -52,6 +52,8 @@ pub(super) const TABLE: Table = Table {
             "Share of a core's time that TLS handshakes may take",
             runtime.tls.handshake_percent_max
         ),
+        congestion!(runtime.tls.traffic),
+        dscp!(runtime.tls.traffic),
     ],
 };
 

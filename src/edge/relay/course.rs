@@ -15,7 +15,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant as TokioInstant;
 use tracing::{debug, info, warn};
 
-use super::dial::{self, Connected};
+use super::dial::{self, Connected, Terms};
 use super::failure::Failure;
 use super::group::Group;
 use super::life::{LifeState, Step};
@@ -234,7 +234,9 @@ impl<E: Engine> Course<E> {
         let public_only = is_redirect && !self.near.contains(&member);
         let url = url.unwrap_or_else(|| goal.url.clone());
         let trust = if url.tls { goal.trust.clone().or_else(|| self.means.web()) } else { None };
-        let (means, step_max) = (Arc::clone(&self.means), goal.target.step_max);
+        let means = Arc::clone(&self.means);
+        let (step_max, traffic) = (goal.target.step_max, goal.target.traffic.clone());
+        let terms = Terms { public_only, step_max, traffic };
         let (to, steps) = (url.clone(), self.step_sender.clone());
         let sender = is_redirect.then(|| goal.url.clone());
         let way = self.purpose.way;
@@ -250,7 +252,7 @@ impl<E: Engine> Course<E> {
             on_step(Step::Resolving);
             let now = || means.clock.now();
             let resolver = if is_redirect { &means.redirect_resolver } else { &means.resolver };
-            let dial = dial::dial(resolver, &to, trust.as_ref(), public_only, step_max, now, on_step);
+            let dial = dial::dial(resolver, &to, trust.as_ref(), &terms, now, on_step);
             let outcome = dial.await;
             (id, outcome)
         });

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -22,6 +22,7 @@ use super::race::Race;
 use super::reach;
 use super::resolver::Resolver;
 use crate::runtime::tls::{self, Shaken, Tls};
+use crate::runtime::traffic::Traffic;
 use crate::session::{ClientUrl, CloseReason, Instant};
 
 /// What a handshake reads at a time, bytes: a flight is 3 to 5 kB.
@@ -39,7 +40,18 @@ pub struct Connected {
     pub received: BytesMut,
 }
 
-/// Connects to where a URL says, and to public addresses alone if `public_only`. `on_step` hears of each step as it begins, the first one apart.
+/// On which terms a place is connected to.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// To public addresses alone.
+    pub public_only: bool,
+    /// How long each step may take.
+    pub step_max: Duration,
+    /// What the connection has, from its first packet on.
+    pub traffic: Traffic,
+}
+
+/// Connects to where a URL says. `on_step` hears of each step as it begins, the first one apart.
 ///
 /// # Errors
 /// Whatever step fails, or takes longer than `step_max`.
@@ -47,11 +59,11 @@ pub async fn dial(
     resolver: &Resolver,
     url: &ClientUrl,
     trust: Option<&Arc<ClientConfig>>,
-    public_only: bool,
-    step_max: Duration,
+    terms: &Terms,
     now: impl Fn() -> Instant,
     mut on_step: impl FnMut(Step),
 ) -> Result<Connected, Failure> {
+    let Terms { public_only, step_max, ref traffic } = *terms;
     let mut addresses = resolver.addresses(&url.host, step_max).await?;
     if public_only {
         addresses.retain(|address| !reach::is_near(*address));
@@ -63,7 +75,7 @@ pub async fn dial(
     let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, url.port));
     let race = Race::new(now(), addresses);
     let (socket, peer) =
-        timeout(step_max, connect(race, &now)).await.map_err(|_| Failure::ConnectTimeout)??;
+        timeout(step_max, connect(race, traffic, &now)).await.map_err(|_| Failure::ConnectTimeout)??;
     socket.set_nodelay(true).map_err(|error| Failure::Connect(error.kind()))?;
     let mut received = BytesMut::new();
     let mut tls = None;
@@ -80,12 +92,17 @@ pub async fn dial(
 }
 
 /// Connects to the first address that answers; the others are closed.
-async fn connect(mut race: Race, now: impl Fn() -> Instant) -> Result<(TcpStream, SocketAddr), Failure> {
+async fn connect(
+    mut race: Race,
+    traffic: &Traffic,
+    now: impl Fn() -> Instant,
+) -> Result<(TcpStream, SocketAddr), Failure> {
     let mut attempts = JoinSet::new();
     let mut last = std::io::ErrorKind::AddrNotAvailable;
     loop {
         while let Some(address) = race.poll(now()) {
-            attempts.spawn(async move { (TcpStream::connect(address).await, address) });
+            let traffic = traffic.clone();
+            attempts.spawn(async move { (attempt(address, &traffic).await, address) });
         }
         if race.is_lost() {
             return Err(Failure::Connect(last));
@@ -104,6 +121,12 @@ async fn connect(mut race: Race, now: impl Fn() -> Instant) -> Result<(TcpStream
             () = tokio::time::sleep(pause) => {}
         }
     }
+}
+
+async fn attempt(address: SocketAddr, traffic: &Traffic) -> std::io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    traffic.apply(&socket)?;
+    socket.connect(address).await
 }
 
 /// The handshake, record by record.
@@ -196,8 +219,13 @@ mod tests {
             ] {
                 let url = ClientUrl::parse(&format!("rtmp://{host}:{port}/a/b")).unwrap();
                 let patience = Duration::from_secs(20);
-                let outcome =
-                    dial(&resolver, &url, None, public_only, patience, Instant::default, |_| {}).await;
+                let traffic = Traffic { congestion: "reno".into(), dscp: 46 };
+                let terms = Terms { public_only, step_max: patience, traffic };
+                let outcome = dial(&resolver, &url, None, &terms, Instant::default, |_| {}).await;
+                if let Ok(connected) = &outcome {
+                    let in_use = Traffic::in_use(&connected.socket).map(|it| (it.congestion, it.dscp));
+                    assert_eq!(in_use, Some(("reno".into(), 46)));
+                }
                 assert_eq!(outcome.err(), failure, "{host}");
             }
         });

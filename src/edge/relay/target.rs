@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::template::{Template, TemplateError};
 use crate::hub::QueueSettings;
 use crate::rtmp::command::{Capabilities, CapsEx};
+use crate::runtime::traffic::Traffic;
 use crate::session::{ClientSettings, ClientUrl, Role};
 
 /// The app that stands for every app.
@@ -43,6 +44,8 @@ pub struct Target {
     pub failover: Duration,
     /// How long a better target of a group must have got media without a break, before the worse one is given up.
     pub failback: Duration,
+    /// What connections to it have, from their first packet on.
+    pub traffic: Traffic,
     /// Certificates that are trusted in place of the web's, PEM.
     pub tls_ca_file: Option<PathBuf>,
     /// Whether the target must show a certificate that is trusted and is for its name.
@@ -68,6 +71,7 @@ impl Default for Target {
             step_max: Duration::from_secs(5),
             failover: Duration::from_secs(5),
             failback: Duration::from_secs(10),
+            traffic: Traffic::default(),
             tls_ca_file: None,
             tls_verify: true,
             enhanced: true,
@@ -136,6 +140,7 @@ impl fmt::Debug for Target {
             .field("step_max", &self.step_max)
             .field("failover", &self.failover)
             .field("failback", &self.failback)
+            .field("traffic", &self.traffic)
             .field("tls_ca_file", &self.tls_ca_file)
             .field("tls_verify", &self.tls_verify)
             .field("enhanced", &self.enhanced)

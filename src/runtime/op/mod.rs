@@ -235,9 +235,14 @@ mod tests {
     #[test]
     fn a_shut_listener_ends_its_accepts() {
         tokio_uring::start(async {
-            let (mut listeners, address) =
-                crate::runtime::listener::bind("127.0.0.1:0".parse().unwrap(), 1, Duration::ZERO, false)
-                    .unwrap();
+            let (mut listeners, address) = crate::runtime::listener::bind(
+                "127.0.0.1:0".parse().unwrap(),
+                1,
+                &Default::default(),
+                Duration::ZERO,
+                false,
+            )
+            .unwrap();
             let listener = Rc::new(listeners.remove(0));
             let first = tokio_uring::spawn(accept(listener.clone()));
             let far = TcpStream::connect(address).unwrap();
