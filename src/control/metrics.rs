@@ -264,6 +264,10 @@ fn of_process<C: Cores>(control: &Control<C>) -> Vec<Family> {
             ),
         ]);
     }
+    if let Some(max) = process::memory_max_bytes() {
+        let help = "Memory that the process may use: its control group's limit, or the host's memory";
+        families.push(gauge("inrush_memory_max_bytes", help, Value::Whole(max)));
+    }
     families
 }
 

@@ -2,9 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 /// Clock ticks a second in `/proc/*/stat`: `USER_HZ`, which Linux fixed at 100 for all of user space (proc_pid_stat(5)).
 const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Where control groups of version 2 show.
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Memory, descriptors and CPU time now.
 pub(super) struct Usage {
@@ -60,6 +64,24 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
     Some(ticks as f64 / TICKS_PER_SECOND)
 }
 
+/// Memory that the process may use, bytes: that of the host, or less where its control group, or one that this is in, may have less
+/// (`memory.max`; a container's limit is one). `None` where `/proc` cannot be read.
+pub(super) fn memory_max_bytes() -> Option<u64> {
+    let total_kb: u64 = field(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")?.parse().ok()?;
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limits = cgroups(&own);
+    let limits = limits.iter().filter_map(|group| fs::read_to_string(group.join("memory.max")).ok());
+    // One without a limit says `max`.
+    limits.filter_map(|limit| limit.trim().parse().ok()).chain([total_kb * 1024]).min()
+}
+
+/// Directories of the control group that `/proc/self/cgroup` names (`0::/a/b`, cgroups(7)) and of those that it is in.
+fn cgroups(own: &str) -> Vec<PathBuf> {
+    let path = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let root = Path::new(CGROUPS);
+    root.join(path).ancestors().take_while(|group| group.starts_with(root)).map(Path::to_path_buf).collect()
+}
+
 /// The first word after `name`.
 fn field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     text.lines().find_map(|line| line.strip_prefix(name)?.split_ascii_whitespace().next())
@@ -68,6 +90,20 @@ fn field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The limit of a slice holds for a service in it.
+    #[test]
+    fn limits_of_all_groups_around_count() {
+        let groups = cgroups("1:name=systemd:/x\n0::/system.slice/inrush.service\n");
+        let expected = ["/system.slice/inrush.service", "/system.slice", ""]
+            .map(|path| PathBuf::from(format!("{CGROUPS}{path}")));
+        assert_eq!(groups, expected);
+        // In a container its own group is the root.
+        assert_eq!(cgroups("0::/\n"), [PathBuf::from(CGROUPS)]);
+        assert_eq!(cgroups(""), [PathBuf::from(CGROUPS)]);
+        let used = Usage::now().expect("/proc").resident_bytes;
+        assert!(memory_max_bytes().expect("/proc") > used);
+    }
 
     #[test]
     fn usage_is_that_of_this_process() {
