@@ -22,7 +22,7 @@ use support::ports::HeldPort;
 use support::prometheus::{Prometheus, tool};
 use support::server::{Inrush, Server};
 use support::synthetic::{Pattern, sequence_headers};
-use support::tls::Tls;
+use support::tls::{Certificate, Tls};
 use support::wire::{self, Message};
 use support::{PATIENCE, scratch_file, wait_until};
 
@@ -48,6 +48,8 @@ struct Loaded {
     crowd: Crowd,
     _idle: Vec<TcpStream>,
     _back_end: BackEnd,
+    _certificate: Certificate,
+    recordings: PathBuf,
     _nobody: HeldPort,
 }
 
@@ -61,6 +63,7 @@ impl Loaded {
         let nobody = HeldPort::new();
         let origin = Inrush::new().start();
         let (url, away, origin_at) = (back_end.url(""), nobody.address(), origin.rtmp());
+        let certificate = Certificate::new(&["localhost"]);
         let recordings = scratch_file("recordings");
         let config = format!(
             "[control]\n\
@@ -73,16 +76,11 @@ impl Loaded {
              [[target]]\napp = \"live\"\nurl = \"rtmp://{origin_at}/mirror/{{name}}\"\n\
              [[target]]\napp = \"live\"\nurl = \"rtmp://{away}/mirror/{{name}}\"\n\
              [[upstream]]\napp = \"far\"\nurl = \"rtmp://{origin_at}/far/{{name}}\"\n\
-             [[upstream]]\napp = \"lost\"\nurl = \"rtmp://{away}/far/{{name}}\"\n",
+             [[upstream]]\napp = \"lost\"\nurl = \"rtmp://{away}/far/{{name}}\"\n{}",
             recordings.display(),
+            certificate.table(),
         );
-        let server = Inrush::new()
-            .cores(2)
-            .rtmps()
-            .args(&["--rtmps-self-signed"])
-            .token(TOKEN)
-            .config(&config)
-            .start();
+        let server = Inrush::new().cores(2).rtmps().token(TOKEN).config(&config).start();
 
         let live = |client: Client| {
             let headers = sequence_headers(&H264_AAC.media());
@@ -110,6 +108,8 @@ impl Loaded {
             players,
             _idle: Vec::new(),
             _back_end: back_end,
+            _certificate: certificate,
+            recordings,
             _nobody: nobody,
         };
         loaded.misbehave();
@@ -148,6 +148,7 @@ impl Loaded {
         self.server.stop();
         self.origin.stop();
         self.crowd.finish();
+        let _ = std::fs::remove_dir_all(self.recordings);
         self.players.into_iter().for_each(|player| drop(player.finish_tags()));
     }
 }

@@ -8,6 +8,7 @@ use crate::runtime::histogram::Histograms;
 use crate::runtime::observe::{
     ConnectionId, ConnectionInfo, DrainFigures, DrainState, PublishedCounts, Selection, StreamInfo,
 };
+use crate::runtime::tls::certificates::CertificateEnd;
 use crate::runtime::{Handle, OutgoingInfo};
 
 pub use crate::runtime::CoreAnswer;
@@ -48,6 +49,8 @@ pub trait Cores: Send + Sync + 'static {
     fn health(&self, core: usize) -> HealthCounts;
     /// Counters of a core that have a kind: family, kind, value.
     fn labelled(&self, core: usize) -> Vec<(&'static str, &'static str, u64)>;
+    /// When the certificates of RTMPS end.
+    fn certificate_ends(&self) -> Vec<CertificateEnd>;
     /// Time since a core's last sweep.
     fn sweep_age(&self, core: usize) -> Duration;
     /// Listeners are bound and every core runs.
@@ -110,6 +113,10 @@ impl Cores for Handle {
 
     fn labelled(&self, core: usize) -> Vec<(&'static str, &'static str, u64)> {
         Self::labelled(self, core)
+    }
+
+    fn certificate_ends(&self) -> Vec<CertificateEnd> {
+        Self::certificate_ends(self)
     }
 
     fn sweep_age(&self, core: usize) -> Duration {

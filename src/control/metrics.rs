@@ -5,16 +5,18 @@
 //! Counters by kind (errors, close reasons, oddities) have the label `kind` as well; kinds are variants of enums, so the number
 //! of series is bounded by cores times variants, whatever peers do. Health codes have the label `code`, and are summed over cores. No series
 //! carries an address, and names of streams only those of [`stream_series`] do, which are of a bounded number of streams.
+//! Certificates go by their file.
 //!
 //! The scrape waits for no core: it reads what each core's sweep published last, and `inrush_sweep_age_seconds` says how long ago. Only for
 //! the series of streams are cores asked, for a moment, and they are left out when none answers.
 //! # Bounds
 //! Series in one answer: [`SERIES_MAX`] and [`CORE_SERIES_MAX`] for each core, and for each of `control.top_streams` streams
-//! [`STREAM_SERIES_MAX`](stream_series::STREAM_SERIES_MAX); with 8 cores and 20 streams below 6,000. However many publish, play or
-//! come and go, it is no more.
+//! [`STREAM_SERIES_MAX`](stream_series::STREAM_SERIES_MAX), and one for each `[[certificate]]`; with 8 cores, 20 streams and few
+//! certificates below 6,000. However many publish, play or come and go, it is no more.
 //!
 //! Two forms, as the scraper's `Accept` prefers: OpenMetrics 1.0, and the older text format 0.0.4 for everybody else.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -212,6 +214,7 @@ fn families<C: Cores>(control: &Control<C>) -> Vec<Family> {
     families.extend(exhibitors.iter().flat_map(|exhibitor| exhibitor.families()));
     if let Some(cores) = control.cores.get() {
         families.extend(of_engine(cores));
+        families.extend(of_certificates(cores));
         families.extend(of_cores(cores));
         families.extend(by_kind(cores));
         families.extend(health(cores));
@@ -282,6 +285,23 @@ fn of_engine<C: Cores>(cores: &C) -> [Family; 3] {
         ),
         gauge("inrush_draining", "1 while the engine drains", flag(cores.is_draining())),
     ]
+}
+
+/// When certificates end: one series a file, as many as the configuration names. None without any.
+fn of_certificates<C: Cores>(cores: &C) -> Option<Family> {
+    let ends: BTreeMap<String, i64> = cores
+        .certificate_ends()
+        .into_iter()
+        .map(|end| (end.chain_file.display().to_string(), end.unix_seconds))
+        .collect();
+    let sample = |(file, end): (String, i64)| {
+        // Before 1970 and at it are the same to whoever watches.
+        (vec![("chain_file", file)], Value::Whole(end.try_into().unwrap_or_default()))
+    };
+    let samples: Vec<_> = ends.into_iter().map(sample).collect();
+    let help = "When a certificate of RTMPS ends, Unix time, by the file that it is in";
+    let name = "inrush_certificate_not_after_timestamp_seconds";
+    (!samples.is_empty()).then(|| Family::new(name, help, false, samples))
 }
 
 /// The counters that every core publishes, and how fresh they are.

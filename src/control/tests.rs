@@ -25,6 +25,7 @@ use crate::runtime::observe::{
     ConnectionId, ConnectionInfo, Counts, DrainFigures, DrainStage, DrainState, HealthInfo, MediaFigures,
     PublishedCounts, Role, RoleCounts, Selection, StreamInfo, TcpInfo, TlsInfo, TrackInfo,
 };
+use crate::runtime::tls::certificates::CertificateEnd;
 use crate::runtime::traffic::TrafficInUse;
 use crate::runtime::{OutgoingId, OutgoingInfo, OutgoingState};
 
@@ -147,6 +148,12 @@ impl Cores for Arc<Engine> {
         let mut counts = HealthCounts::default();
         (counts.holding[Code::NoVideo], counts.began[Code::NoVideo]) = (core as u64, 2 + core as u64);
         counts
+    }
+
+    fn certificate_ends(&self) -> Vec<CertificateEnd> {
+        // One file may be named twice.
+        let end = CertificateEnd { chain_file: "/etc/a \"b\".pem".into(), unix_seconds: 1_800_000_000 };
+        vec![end.clone(), end]
     }
 
     fn sweep_age(&self, core: usize) -> Duration {
@@ -872,6 +879,7 @@ fn metrics_have_every_counter_of_every_core_in_both_formats() {
         "inrush_draining 0",
         "inrush_sweep_age_seconds{core=\"0\"} 0.25",
         "inrush_control_connections_refused_total 0",
+        "inrush_certificate_not_after_timestamp_seconds{chain_file=\"/etc/a \\\"b\\\".pem\"} 1800000000",
         "inrush_tick_seconds_bucket{le=\"+Inf\",core=\"0\"} 0",
     ] {
         for text in [&plain, &open_metrics] {

@@ -14,7 +14,7 @@ use super::observe::{
 use super::outgoing::{Dialed, OutgoingId, OutgoingInfo};
 use super::outside::{Ticket, Verdict};
 use super::shared::Shared;
-use super::tls::certificates::Certificates;
+use super::tls::certificates::{CertificateEnd, Certificates};
 use crate::hub::{CoreId, HealthCounts};
 
 /// A running engine, for whoever watches or ends it. Cloning shares it.
@@ -199,6 +199,11 @@ impl Handle {
         if let Some(tls) = self.shared.tls.get() {
             tls.replace(certificates);
         }
+    }
+
+    /// When the certificates that are in force end; none where RTMPS is not served.
+    pub fn certificate_ends(&self) -> Vec<CertificateEnd> {
+        self.shared.tls.as_ref().map(|tls| tls.ends()).unwrap_or_default()
     }
 
     async fn ask<T>(

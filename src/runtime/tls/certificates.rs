@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
@@ -76,9 +76,20 @@ pub struct Certificates {
     all: Vec<Certificate>,
 }
 
+/// When a certificate of a file is good no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateEnd {
+    /// The file that it is in.
+    pub chain_file: PathBuf,
+    /// Its `notAfter` (RFC 5280 §4.1.2.5), seconds since 1970.
+    pub unix_seconds: i64,
+}
+
 #[derive(Debug)]
 struct Certificate {
     names: Vec<String>,
+    /// `None` of one that we have made.
+    end: Option<CertificateEnd>,
     key: Arc<CertifiedKey>,
 }
 
@@ -103,7 +114,12 @@ impl Certificates {
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(|error| wrong(&error))?;
         let key = CertifiedKey::from_der(vec![made.cert.der().clone()], key, &ring::default_provider())
             .map_err(|error| wrong(&error))?;
-        Ok(Self { all: vec![Certificate { names: vec!["localhost".into()], key: Arc::new(key) }] })
+        Ok(Self { all: vec![Certificate { names: vec!["localhost".into()], end: None, key: Arc::new(key) }] })
+    }
+
+    /// When those that came from files end; a file that is named twice is there twice.
+    fn ends(&self) -> Vec<CertificateEnd> {
+        self.all.iter().filter_map(|one| one.end.clone()).collect()
     }
 
     /// Whether there is none.
@@ -144,6 +160,10 @@ impl Certificate {
             .valid_dns_names()
             .map(str::to_ascii_lowercase)
             .collect();
+        let (_, parsed) = x509_parser::parse_x509_certificate(first)
+            .map_err(|error| wrong_chain(format!("its first certificate cannot be read: {error}")))?;
+        let unix_seconds = parsed.validity().not_after.timestamp();
+        let end = Some(CertificateEnd { chain_file: chain_file.clone(), unix_seconds });
 
         let text = read_file(key_file).map_err(wrong_key)?;
         let key = PrivateKeyDer::from_pem_slice(&text)
@@ -154,7 +174,7 @@ impl Certificate {
             }
             error => wrong_key(format!("cannot be used: {error}")),
         })?;
-        Ok(Self { names, key: Arc::new(key) })
+        Ok(Self { names, end, key: Arc::new(key) })
     }
 
     /// Whether the certificate is for this name, which rustls has made lower case: the name itself, or `*` in place of its first label
@@ -185,6 +205,8 @@ fn provider() -> CryptoProvider {
 /// What all cores speak TLS with.
 pub struct Endpoint {
     config: RwLock<Arc<ServerConfig>>,
+    /// For whoever watches; no connection looks at it.
+    ends: Mutex<Vec<CertificateEnd>>,
 }
 
 impl Endpoint {
@@ -193,6 +215,7 @@ impl Endpoint {
     /// # Errors
     /// When the machine has no random numbers for the ticket keys.
     pub fn new(certificates: Certificates) -> Result<Self, rustls::Error> {
+        let ends = Mutex::new(certificates.ends());
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
             .with_no_client_auth()
@@ -203,7 +226,7 @@ impl Endpoint {
         config.send_tls13_tickets = TICKETS;
         // For our own records.
         config.enable_secret_extraction = true;
-        Ok(Self { config: RwLock::new(Arc::new(config)) })
+        Ok(Self { config: RwLock::new(Arc::new(config)), ends })
     }
 
     /// What a new connection begins with.
@@ -211,10 +234,16 @@ impl Endpoint {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// When the certificates that are in force and came from files end.
+    pub fn ends(&self) -> Vec<CertificateEnd> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Certificates for connections to come. Those that are there go on, and tickets stay good.
     pub fn replace(&self, certificates: Certificates) {
         let mut config = self.config.write().unwrap_or_else(PoisonError::into_inner);
         let mut new = ServerConfig::clone(&config);
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = certificates.ends();
         new.cert_resolver = Arc::new(certificates);
         *config = Arc::new(new);
     }
@@ -312,6 +341,24 @@ mod tests {
         for name in ["b.example", "x.y.b.example", "x.a.example", "example", "", "*.b.example.x"] {
             assert!(!certificate.serves(name), "{name}");
         }
+    }
+
+    /// The end is the certificate's own, to the second, and that of what is in force.
+    #[test]
+    fn an_end_is_that_of_the_certificate() {
+        let files = Files::new("ends");
+        let certificate = files.write(&["a.example"]);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut wanted = rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap();
+        wanted.not_after = rcgen::date_time_ymd(2031, 2, 3);
+        std::fs::write(&certificate.chain_file, wanted.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(&certificate.key_file, key.serialize_pem()).unwrap();
+        let endpoint = Endpoint::new(Certificates::self_signed().unwrap()).unwrap();
+        assert_eq!(endpoint.ends(), []);
+        endpoint.replace(Certificates::read(std::slice::from_ref(&certificate)).unwrap());
+        // `date -ud 2031-02-03 +%s`
+        let end = CertificateEnd { chain_file: certificate.chain_file.clone(), unix_seconds: 1_927_843_200 };
+        assert_eq!(endpoint.ends(), [end]);
     }
 
     /// A look costs nothing while nothing has changed; a change is read once, good or bad.
