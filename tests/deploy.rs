@@ -27,6 +27,8 @@ const MESSAGES: u64 = 100;
 fn assert_carries_a_stream(server: &Server) {
     let connect = || Client::open(server.rtmp()).connect("live");
     let player = connect().play("shipped").record_in_background();
+    // Else it may come when all is over, and wait for the next publisher.
+    server.wait_for_players("live", "shipped", 1);
     let pattern = Pattern::with_bits_per_second(100_000);
     let sent: Vec<Tag> = (0..MESSAGES).map(|number| pattern.tag(number)).collect();
     let mut publisher = connect().publish("shipped");
