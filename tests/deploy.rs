@@ -1,5 +1,6 @@
 //! What `deploy/` ships is put to use: the Debian package is built, installed, started as its unit starts it, and removed; the container's file
-//! is read and its last stage made and run, under the profile of system calls beside it.
+//! is read and its last stage made and run, under the profile of system calls beside it; Kubernetes' manifests are held together, and what they
+//! make of the container is run.
 #![cfg(feature = "engine")]
 
 mod support;
@@ -18,6 +19,7 @@ use support::seccomp::Filter;
 use support::server::{Inrush, Server};
 use support::synthetic::Pattern;
 use support::{scratch_file, target_dir};
+use yaml_rust2::{Yaml, YamlLoader};
 
 /// Messages of the stream that each way of installing the engine must carry: two seconds of 25 pictures and their sound.
 const MESSAGES: u64 = 100;
@@ -296,4 +298,164 @@ fn a_container_without_io_uring_is_told_why() {
         let mends = text.contains("sysctl -w kernel.io_uring_disabled=0");
         assert!(mends && !text.contains("seccomp"), "{text}");
     }
+}
+
+const MANIFESTS: &str = include_str!("../deploy/kubernetes/inrush.yaml");
+
+/// What the engine asks a service manager for on top of its drain, seconds (`tests/systemd.rs` hears it).
+const AFTER_DRAIN_SECONDS: i64 = 15;
+
+/// YAML as JSON, which is what Kubernetes makes of it.
+#[track_caller]
+fn as_json(yaml: &Yaml) -> Value {
+    match yaml {
+        Yaml::Null => Value::Null,
+        Yaml::Boolean(it) => (*it).into(),
+        Yaml::Integer(it) => (*it).into(),
+        Yaml::String(it) => it.as_str().into(),
+        Yaml::Array(list) => list.iter().map(as_json).collect(),
+        Yaml::Hash(map) => map
+            .iter()
+            .map(|(key, value)| (key.as_str().expect("a name").to_owned(), as_json(value)))
+            .collect(),
+        other => panic!("{other:?} is nothing that the manifests need"),
+    }
+}
+
+/// The one manifest of this kind and name.
+#[track_caller]
+fn manifest(kind: &str, name: &str) -> Value {
+    let documents = YamlLoader::load_from_str(MANIFESTS).expect("YAML");
+    let all: Vec<Value> = documents.iter().map(as_json).collect();
+    for it in all.iter().filter(|it| it["kind"] != "Namespace") {
+        assert_eq!(it["metadata"]["namespace"], "inrush");
+    }
+    let is_it = |it: &&Value| it["kind"] == kind && it["metadata"]["name"] == name;
+    let [found] = all.iter().filter(is_it).collect::<Vec<_>>()[..] else { panic!("one {kind} {name}") };
+    found.clone()
+}
+
+/// The entry of a list that has this name.
+#[track_caller]
+fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
+    let found = list.as_array().expect("a list").iter().find(|entry| entry["name"] == name);
+    found.unwrap_or_else(|| panic!("no {name} in {list}"))
+}
+
+/// Labels, ports, volumes and times of the manifests fit each other, and the pod is the container's: its user, its line, its profile.
+#[test]
+fn the_manifests_hold_together() {
+    let set = manifest("StatefulSet", "inrush");
+    let pod = &set["spec"]["template"];
+    let labels = &pod["metadata"]["labels"];
+    let services = ["inrush", "inrush-nodes"].map(|name| manifest("Service", name));
+    assert_eq!(&set["spec"]["selector"]["matchLabels"], labels);
+    assert_eq!(&manifest("PodDisruptionBudget", "inrush")["spec"]["selector"]["matchLabels"], labels);
+    manifest("Namespace", "inrush");
+    let [container] = &pod["spec"]["containers"].as_array().expect("a list")[..] else {
+        panic!("one container")
+    };
+
+    let configuration = manifest("ConfigMap", "inrush")["data"]["inrush.toml"].clone();
+    let configuration = configuration.as_str().expect("text");
+    for (name, port) in [("rtmp", 1935), ("control", 8935)] {
+        assert!(configuration.contains(&format!("\"0.0.0.0:{port}\"")), "{configuration}");
+        let its = named(&container["ports"], name);
+        assert_eq!((its["containerPort"].as_i64(), its["hostPort"].as_i64()), (Some(port), Some(port)));
+    }
+    for service in &services {
+        assert_eq!(&service["spec"]["selector"], labels);
+        let [port] = &service["spec"]["ports"].as_array().expect("a list")[..] else { panic!("RTMP alone") };
+        assert_eq!((&port["port"], &port["targetPort"]), (&1935.into(), &"rtmp".into()));
+    }
+    assert_eq!(set["spec"]["serviceName"], services[1]["metadata"]["name"]);
+    assert_eq!(services[1]["spec"]["clusterIP"], "None");
+
+    let seconds = |value: &Value| value.as_i64().expect("seconds");
+    let drain = field(configuration, "drain_seconds =").parse::<i64>().expect("seconds");
+    let asked = seconds(&container["lifecycle"]["preStop"]["sleep"]["seconds"]) + drain + AFTER_DRAIN_SECONDS;
+    assert!(seconds(&pod["spec"]["terminationGracePeriodSeconds"]) >= asked);
+
+    // Guaranteed, and whole CPUs: what the static policy asks for.
+    let resources = &container["resources"];
+    assert_eq!(resources["requests"], resources["limits"]);
+    assert!(
+        resources["limits"]["cpu"]
+            .as_str()
+            .is_some_and(|cpus| cpus.parse::<u32>().is_ok_and(|cpus| cpus > 0))
+    );
+    assert!(resources["limits"]["memory"].is_string());
+
+    let stages = stages(CONTAINER_FILE);
+    let last = stages.last().expect("there are stages");
+    let rights = &pod["spec"]["securityContext"];
+    let user = format!("{}:{}", rights["runAsUser"], rights["runAsGroup"]);
+    assert_eq!((said(last, "USER"), &rights["runAsNonRoot"]), (vec![user.as_str()], &true.into()));
+    assert_eq!(rights["fsGroup"], rights["runAsGroup"]);
+    assert_eq!(rights["seccompProfile"]["type"], "Localhost");
+    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+    assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
+    assert_eq!(container["securityContext"]["capabilities"]["drop"], Value::from(vec!["ALL"]));
+    let image = container["image"].as_str().expect("a name");
+    assert!(image.ends_with(concat!("/inrush:", env!("CARGO_PKG_VERSION"))), "{image}");
+}
+
+/// With files and line as the manifests give them, as its user and under its profile, it serves: what the probes ask for is open and well,
+/// everything else asks for the Secret's token.
+#[test]
+fn the_pod_serves_and_its_probes_are_answered() {
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+    let pod = &manifest("StatefulSet", "inrush")["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let root = Root::next_to_nothing();
+    let stages = stages(CONTAINER_FILE);
+    let program = entry(stages.last().expect("there are stages"))[0].clone();
+    put_program(&root, &program);
+    let files = |volume: &Value| {
+        if let Some(map) = volume["configMap"]["name"].as_str() {
+            return manifest("ConfigMap", map)["data"].clone();
+        }
+        // The README's line makes it.
+        assert_eq!(volume["secret"]["secretName"], "inrush-control");
+        serde_json::json!({ "token": TOKEN })
+    };
+    for mount in container["volumeMounts"].as_array().expect("a list") {
+        let volume = named(&pod["volumes"], mount["name"].as_str().expect("a name"));
+        for (name, text) in files(volume).as_object().expect("files") {
+            let file = root.file(&format!("{}/{name}", mount["mountPath"].as_str().expect("a path")));
+            fs::create_dir_all(file.parent().expect("a directory")).expect("make a directory");
+            fs::write(file, text.as_str().expect("text")).expect("write a file");
+        }
+    }
+    root.make_read_only();
+
+    let user = pod["securityContext"]["runAsUser"].as_i64().and_then(|user| user.try_into().ok());
+    let profile: Value = serde_json::from_str(PROFILE).expect("JSON");
+    let confinement = Confinement::default().root(&root).filter(Filter::of_profile(&profile, &[]));
+    let confinement = confinement.user(user.expect("a number"));
+    let args = container["args"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|arg| arg.as_str().expect("text").to_owned());
+    let line: Vec<String> = [program].into_iter().chain(args).collect();
+
+    let mut check = Command::new(&line[0]);
+    confinement.hold(check.arg("check").args(&line[1..]));
+    let check = check.output().expect("it starts");
+    let checked = String::from_utf8_lossy(&check.stdout);
+    assert!(check.status.success() && checked.contains("0.0.0.0:8935"), "{check:?}");
+
+    let server = Inrush::new().installed(line).confined(&confinement).known_token(TOKEN).start();
+    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+        let asked = &container[probe]["httpGet"];
+        assert_eq!(asked["port"], "control");
+        let path = asked["path"].as_str().expect("a path");
+        assert_eq!(server.request_with(None, "GET", path).expect("an answer").status, 200, "{probe}");
+    }
+    for path in ["/metrics", "/api/v1/streams"] {
+        assert_eq!(server.request_with(None, "GET", path).expect("an answer").status, 401, "{path}");
+        assert_eq!(server.request_with(Some(TOKEN), "GET", path).expect("an answer").status, 200, "{path}");
+    }
+    assert_carries_a_stream(&server);
 }

@@ -20,6 +20,7 @@ pub struct Inrush {
     rtmps: bool,
     http: Option<String>,
     token: Option<String>,
+    known_token: Option<String>,
     args: Vec<String>,
     namespace: Option<Namespace>,
     open_files: Option<u32>,
@@ -57,6 +58,12 @@ impl Inrush {
     /// What the kit says to the control HTTP, which is told to ask for it.
     pub fn token(mut self, token: &str) -> Self {
         self.token = Some(token.to_owned());
+        self
+    }
+
+    /// The same, where its configuration tells it.
+    pub fn known_token(mut self, token: &str) -> Self {
+        self.known_token = Some(token.to_owned());
         self
     }
 
@@ -182,7 +189,7 @@ impl Inrush {
             rtmps: rtmps.into_iter().map(reachable).collect(),
             http: reachable(http),
             namespace: self.namespace.clone(),
-            token: self.token.clone(),
+            token: self.token.clone().or_else(|| self.known_token.clone()),
             start_up: Duration::ZERO,
         };
         wait_until("inrush is ready", PATIENCE, || {
