@@ -256,7 +256,8 @@ async fn tell(
         let next = outbox.next_begin().filter(|_| recipient.is_some());
         let wake_at = next.map(|at| began + (at - Instant::default()));
         tokio::select! {
-            Some(one) = news.recv() => take(&mut outbox, one),
+            // A recipient that is replaced is so for all news that come after.
+            biased;
             Ok(()) = recipients.changed() => {
                 recipient = recipients.borrow_and_update().clone();
                 outbox.set_waiting_max(waiting_max(&recipient));
@@ -277,6 +278,7 @@ async fn tell(
                     take(&mut outbox, one);
                 }
             }
+            Some(one) = news.recv() => take(&mut outbox, one),
         }
     }
 }
