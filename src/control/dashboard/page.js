@@ -77,8 +77,10 @@ function video(stream) {
   const { text, first } = tracks(stream, "video");
   if (!first) return ["", ""];
   const size = stream.resolution ? `${stream.resolution.width}×${stream.resolution.height}` : "";
-  const rate = stream.video_frames_per_second ? `${+stream.video_frames_per_second.toFixed(2)} fps` : "";
-  return [[text, size, rate].filter(Boolean).join(" "), first.codec_string === first.codec ? "" : first.codec_string];
+  const rate = stream.media?.frames_per_second ? `${+stream.media.frames_per_second.toFixed(1)} fps` : "";
+  const gop = stream.media?.gop_ms ? `GOP ${brief(stream.media.gop_ms / 1000)}` : "";
+  const codec = first.codec_string === first.codec ? "" : first.codec_string;
+  return [[text, size, rate].filter(Boolean).join(" "), [codec, gop].filter(Boolean).join(", ")];
 }
 
 function audio(stream) {
@@ -326,12 +328,12 @@ function showCores(cores, before, seconds) {
 const tiles = new Map();
 function tile(label, value, unit = "") {
   if (!tiles.has(label)) {
-    const made = make("dd", {}, make("span"), make("small"));
+    const made = make("dd", {}, make("span"), " ", make("small"));
     by("figures").append(make("div", {}, make("dt", {}, label), made));
     tiles.set(label, made);
   }
   say(tiles.get(label).firstChild, value);
-  say(tiles.get(label).lastChild, unit && ` ${unit}`);
+  say(tiles.get(label).lastChild, unit);
 }
 
 function showFigures(now, before, seconds) {
@@ -374,17 +376,17 @@ function showLatencies(now, first) {
       const [title, what] = LATENCIES[name] ?? [name, histogram.help];
       const figure = (label) => make("div", {}, make("dt", {}, label), make("dd"));
       const bars = histogram.buckets.map((_, index) => draw("rect", { x: index * 10 + 1, width: 8, y: 40, height: 0, rx: 1 }));
-      row = make("li", {}, make("h3", {}, title), make("dl", {}, figure("median"), figure("99 %"), figure("count")),
+      row = make("li", {}, make("h3", {}, title), make("dl", {}, figure("median"), figure("99 %")),
         draw("svg", { viewBox: `0 0 ${bars.length * 10} 40`, preserveAspectRatio: "none", "aria-hidden": "true" }, ...bars),
         make("p", { class: "axis", "aria-hidden": "true" }, make("span", {}, brief(histogram.buckets[0][0])), make("span", {}, "5 ms"), make("span", {}, brief(null))),
-        make("p", { class: "what" }, what));
+        make("p", { class: "what" }, `${what}: `, make("span")));
       latencyRows.set(name, row);
       by("latency").append(row);
     }
-    const [median, high, count] = row.querySelectorAll("dd");
+    const [median, high] = row.querySelectorAll("dd");
     say(median, quantile(0.5));
     say(high, quantile(0.99));
-    say(count, whole(total));
+    say(row.lastChild.lastChild, counted(total, "time"));
     const top = Math.max(...counts, 1);
     row.querySelectorAll("rect").forEach((bar, index) => {
       // A single one of many is seen as well.
@@ -442,10 +444,12 @@ function announce(words) {
   if (announced !== words) say(by("said"), (announced = words));
 }
 
-function away() {
+/** It does not answer, or says why it will not: too many others watch. */
+function away(why) {
   if (by("door").hidden) {
     showState("away");
-    announce("the server does not answer");
+    if (why) say(by("state"), why);
+    announce(why ?? "the server does not answer");
   }
 }
 
@@ -492,7 +496,7 @@ async function hear(signal, onSnapshot) {
   by("more").hidden = token !== null;
   const answer = await fetch("/api/v1/events", { headers, signal, cache: "no-store", redirect: "error" });
   if (answer.status === 401) return { locked: true, isWrong: token !== null };
-  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  if (!answer.ok) return { refused: (await answer.json()).error.message };
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -520,8 +524,9 @@ async function live() {
     };
     watch();
     try {
-      const { locked, isWrong } = await hear(abort.signal, (snapshot) => { watch(); show(snapshot); });
+      const { locked, isWrong, refused } = await hear(abort.signal, (snapshot) => { watch(); show(snapshot); });
       clearTimeout(timer);
+      if (refused) away(refused);
       if (locked) await askForToken(isWrong);
       else await pause(RETRY_MS);
     } catch {
