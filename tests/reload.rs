@@ -137,6 +137,7 @@ fn other_value(table: &str, key: &str, default: &str) -> String {
         ("[log]", "filter") => "\"debug\"",
         ("[log]", "format") => "\"json\"",
         ("[[app]]", "timestamps") => "\"monotonic\"",
+        ("[[app]]", "limit_codecs") => "[\"avc1\"]",
         ("[[app]]", "takeover") => "\"newest\"",
         ("[[app]]", "mismatch") => "\"refuse\"",
         ("[[target]]" | "[[upstream]]", "flash_ver") => "\"another\"",
@@ -536,7 +537,10 @@ fn a_bad_file_is_refused_with_its_line_and_changes_nothing() {
     assert_eq!(it.changes(""), json!({"changed": [], "needs_restart": []}), "what was in force stayed");
     assert!(live.is_running());
     live.pause().0.unpublish();
-    assert!(it.server.log().matches("configuration not reloaded, the old one stays").count() >= bad.len());
+    wait_until("the log has each of them", PATIENCE, || {
+        let told = it.server.log().matches("configuration not reloaded, the old one stays").count();
+        (told == bad.len()).then_some(())
+    });
 }
 
 /// The API says what has changed and what needs a restart, as the log does; asked for again, the same is no news. SIGHUP does the same.
@@ -554,7 +558,7 @@ fn a_reload_through_the_api_says_what_came_of_it() {
     let told = || {
         it.server.log().matches("these take effect at the next start: engine.placement, log.format").count()
     };
-    assert_eq!(told(), 2);
+    wait_until("the log says it as often", PATIENCE, || (told() == 2).then_some(()));
     it.server.process().signal(libc::SIGHUP);
     wait_until("the signal does the same", PATIENCE, || (told() == 3).then_some(()));
     assert_eq!(it.server.request("GET", "/api/v1/reload").expect("an answer").status, 405);

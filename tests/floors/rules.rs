@@ -16,6 +16,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("control", 5),
     ("config", 6),
     ("greeting", 6),
+    ("reload", 6),
     ("replay", 6),
     ("log", 6),
     ("serve", 6),
