@@ -203,7 +203,7 @@ impl Handle {
 
     /// When the certificates that are in force end; none where RTMPS is not served.
     pub fn certificate_ends(&self) -> Vec<CertificateEnd> {
-        self.shared.tls.as_ref().map(|tls| tls.ends()).unwrap_or_default()
+        self.shared.tls.get().map(|tls| tls.ends()).unwrap_or_default()
     }
 
     async fn ask<T>(
