@@ -308,7 +308,7 @@ fn series_are_bounded_however_many_publish() {
         let pattern = Pattern { frame_ms: 1000, gop_frames: 2, video_bytes, audio_bytes: 100 };
         match fleet::Publisher::open(address, "live", &name, &pattern, &headers).await.expect("a connection")
         {
-            fleet::Asked::Accepted(publisher) => publisher,
+            fleet::Asked::Accepted(publisher) => *publisher,
             fleet::Asked::Refused(code) => panic!("{name} is refused: {code}"),
         }
     };

@@ -285,7 +285,7 @@ async fn publish_in_a_manner(address: SocketAddr, name: String, manner: Manner, 
         if manner == Manner::Silent { &[] } else { &[("capsEx", Amf::Number(1.0))] };
     let open = fleet::Publisher::open_with(address, "live", &name, &MANY_GOPS, &headers, understands);
     let mut publisher = match open.await.expect("a connection") {
-        fleet::Asked::Accepted(publisher) => publisher,
+        fleet::Asked::Accepted(publisher) => *publisher,
         fleet::Asked::Refused(code) => panic!("{name} is refused: {code}"),
     };
     loop {

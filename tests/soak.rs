@@ -217,7 +217,7 @@ impl World {
             match self.ask(app, name).await {
                 Asked::Accepted(publisher) => {
                     self.count(Happening::Published, 1);
-                    return Some(publisher);
+                    return Some(*publisher);
                 }
                 Asked::Refused(code) => {
                     assert_eq!((app, code.as_str()), (CLOSED, DENIED), "{name} was refused");

@@ -32,7 +32,7 @@ pub struct Publisher {
 /// What came of asking.
 pub enum Asked {
     /// It publishes.
-    Accepted(Publisher),
+    Accepted(Box<Publisher>),
     /// The server said no, with this code.
     Refused(String),
 }
@@ -86,7 +86,8 @@ impl Publisher {
         }
         let (name, pattern) = (name.to_owned(), pattern.clone());
         let (began, number, codes) = (Instant::now(), 0, Vec::new());
-        Ok(Asked::Accepted(Self { socket, reader, writer, name, pattern, began, number, codes }))
+        let publisher = Self { socket, reader, writer, name, pattern, began, number, codes };
+        Ok(Asked::Accepted(Box::new(publisher)))
     }
 
     /// Messages sent so far.
