@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::refusal::Refusal;
 
 /// Longest body of a request, bytes.
-pub(super) const BODY_BYTES_MAX: usize = 16 * 1024;
+pub const BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// How long a body may take.
 pub const BODY_MAX: Duration = Duration::from_secs(10);
