@@ -52,8 +52,9 @@ pub const CORE_SERIES_MAX: usize = 600;
 const MICROSECONDS: &str = "_us";
 
 /// Help of the counters by kind that are known here; another family is shown with its name as help.
-const FAMILY_HELP: [(&str, &str); 10] = [
+const FAMILY_HELP: [(&str, &str); 11] = [
     ("close_reason", "Accepted connections closed, by reason"),
+    ("denied", "Publishes and plays denied, by reason"),
     (
         "encoder_error",
         "Connections ended by what the peer did, by the encoder or player that it was taken for",
