@@ -31,10 +31,10 @@ pub use tally::{GAP_MS, Gop};
 use super::health::{UNWATCHED_MAX, Vitals};
 use crate::session::{Instant, MediaKind};
 
-/// Weight of the newest second: half of what is shown is less than two seconds old.
-const NEWEST_SHARE: f64 = 0.35;
+/// How slowly what is shown follows, seconds: of a second's rate more than a third is taken at once.
+const FOLLOWS_S: f64 = 1.9;
 /// The same of what is judged: what a network has held back for 3 s, and brings at once, does not count as a rate of that height for 5 s.
-const NEWEST_SHARE_SLOW: f64 = 0.2;
+const FOLLOWS_SLOWLY_S: f64 = 4.0;
 
 /// What one publisher's media comes to.
 #[derive(Clone, Debug, Default)]
@@ -72,19 +72,22 @@ impl Rates {
         let [video, audio, data] =
             [MediaKind::Video, MediaKind::Audio, MediaKind::Data].map(|kind| vitals.of(kind).bytes());
         let all = video.saturating_add(audio).saturating_add(data);
-        self.video_bytes.measure(video, passed, NEWEST_SHARE);
-        self.audio_bytes.measure(audio, passed, NEWEST_SHARE);
-        self.pictures.measure(pictures, passed, NEWEST_SHARE);
-        self.bytes.measure(all, passed, NEWEST_SHARE_SLOW);
+        self.video_bytes.measure(video, passed, FOLLOWS_S);
+        self.audio_bytes.measure(audio, passed, FOLLOWS_S);
+        self.pictures.measure(pictures, passed, FOLLOWS_S);
+        self.bytes.measure(all, passed, FOLLOWS_SLOWLY_S);
     }
 }
 
 impl Rate {
-    fn measure(&mut self, count: u64, passed: Option<Duration>, newest_share: f64) {
+    fn measure(&mut self, count: u64, passed: Option<Duration>, follows_s: f64) {
         let came = count.saturating_sub(core::mem::replace(&mut self.before, count));
         let Some(passed) = passed else { return };
-        let newest = came as f64 / passed.as_secs_f64();
-        let follow = |before: f64| before + newest_share * (newest - before);
+        let passed_s = passed.as_secs_f64();
+        let newest = came as f64 / passed_s;
+        // By its length: after a sweep that was late the next judgement is only 100 ms away, and whether a key frame is in that says little.
+        let share = passed_s / (passed_s + follows_s);
+        let follow = |before: f64| before + share * (newest - before);
         self.per_second = Some(self.per_second.map_or(newest, follow));
     }
 

@@ -35,8 +35,9 @@ impl Base {
     }
 }
 
+/// With every frame: in whole microseconds, without the divisions of a [`core::time::Duration`].
 fn passed_us(now: Instant, since: Instant) -> i64 {
-    i64::try_from((now - since).as_micros()).unwrap_or(i64::MAX)
+    i64::try_from(now.as_micros().saturating_sub(since.as_micros())).unwrap_or(i64::MAX)
 }
 
 /// The frames of one kind.
@@ -117,7 +118,8 @@ const STEPS_MIN: u32 = 8;
 
 impl Steps {
     pub(super) fn note(&mut self, step_ms: i32) {
-        if let Ok(step_ms @ 0..=2_000) = u64::try_from(step_ms) {
+        if let 0..=GAP_MS = step_ms {
+            let step_ms = u64::from(step_ms.unsigned_abs());
             self.count = self.count.saturating_add(1);
             self.sum_ms += step_ms;
             self.squares_ms += step_ms * step_ms;
@@ -210,7 +212,7 @@ impl Gops {
 }
 
 fn is_gap(now: Instant, newest_at: Instant) -> bool {
-    (now - newest_at).as_millis() > u128::from(GAP_MS.unsigned_abs())
+    passed_us(now, newest_at) >= (i64::from(GAP_MS) + 1) * 1_000
 }
 
 impl Current {

@@ -64,8 +64,28 @@ fn what_nobody_watched_counts_for_nothing() {
     }
     figures.measure(encoder.now + UNWATCHED_MAX * 2, &encoder.vitals);
     assert_eq!((figures.skew_ms(), figures.drift_ppm(), figures.gop()), (None, None, None));
+    assert_eq!(figures.bits_per_second(MediaKind::Video), bits, "the burst is no rate");
     figures.measure(encoder.now + UNWATCHED_MAX * 2 + JUDGED_EVERY, &encoder.vitals);
-    assert!(figures.bits_per_second(MediaKind::Video) <= bits);
+    assert!(figures.bits_per_second(MediaKind::Video) < bits, "nothing has come since");
+}
+
+/// Judgements come at uneven times where sweeps are late: a key frame in a short one makes no other rate, as it does not in a long one.
+#[test]
+fn a_short_time_says_little_of_a_rate() {
+    let (mut now, mut vitals, mut figures) = (Instant::from_micros(5), Vitals::default(), Figures::default());
+    figures.measure(now, &vitals);
+    let mut highest = 0;
+    for _ in 0..20 {
+        for (passed_ms, bytes) in [(1_200, 120_000), (100, 60_000), (1_700, 120_000)] {
+            vitals.on_message(now, MediaKind::Video, bytes);
+            now = now + core::time::Duration::from_millis(passed_ms);
+            figures.measure(now, &vitals);
+            highest = highest.max(figures.bits_per_second(MediaKind::Video));
+        }
+    }
+    // 800,000 in all; 4,800,000 for 100 ms.
+    let last = figures.bits_per_second(MediaKind::Video);
+    assert!(last.abs_diff(800_000) <= 150_000 && highest < 1_100_000, "{last}, at most {highest}");
 }
 
 proptest! {
