@@ -6,7 +6,6 @@ use super::connection::{Activity, Connection};
 use super::core::Core;
 use super::inbox::Ask;
 use super::observe::{ConnectionId, ConnectionInfo, HealthInfo, Role, Selection, StreamInfo, TrackInfo};
-use super::traffic::Traffic;
 use crate::hub::{PublisherView, StreamView};
 use crate::media::{MediaKind, Track, Tracks};
 use crate::session::{CloseReason, Encoder, Instant};
@@ -187,7 +186,7 @@ impl Core {
             health,
             tls: connection.tls().and_then(|tls| tls.info().cloned()),
             tcp: connection.tcp_info(now),
-            traffic: Traffic::in_use(&connection.socket),
+            traffic: connection.traffic.read(&connection.socket),
         }
     }
 }

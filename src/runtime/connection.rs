@@ -36,6 +36,7 @@ use super::signal::Signal;
 use super::socket;
 use super::tcp_info::TcpGauge;
 use super::tls::{self, Tls};
+use super::traffic::TrafficGauge;
 use crate::hub::{ConnectionRef, PublisherKey, Reader, SubscriberKey};
 use crate::rtmp::{Error, PeerMisbehaved};
 use crate::session::{CloseReason, Encoder, Excess, Instant, ServerSession, StreamKey};
@@ -239,6 +240,7 @@ pub(crate) struct Connection {
     pub(crate) rate_in: Rate,
     pub(crate) rate_out: Rate,
     pub(crate) tcp: TcpGauge,
+    pub(crate) traffic: TrafficGauge,
     pub(crate) lingered_bytes: u64,
     /// Retained bytes of the session that the core has counted.
     pub(crate) counted_bytes: usize,
@@ -325,6 +327,7 @@ impl Connection {
             rate_in: Rate::default(),
             rate_out: Rate::default(),
             tcp: TcpGauge::default(),
+            traffic: TrafficGauge::default(),
             lingered_bytes: 0,
             counted_bytes: 0,
             counted_pending_bytes: 0,

@@ -30,7 +30,6 @@ use super::outgoing::{Dialed, OutgoingEnd, OutgoingEvent, OutgoingId, OutgoingIn
 use super::outside::{Facts, Grant, News, Totals};
 use super::peer::{Outgoing, Peer};
 use super::prefixes::Place;
-use super::traffic::Traffic;
 use super::{entropy, socket};
 use crate::hub::{self, ConnectionRef};
 use crate::media::frame::FRAME_CHUNK_SIZE;
@@ -437,7 +436,7 @@ impl Core {
             bits_per_second: rate.per_second() * 8,
             tcp: connection.tcp_info(now),
             lasted: now - connection.accepted_at,
-            traffic: Traffic::in_use(&connection.socket),
+            traffic: connection.traffic.read(&connection.socket),
         }
     }
 }

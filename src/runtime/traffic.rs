@@ -2,12 +2,13 @@
 //! `IPV6_TCLASS`).
 //!
 //! Set on listeners, of which every accepted connection has both without a call of its own, and on connections that we make before their first
-//! packet. What a connection really has is read back when somebody asks for it.
+//! packet. What a connection really has is read back when somebody first asks for it, and stays: nobody sets it later.
 //! # Bounds
-//! Three system calls a connection that is shown in the API; none otherwise.
+//! Three system calls in the life of a connection that is shown in the API, however often; none otherwise.
 //! # Errors
 //! The kernel's, when it does not know a congestion control, or keeps it for the privileged (`net.ipv4.tcp_allowed_congestion_control`).
 
+use std::cell::OnceCell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -45,6 +46,20 @@ pub struct TrafficInUse {
     pub congestion: String,
     /// DSCP.
     pub dscp: u8,
+}
+
+/// What was read of one connection. In a cell, since who only looks at a connection may ask as well.
+#[derive(Debug, Default)]
+pub(crate) struct TrafficGauge(OnceCell<TrafficInUse>);
+
+impl TrafficGauge {
+    /// What the connection has; the kernel is asked until it has said it once.
+    pub(crate) fn read(&self, socket: &impl AsFd) -> Option<TrafficInUse> {
+        if self.0.get().is_none() {
+            let _ = self.0.set(Traffic::in_use(socket)?);
+        }
+        self.0.get().cloned()
+    }
 }
 
 impl Traffic {
@@ -203,6 +218,19 @@ mod tests {
         Traffic { congestion: "reno".into(), dscp: 34 }.replace(&socket).unwrap();
         Traffic::default().replace(&socket).unwrap();
         assert_eq!(Traffic::in_use(&socket), Some(before));
+    }
+
+    /// Whoever asks how often, the kernel is asked once; what cannot say it is no answer for good.
+    #[test]
+    fn the_kernel_is_asked_once_for_each_connection() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let gauge = TrafficGauge::default();
+        assert_eq!(gauge.read(&std::fs::File::open("/dev/null").unwrap()), None);
+        let before = gauge.read(&socket);
+        assert_eq!(before.as_ref().map(|it| it.dscp), Some(0));
+        Traffic { congestion: String::new(), dscp: 34 }.apply(&socket).unwrap();
+        assert_eq!(Traffic::in_use(&socket).map(|it| it.dscp), Some(34));
+        assert_eq!(gauge.read(&socket), before);
     }
 
     #[test]
