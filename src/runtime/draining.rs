@@ -98,10 +98,10 @@ impl Core {
         self.close(key, CloseReason::Drained);
     }
 
-    /// Counts who has followed the request to connect again, as its connection goes.
+    /// Counts who has followed the request to connect again, as its connection goes: whom we close has not.
     pub(crate) fn count_moved(&mut self, connection: &Connection, reason: CloseReason) {
         let was_told = connection.session.server().is_some_and(ServerSession::was_asked_to_reconnect);
-        if was_told && reason != CloseReason::Drained {
+        if was_told && matches!(reason, CloseReason::Eof | CloseReason::Reset) {
             self.draining.figures.moved += 1;
         }
     }
