@@ -32,6 +32,12 @@ impl Live {
         Self::start_altered(client, headers, pattern, from, |_, _| ())
     }
 
+    /// Sends nothing of this kind from the beginning on, until [`Self::withhold`] says otherwise.
+    pub fn start_without(client: Client, kind: Kind, headers: &[Tag], pattern: &Pattern) -> Self {
+        let headers: Vec<_> = headers.iter().filter(|header| header.kind != kind).cloned().collect();
+        Self::begin(client, &headers, pattern, 0, Some(kind), |_, _| ())
+    }
+
     /// Likewise, with each message (and its number) altered before it is sent. When it is sent follows from what the pattern says.
     pub fn start_altered(
         client: Client,
@@ -40,10 +46,22 @@ impl Live {
         from: u64,
         alter: impl FnMut(&mut Tag, u64) + Send + 'static,
     ) -> Self {
+        Self::begin(client, headers, pattern, from, None, alter)
+    }
+
+    fn begin(
+        client: Client,
+        headers: &[Tag],
+        pattern: &Pattern,
+        from: u64,
+        without: Option<Kind>,
+        alter: impl FnMut(&mut Tag, u64) + Send + 'static,
+    ) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let next = Arc::new(AtomicU64::new(from));
         let (headers, pattern) = (headers.to_vec(), pattern.clone());
-        let withheld = Arc::<[AtomicBool; 2]>::default();
+        let withheld =
+            Arc::new([Kind::Audio, Kind::Video].map(|kind| AtomicBool::new(without == Some(kind))));
         let (ends, counts, withholds) = (Arc::clone(&over), Arc::clone(&next), Arc::clone(&withheld));
         let thread =
             std::thread::spawn(move || run(client, &headers, &pattern, &counts, &ends, &withholds, alter));
