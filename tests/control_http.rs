@@ -1,6 +1,8 @@
 //! The control HTTP: health, metrics, streams and connections while real clients publish and play, and closing a connection.
 #![cfg(feature = "engine")]
 
+#[path = "control_http/document.rs"]
+mod document;
 mod support;
 
 use std::collections::BTreeSet;
@@ -9,6 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
+use document::Document;
 use inrush::control::metrics::{CORE_SERIES_MAX, SERIES_MAX};
 use inrush::control::stream_series::STREAM_SERIES_MAX;
 use serde_json::Value;
@@ -18,6 +21,7 @@ use support::client::Client;
 use support::ffmpeg::{self, Generation};
 use support::fleet;
 use support::flv::{Kind, Tag};
+use support::live::Live;
 use support::media::{H264_AAC, HEVC_AAC};
 use support::prometheus::tool;
 use support::server::{Inrush, Server};
@@ -476,6 +480,84 @@ fn stat_is_that_of_nginx_rtmp() {
         document.descendants().any(|node| node.has_tag_name("name") && node.text() == Some(name)),
         "{text}"
     );
+}
+
+/// Answers of every path are as the document says, of a server with streams, players, a standby, forwards and pulls that go well and that do
+/// not, TLS, limits, and something wrong.
+#[test]
+fn answers_are_as_the_document_says() {
+    let far = Inrush::new().cores(1).start();
+    let media = H264_AAC.media();
+    let live = |server: &Server, app: &str, name: &str| {
+        let client = Client::open(server.rtmp()).connect_movable(app).publish(name);
+        Live::start(client, &sequence_headers(&media), &Pattern::with_bits_per_second(500_000), 0)
+    };
+    let _movie = live(&far, "far", "movie");
+    let (nobody, there) = (ports::free_port(), far.rtmp());
+    let server = Inrush::new().cores(2).rtmps().args(&["--rtmps-self-signed"]);
+    let server = server.config(&format!(
+        "[[app]]\nname = \"live\"\nstandby = true\nlimit_bits_per_second = 90000000\nlimit_codecs = [\"avc1\", \"mp4a\"]\n\
+         [[target]]\napp = \"live\"\nurl = \"rtmp://127.0.0.1:{nobody}/{{app}}/{{name}}\"\n\
+         [[target]]\napp = \"live\"\nurl = \"rtmp://{there}/{{app}}/{{name}}\"\n\
+         [[upstream]]\napp = \"lost\"\nurl = \"rtmp://127.0.0.1:{nobody}/{{app}}/{{name}}\"\n\
+         [[upstream]]\napp = \"far\"\nurl = \"rtmp://{there}/{{app}}/{{name}}\"\n"
+    ));
+    let server = server.start();
+    // This generation of ffmpeg believes any certificate.
+    let secured =
+        ffmpeg::Publisher::start_endless(Generation::Five, &media, &server.tls_url("live", "secured"));
+    stream(&server, "secured");
+    let _standby = Client::open(server.rtmp()).connect("live").publish("secured");
+    let silent = Client::open(server.rtmp()).connect_movable("live").publish("silent");
+    let _player = Client::open(server.rtmp()).connect("live").play("secured");
+    let _wanting = ["lost", "far"].map(|app| Client::open(server.rtmp()).connect(app).play("movie"));
+    let _pending = Client::open(server.rtmp()).connect("live");
+    wait_until("all of it shows", PATIENCE, || {
+        let has_both = |list: Vec<Value>| {
+            let has = |is_one: fn(&Value) -> bool| list.iter().any(is_one);
+            has(|it| it["last_error"] != "") && has(|it| it["state"] == "live" && it["tcp"].is_object())
+        };
+        let streams = server.streams();
+        let has = |is_one: fn(&Value) -> bool| streams.iter().any(is_one);
+        let is_there = has(|it| it["health"][0].is_object())
+            && has(|it| it["standby"].is_string())
+            && has(|it| it["media"]["gop_ms"].is_u64() && it["tcp"].is_object());
+        (is_there && has_both(server.forwards()) && has_both(server.pulls())).then_some(())
+    });
+
+    let document = Document::new(server.get("/api/v1/openapi.json").json());
+    let mut asked = BTreeSet::new();
+    let mut ask = |method: &str, path: &str, template: &str| {
+        let answer = server.request(method, path).expect("an answer");
+        document.hold(&answer, method, template);
+        asked.insert(format!("{method} {template}"));
+        answer.status
+    };
+    for path in document.paths_without_parameters() {
+        assert_eq!(ask("GET", &path, &path), 200, "{path}");
+    }
+    document.hold_event(server.http());
+    let (one, connection) = ("/api/v1/streams/{path}", "/api/v1/connections/{id}");
+    assert_eq!(ask("GET", "/api/v1/streams/live/secured", one), 200);
+    assert_eq!(ask("GET", "/api/v1/streams/live/none", one), 404);
+    let id =
+        server.connections_of("publisher", "live", "silent")[0]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(ask("DELETE", &format!("/api/v1/connections/{id}"), connection), 204);
+    assert_eq!(ask("DELETE", "/api/v1/connections/none", connection), 404);
+    assert_eq!(ask("GET", "/metrics?stream=none", "/metrics"), 400);
+    assert_eq!(ask("POST", "/api/v1/reload", "/api/v1/reload"), 200);
+    drop((silent, secured));
+    for (body, status) in
+        [("{\"deadline_seconds\": []}", 400), ("{", 400), ("{\"deadline_seconds\": 1}", 202)]
+    {
+        let answer = server.post("/api/v1/drain", body);
+        assert_eq!(answer.status, status, "{}", answer.body);
+        document.hold(&answer, "POST", "/api/v1/drain");
+        asked.insert("POST /api/v1/drain".to_owned());
+    }
+    asked.insert("GET /api/v1/events".to_owned());
+    assert_eq!(asked, document.operations(), "all of them were asked");
+    assert!(server.wait_for_end().status.success());
 }
 
 /// What an encoder is taken for shows beside its own name, and its faults are counted by it.

@@ -62,6 +62,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use percent_encoding::percent_decode_str;
@@ -131,10 +132,12 @@ pub(super) async fn connections<C: Cores>(
 
 pub(super) async fn kick<C: Cores>(
     State(control): State<Arc<Control<C>>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Refusal> {
     const NONE: Refusal = Refusal::NotFound("no such connection");
     let cores = control.running()?;
+    // Axum's own refusal of what is no UTF-8 would have another shape than ours.
+    let Path(id) = id.map_err(|_| NONE)?;
     let id = ConnectionId(id.parse().map_err(|_| NONE)?);
     let _permit = permit(&control).await?;
     let mut stalled = Vec::new();

@@ -18,6 +18,7 @@
 //! | `GET /api/v1/pulls` | what is pulled from where, see [`pulls`] |
 //! | `GET /api/v1/events` | a snapshot of the node a second, see [`dashboard::events`] |
 //! | `GET /api/v1/drain`, `POST /api/v1/drain` | how far the end is, and its beginning, see [`drain`] |
+//! | `GET /api/v1/openapi.json` | this table for programs: paths, fields and refusals, as OpenAPI 3.1 (`openapi.json`) |
 //! | `DELETE /api/v1/connections/{id}` | closes one: 204; 404 when there is none |
 //! | `POST /api/v1/reload` | reads the configuration again, see [`reload`] |
 //!
@@ -45,6 +46,7 @@ mod guard;
 mod health;
 mod media;
 pub mod metrics;
+mod openapi;
 mod process;
 pub mod pulls;
 mod refusal;

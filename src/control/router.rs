@@ -17,7 +17,7 @@ use super::far_ends::Forwards;
 use super::metrics::Exhibitor;
 use super::refusal::Refusal;
 use super::token::Door;
-use super::{api, drain, forwards, guard, health, metrics, pulls, reload, stat, token};
+use super::{api, drain, forwards, guard, health, metrics, openapi, pulls, reload, stat, token};
 
 /// What all answers share.
 pub(super) struct Control<C> {
@@ -88,6 +88,7 @@ pub(super) fn router<C: Cores>(control: &Arc<Control<C>>) -> Router {
         .route("/streams/{*path}", get(api::stream::<C>))
         .route("/connections", get(api::connections::<C>))
         .route("/forwards", get(forwards::forwards::<C>))
+        .route("/openapi.json", get(openapi::openapi))
         .route("/drain", get(drain::progress::<C>).post(drain::begin::<C>))
         .route("/pulls", get(pulls::pulls::<C>))
         .route("/events", get(events::<C>))

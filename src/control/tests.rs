@@ -29,6 +29,7 @@ use crate::runtime::tls::certificates::CertificateEnd;
 use crate::runtime::traffic::TrafficInUse;
 use crate::runtime::{OutgoingId, OutgoingInfo, OutgoingState};
 
+mod document;
 mod events;
 
 /// What a token file of these tests holds.
@@ -348,10 +349,13 @@ fn try_exchange(address: SocketAddr, text: &str) -> Option<(u16, String, String)
     Some((status, head.to_lowercase(), body.to_owned()))
 }
 
+/// `GET` of JSON, which has to be as the document says: status, and the answer.
 fn get(address: SocketAddr, path: &str) -> (u16, Value) {
     let (status, head, body) = request(address, &format!("GET {path}"), "");
     assert!(head.contains("content-type: application/json"), "{head}");
-    (status, serde_json::from_str(&body).expect(&body))
+    let answer = serde_json::from_str(&body).expect(&body);
+    document::assert_documented("GET", path, status, &answer);
+    (status, answer)
 }
 
 #[test]
@@ -632,17 +636,20 @@ fn a_connection_is_closed_once() {
     assert_eq!(delete("7"), (204, None));
     assert_eq!(delete("7"), (404, Some(json!("not_found"))));
     assert_eq!(delete("seven"), (404, Some(json!("not_found"))));
+    assert_eq!(delete("%ff"), (404, Some(json!("not_found"))), "also what no name can be");
     engine.stalled[1].store(true, Ordering::Relaxed);
     assert_eq!(delete("9"), (503, Some(json!("stalled"))));
     assert_eq!(delete("8"), (204, None), "another core's silence is no reason");
 }
 
-/// `POST` with a JSON body: status, and the answer's JSON.
+/// `POST` with a JSON body: status, and the answer's JSON, which has to be as the document says.
 fn post(address: SocketAddr, path: &str, body: &str) -> (u16, Value) {
     let headers = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
     let text = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n{body}");
     let (status, _, answer) = exchange(address, &text);
-    (status, serde_json::from_str(&answer).expect(&answer))
+    let answer = serde_json::from_str(&answer).expect(&answer);
+    document::assert_documented("POST", path, status, &answer);
+    (status, answer)
 }
 
 #[test]

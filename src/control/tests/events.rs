@@ -29,7 +29,9 @@ impl Listener {
         let line = self.line();
         let json = line.strip_prefix("data: ").unwrap_or_else(|| panic!("{line:?}"));
         assert_eq!(self.line(), "");
-        serde_json::from_str(json).unwrap()
+        let snapshot = serde_json::from_str(json).unwrap();
+        document::assert_is_one("Snapshot", &snapshot);
+        snapshot
     }
 
     /// Without its line feed.
