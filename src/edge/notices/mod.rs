@@ -161,10 +161,12 @@ impl Notices {
 
     /// Another recipient, or none, from the next batch on. What waits goes to it; if there is none, it is dropped and counted.
     pub fn replace(&self, recipient: Option<Recipient>) {
-        self.connects.store(recipient.as_ref().is_some_and(|one| one.connects), Ordering::Relaxed);
-        self.is_on.store(recipient.is_some(), Ordering::Relaxed);
-        self.was_on.fetch_or(recipient.is_some(), Ordering::Relaxed);
+        let (is_on, connects) = (recipient.is_some(), recipient.as_ref().is_some_and(|one| one.connects));
+        self.was_on.fetch_or(is_on, Ordering::Relaxed);
+        // First, so that the first news finds it there.
         self.recipient.send_replace(recipient.map(Arc::new));
+        self.connects.store(connects, Ordering::Relaxed);
+        self.is_on.store(is_on, Ordering::Relaxed);
     }
 
     /// What has been told, and what waits.
@@ -261,11 +263,17 @@ async fn tell(
             Ok(()) = recipients.changed() => {
                 recipient = recipients.borrow_and_update().clone();
                 outbox.set_waiting_max(waiting_max(&recipient));
+                if recipient.is_none() {
+                    outbox.clear();
+                }
             }
             outcome = async { post.as_mut().expect("there is one").await }, if post.is_some() => {
                 post = None;
                 let now = Instant::default() + began.elapsed();
                 outbox.handle_outcome(now, outcome);
+                if recipient.is_none() {
+                    outbox.clear();
+                }
                 if outcome != Outcome::Taken && logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY) {
                     logged = Some(tokio::time::Instant::now());
                     warn!(?outcome, "notices are not taken; said once a minute at most");

@@ -108,6 +108,21 @@ impl<N> Outbox<N> {
         self.counters.dropped += excess as u64;
     }
 
+    /// There is nobody to tell any more: what waits is dropped, and what has failed before is tried no more. While something is under way, its outcome
+    /// is waited for first.
+    pub fn clear(&mut self) {
+        if self.under_way.is_some() {
+            return;
+        }
+        self.counters.dropped += (self.waiting.len() + self.batch.len()) as u64;
+        self.waiting.clear();
+        self.batch.clear();
+        self.marks.clear();
+        self.is_single = false;
+        self.failures = 0;
+        self.not_before = Instant::default();
+    }
+
     /// Something is to be told.
     pub fn push(&mut self, notice: N) {
         self.waiting.push_back(notice);
@@ -260,6 +275,24 @@ mod tests {
         outbox.handle_outcome(now, Outcome::Failed);
         assert_eq!(outbox.next_begin(), Some(now + PAUSE_MIN), "an outage of its own");
         assert_eq!(outbox.counters().failed, 9);
+    }
+
+    /// Once there is nobody to tell, a batch that failed does not stay to be told to whoever comes later, and neither does its pause.
+    #[test]
+    fn without_anybody_to_tell_nothing_stays() {
+        let mut outbox = Outbox::new(1000);
+        (0..250).for_each(|notice| outbox.push(notice));
+        assert_eq!(outbox.begin(at(0)).unwrap().len(), BATCH_MAX);
+        outbox.clear();
+        assert_eq!(outbox.counters().waiting_now, 250, "its outcome is waited for");
+        outbox.handle_outcome(at(1), Outcome::Failed);
+        outbox.clear();
+        assert_eq!((outbox.counters().waiting_now, outbox.counters().dropped), (0, 250));
+        assert_eq!(outbox.next_begin(), None);
+        outbox.push(250);
+        assert_eq!(outbox.begin(at(2)).unwrap(), [250]);
+        outbox.handle_outcome(at(3), Outcome::Taken);
+        assert_eq!((outbox.counters().taken, outbox.counters().waiting_now), (1, 0));
     }
 
     /// Tells all to a back end that `says` what becomes of each post; gives what was taken, in order.
