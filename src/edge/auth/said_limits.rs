@@ -87,8 +87,13 @@ pub fn codecs_named(names: &[String]) -> Result<Arc<[Codec]>, NoCodecs> {
 
 /// The names of these codecs, each once: some name two.
 pub fn names_of(codecs: &[Codec]) -> Vec<String> {
-    let mut names: Vec<String> = codecs.iter().map(|codec| codec.label().into_owned()).collect();
-    names.dedup();
+    let mut names: Vec<String> = Vec::new();
+    for codec in codecs {
+        let name = codec.label();
+        if !names.iter().any(|one| *one == name) {
+            names.push(name.into_owned());
+        }
+    }
     names
 }
 
@@ -103,6 +108,8 @@ mod tests {
         let limits = said.clone().limits().unwrap();
         assert_eq!(limits.codecs.as_ref().unwrap().len(), 4, "pcm is two");
         assert_eq!(SaidLimits::from(&limits), said);
+        let twice = codecs_named(&["pcm", "avc1", "pcm"].map(str::to_owned)).unwrap();
+        assert_eq!(names_of(&twice), ["pcm", "avc1"]);
         assert_eq!(serde_json::to_string(&said).unwrap(), all);
         assert_eq!(serde_json::from_str::<SaidLimits>("{}").unwrap().limits(), Ok(Limits::default()));
     }
