@@ -12,6 +12,10 @@ impl Config {
                 key.copy(self, &mut next);
             }
         }
+        // The file may do without a token since it listens elsewhere, where none is needed. As long as we listen here, ours stays.
+        if next.control.token.is_none() && !next.control.listen.ip().is_loopback() {
+            next.control.token.clone_from(&self.control.token);
+        }
         next
     }
 }
@@ -54,6 +58,24 @@ mod tests {
             Vec::<String>::new(),
             "said again, it is no news"
         );
+    }
+
+    /// A file that is valid is taken: without the token that it needs only where it does not listen yet, and that says so.
+    #[test]
+    fn a_token_stays_as_long_as_the_address_that_needs_it() {
+        let path = std::env::temp_dir().join(format!("inrush-token-{}", std::process::id()));
+        std::fs::write(&path, "0123456789abcdef").unwrap();
+        let token = format!("token = \"file:{}\"\n", path.display());
+        let file = format!("[control]\nlisten = \"0.0.0.0:8935\"\n{token}");
+        let old = load(&[], &[], Some(&file)).unwrap().config;
+        let wanted = load(&[], &[], Some("[control]\nlisten = \"127.0.0.1:8935\"\n")).unwrap().config;
+        let next = old.reloaded(&wanted);
+        assert_eq!(next.control, old.control);
+        assert_eq!(next.differences(&wanted), ["control.listen", "control.token"]);
+        // One that listens where nobody needs a token goes without.
+        let there = load(&[], &[], Some(&format!("[control]\n{token}"))).unwrap().config;
+        assert_eq!(there.reloaded(&wanted).control.token, None);
+        std::fs::remove_file(&path).unwrap();
     }
 
     /// What is listed is in the schema: a key that is renamed would take effect with a reload, and nobody had meant it to.
