@@ -206,7 +206,7 @@ pub(super) fn check_far_end(
     }
     // Told now, rather than by the first stream.
     if let Some(path) = target.tls_ca_file.as_deref()
-        && let Err(error) = trust::client_config(Some(path), true)
+        && let Err(error) = trust::Trust::new(Some(path), true)
     {
         return refuse("tls_ca_file", error.to_string(), CA_FILE);
     }

@@ -97,8 +97,8 @@ impl Edge {
     }
 
     /// Forwards and pulls by these from now on; see [`Relay::replace`].
-    pub fn relay_by(&self, ways: Ways) {
-        self.relay.replace(ways);
+    pub fn relay_by(&self, ways: Ways) -> oneshot::Receiver<()> {
+        self.relay.replace(ways)
     }
 
     /// What it forwards.

@@ -8,8 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use rustls::ClientConfig;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
@@ -20,6 +19,7 @@ use super::plan::Ids;
 use super::puller::{Errand, Outcome, Player, Puller, Source};
 use super::target::Target;
 use super::template::{Filling, NoUrl, TemplateError};
+use super::trust::Trust;
 use super::upstream::Upstream;
 use super::{Engine, Ways};
 use crate::hub::CoreId;
@@ -38,19 +38,39 @@ pub const RECENT_MAX: usize = 4096;
 
 /// What the relay hears of.
 pub(super) enum Item {
-    Began { stream: StreamKey, home: CoreId, grant: Arc<Grant>, facts: Arc<Facts> },
-    Ended { stream: StreamKey, home: CoreId },
-    Outgoing { id: OutgoingId, event: OutgoingEvent },
-    Played { stream: StreamKey, home: CoreId, facts: Arc<Facts>, grant: Arc<Grant> },
-    PlayedNoMore { stream: StreamKey, connection: ConnectionId },
-    Replaced(Ways),
+    Began {
+        stream: StreamKey,
+        home: CoreId,
+        grant: Arc<Grant>,
+        facts: Arc<Facts>,
+    },
+    Ended {
+        stream: StreamKey,
+        home: CoreId,
+    },
+    Outgoing {
+        id: OutgoingId,
+        event: OutgoingEvent,
+    },
+    Played {
+        stream: StreamKey,
+        home: CoreId,
+        facts: Arc<Facts>,
+        grant: Arc<Grant>,
+    },
+    PlayedNoMore {
+        stream: StreamKey,
+        connection: ConnectionId,
+    },
+    /// With who is told once it is done.
+    Replaced(Ways, oneshot::Sender<()>),
 }
 
 /// A target of the file with whom it trusts.
 pub(super) struct Prepared {
     pub(super) target: Arc<Target>,
     /// `None`: the web's roots, where TLS is spoken.
-    pub(super) trust: Option<Arc<ClientConfig>>,
+    pub(super) trust: Option<Trust>,
 }
 
 impl Prepared {
@@ -67,6 +87,13 @@ impl Prepared {
         let url = target.url.as_ref().ok_or(NoUrl)?.fill(&filling)?;
         Ok(Goal { target: Arc::clone(target), trust: trust.clone(), named_by, url })
     }
+}
+
+/// Whether bad targets of a stream are logged and counted now, or have been when it began: a reload is no news of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Now,
+    Before,
 }
 
 /// A stream that is here, and what it began with.
@@ -87,11 +114,21 @@ struct Forwarding {
 }
 
 /// One goal of a group: as long as it is the same, there is no reason to begin anew.
-pub(super) type FarEnd = (Arc<Target>, ClientUrl);
+#[derive(PartialEq)]
+pub(super) struct FarEnd {
+    target: Arc<Target>,
+    url: ClientUrl,
+    trust: Option<Trust>,
+}
 
 /// Of goals, what makes them the same as others.
 pub(super) fn far_ends(goals: &[Goal]) -> Vec<FarEnd> {
-    goals.iter().map(|goal| (Arc::clone(&goal.target), goal.url.clone())).collect()
+    let far_end = |goal: &Goal| FarEnd {
+        target: Arc::clone(&goal.target),
+        url: goal.url.clone(),
+        trust: goal.trust.clone(),
+    };
+    goals.iter().map(far_end).collect()
 }
 
 /// Hands out what there is to be done.
@@ -166,8 +203,9 @@ impl<E: Engine> Conductor<E> {
                 self.run_errands(outcome);
             }
             Item::Played { stream, home, facts, grant } => {
-                let named = self
-                    .named(&grant.sources, &self.means.pulls, |url| Upstream::at(url).map(|it| it.source));
+                let named = self.named(&grant.sources, &self.means.pulls, Said::Now, |url| {
+                    Upstream::at(url).map(|it| it.source)
+                });
                 let is_here = self.streams.contains_key(&stream);
                 let outcome = self.puller.on_play(&stream, Player { home, facts, named, is_here });
                 self.run_errands(outcome);
@@ -176,7 +214,11 @@ impl<E: Engine> Conductor<E> {
                 let outcome = self.puller.on_play_end(&stream, connection);
                 self.run_errands(outcome);
             }
-            Item::Replaced(ways) => self.replace(ways),
+            Item::Replaced(ways, done) => {
+                self.replace(ways);
+                // Whoever asked may have waited long enough.
+                let _ = done.send(());
+            }
             Item::Outgoing { id, event } => {
                 if matches!(event, OutgoingEvent::Began) {
                     self.puller.on_pull_publishes(Ids::group_of(id));
@@ -201,7 +243,7 @@ impl<E: Engine> Conductor<E> {
         self.end(stream);
         let before = self.remember(stream);
         let mut groups = Vec::new();
-        for goals in self.goals(stream, &grant, &facts, is_pulled) {
+        for goals in self.goals(stream, &grant, &facts, is_pulled, Said::Now) {
             let pause = goals.first().map(|goal| goal.target.backoff_min).unwrap_or_default();
             let begin_at = before.map_or(Instant::default(), |before| before + pause);
             groups.push(self.forward(stream, home, goals, begin_at));
@@ -240,7 +282,7 @@ impl<E: Engine> Conductor<E> {
         let mut before = std::mem::take(&mut living.groups);
         let mut groups = Vec::new();
         let mut new = Vec::new();
-        for goals in self.goals(stream, &grant, &facts, is_pulled) {
+        for goals in self.goals(stream, &grant, &facts, is_pulled, Said::Before) {
             let ends = far_ends(&goals);
             match before.iter().position(|group| group.ends == ends) {
                 Some(index) => groups.push(before.swap_remove(index)),
@@ -254,7 +296,7 @@ impl<E: Engine> Conductor<E> {
         for goals in new {
             // A server that has the stream from the connection that ends now would refuse it.
             let was_there = |goal: &Goal| {
-                before.iter().flat_map(|group| &group.ends).any(|(_, url)| is_same_server(url, &goal.url))
+                before.iter().flat_map(|group| &group.ends).any(|end| is_same_server(&end.url, &goal.url))
             };
             let pause = goals.iter().find(|goal| was_there(goal)).map(|goal| goal.target.backoff_min);
             let begin_at = pause.map_or(Instant::default(), |pause| now + pause);
@@ -347,11 +389,18 @@ impl<E: Engine> Conductor<E> {
     }
 
     /// The targets of a stream: of each group those that belong together, in the order of their ranks.
-    fn goals(&self, stream: &StreamKey, grant: &Grant, facts: &Facts, is_pulled: bool) -> Vec<Vec<Goal>> {
+    fn goals(
+        &self,
+        stream: &StreamKey,
+        grant: &Grant,
+        facts: &Facts,
+        is_pulled: bool,
+        said: Said,
+    ) -> Vec<Vec<Goal>> {
         if grant.dry_run {
             return Vec::new();
         }
-        let named = self.named(&grant.forwards, &self.means.forwards, Target::named);
+        let named = self.named(&grant.forwards, &self.means.forwards, said, Target::named);
         let of_file = self.targets.iter().filter(|prepared| prepared.target.takes(stream.app()));
         let of_file = of_file.map(|prepared| (prepared, NamedBy::File));
         let all = of_file.chain(named.iter().map(|prepared| (prepared, NamedBy::BackEnd)));
@@ -362,6 +411,7 @@ impl<E: Engine> Conductor<E> {
             let host = facts.host.as_deref().unwrap_or_default();
             let goal = match prepared.goal(stream, &facts.params, host, named_by) {
                 Ok(goal) => goal,
+                Err(_) if said == Said::Before => continue,
                 Err(error) => {
                     add(&self.means.forwards.targets_refused, 1);
                     warn!(app = stream.app(), name = self.names.hash(stream.name()), %error, "not forwarded");
@@ -393,9 +443,10 @@ impl<E: Engine> Conductor<E> {
         &self,
         urls: &[String],
         board: &Board,
+        said: Said,
         make: impl Fn(&str) -> Result<Target, TemplateError>,
     ) -> Vec<Prepared> {
-        if urls.len() > NAMED_MAX {
+        if urls.len() > NAMED_MAX && said == Said::Now {
             add(&board.targets_refused, (urls.len() - NAMED_MAX) as u64);
             warn!(named = urls.len(), max = NAMED_MAX, "a back end names too many targets");
         }
@@ -406,6 +457,7 @@ impl<E: Engine> Conductor<E> {
                     // The web's roots, as for every URL that comes without others.
                     named.push(Prepared { target: Arc::new(target), trust: None });
                 }
+                Err(_) if said == Said::Before => {}
                 Err(error) => {
                     add(&board.targets_refused, 1);
                     warn!(%error, "a back end names a target that cannot be used");

@@ -25,7 +25,8 @@ use super::plan::{Action, Note};
 use super::reach;
 use super::resolver::Resolver;
 use super::target::Target;
-use super::{Clock, Engine, trust};
+use super::trust::Trust;
+use super::{Clock, Engine};
 use crate::hub::CoreId;
 use crate::runtime::outside::Totals;
 use crate::runtime::{Dialed, OutgoingEvent, OutgoingId, Start, Task};
@@ -38,7 +39,7 @@ pub const FAREWELL_MAX: Duration = Duration::from_secs(15);
 pub(super) struct Goal {
     pub(super) target: Arc<Target>,
     /// `None`: the web's roots, where TLS is spoken. A redirect may lead to it from a target that speaks none.
-    pub(super) trust: Option<Arc<ClientConfig>>,
+    pub(super) trust: Option<Trust>,
     pub(super) named_by: NamedBy,
     /// The target's URL for this stream.
     pub(super) url: ClientUrl,
@@ -92,7 +93,7 @@ impl<E> Means<E> {
     /// Whom those trust who say nothing of it.
     fn web(&self) -> Option<Arc<ClientConfig>> {
         // Without a file there is nothing that could be wrong.
-        self.web.get_or_init(|| trust::client_config(None, true).ok()).clone()
+        self.web.get_or_init(|| Trust::new(None, true).ok().map(|trust| trust.config)).clone()
     }
 
     fn board(&self, way: Way) -> &Board {
@@ -233,7 +234,11 @@ impl<E: Engine> Course<E> {
         let is_redirect = url.is_some();
         let public_only = is_redirect && !self.near.contains(&member);
         let url = url.unwrap_or_else(|| goal.url.clone());
-        let trust = if url.tls { goal.trust.clone().or_else(|| self.means.web()) } else { None };
+        let trust = if url.tls {
+            goal.trust.as_ref().map(|trust| Arc::clone(&trust.config)).or_else(|| self.means.web())
+        } else {
+            None
+        };
         let means = Arc::clone(&self.means);
         let (step_max, traffic) = (goal.target.step_max, goal.target.traffic.clone());
         let terms = Terms { public_only, step_max, traffic };

@@ -44,7 +44,7 @@ pub mod upstream;
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 pub use target::{Rank, Target};
 pub use upstream::Upstream;
@@ -102,7 +102,7 @@ impl Ways {
         let prepare = |target: &Target| {
             let is_tls = target.url.as_ref().is_some_and(template::Template::is_tls);
             let trust = match is_tls {
-                true => Some(trust::client_config(target.tls_ca_file.as_deref(), target.tls_verify)?),
+                true => Some(trust::Trust::new(target.tls_ca_file.as_deref(), target.tls_verify)?),
                 false => None,
             };
             Ok(Prepared { target: Arc::new(target.clone()), trust })
@@ -147,9 +147,13 @@ impl Relay {
     /// Forwards and pulls by others from now on. Of each stream, targets (or groups of them) that are as before are not touched; those that are gone
     /// or changed are hung up, and those that are new or changed begin. A pull whose upstreams are as before goes on, another one begins anew. An
     /// app that has had no upstream is pulled for players that come from then on.
-    pub fn replace(&self, ways: Ways) {
+    ///
+    /// What it gives comes when that is so, or is closed when the edge's thread has ended.
+    pub fn replace(&self, ways: Ways) -> oneshot::Receiver<()> {
+        let (done, is_done) = oneshot::channel();
         // Whoever would hear of it has ended with the edge's thread.
-        let _ = self.items.send(Item::Replaced(ways));
+        let _ = self.items.send(Item::Replaced(ways, done));
+        is_done
     }
 
     /// What is forwarded.

@@ -8,7 +8,7 @@
 //! pull the same app from each other wait for each other for ever, each a player of the other; RTMP has nothing to tell that by.
 //! # Bounds
 //! One entry for each stream that is played, published or pulled here, of an app that has upstreams, and a count for each connection that plays it;
-//! the same where a back end has named some; [`PULLS_MAX`] pulls.
+//! the same where a back end has named some; [`PULLS_MAX`] pulls, and as many that are about to end.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -29,7 +29,8 @@ use crate::runtime::observe::ConnectionId;
 use crate::runtime::outside::Facts;
 use crate::session::{ClientUrl, Instant, StreamKey};
 
-/// Streams that are pulled at a time. Each has a connection to every upstream of its app while none of them has the stream.
+/// Streams that are pulled at a time. Each has a connection to every upstream of its app while none of them has the stream. Pulls that have been told
+/// to end, and have connections until these are closed, may be as many again: a reload that has all begin anew does not end them for want of room.
 pub const PULLS_MAX: usize = 4096;
 
 /// An upstream of the file with whom it trusts.
@@ -46,6 +47,8 @@ pub(super) struct Puller {
     wanted: HashMap<StreamKey, Wanted>,
     /// Those that run, until their last connection is gone.
     running: HashMap<u32, StreamKey>,
+    /// Pulls that have been ordered and not told to end.
+    ordered: usize,
     /// When each is to be let go.
     deadlines: BTreeSet<(Instant, u32)>,
     /// Streams that a pull has said it publishes, and whose beginning is to be heard next.
@@ -103,6 +106,7 @@ impl Puller {
             clock,
             wanted: HashMap::new(),
             running: HashMap::new(),
+            ordered: 0,
             deadlines: BTreeSet::new(),
             announced: HashSet::new(),
         }
@@ -120,9 +124,9 @@ impl Puller {
     pub(super) fn on_play(&mut self, stream: &StreamKey, player: Player) -> Outcome {
         let Player { home, facts, named, is_here } = player;
         let by_name = !self.has_sources(stream.app());
-        if by_name && !named.is_empty() && !self.wanted.contains_key(stream) {
-            // Until now nobody has asked whether it is here.
-            let mut demand = Demand::new(Upstream::default().linger);
+        if (!by_name || !named.is_empty()) && !self.wanted.contains_key(stream) {
+            // Until now nobody has asked whether it is here: it may have begun before its app had an upstream.
+            let mut demand = Demand::new(self.linger(stream.app()));
             if is_here {
                 demand.handle_stream(false);
             }
@@ -234,6 +238,7 @@ impl Puller {
             return;
         };
         wanted.number = None;
+        self.ordered = self.ordered.saturating_sub(1);
         wanted.demand.handle_no_pull();
         self.forget_if_idle(&stream);
     }
@@ -252,8 +257,11 @@ impl Puller {
         let before = wanted.number.map(|number| (wanted.demand.next_timeout(), number));
         let order = input(wanted);
         let mut outcome = Outcome::default();
-        if order.is_some() {
-            outcome.errands.extend(wanted.number.take().map(|number| Errand::End { number }));
+        if order.is_some()
+            && let Some(number) = wanted.number.take()
+        {
+            self.ordered = self.ordered.saturating_sub(1);
+            outcome.errands.push(Errand::End { number });
         }
         let after = wanted.number.map(|number| (wanted.demand.next_timeout(), number));
         if before != after {
@@ -273,7 +281,9 @@ impl Puller {
         let goals = self.goals(stream);
         let refusal = match goals.is_empty() {
             true => Some(Refusal::NoUrl),
-            false if self.running.len() >= PULLS_MAX => Some(Refusal::TooMany),
+            false if self.ordered >= PULLS_MAX || self.running.len() >= 2 * PULLS_MAX => {
+                Some(Refusal::TooMany)
+            }
             false => None,
         };
         let Some(wanted) = self.wanted.get_mut(stream) else { return };
@@ -285,6 +295,7 @@ impl Puller {
         }
         wanted.urls = goals.iter().map(|goal| goal.url.clone()).collect();
         wanted.ends = far_ends(&goals);
+        self.ordered += 1;
         outcome.errands.push(Errand::Begin { stream: stream.clone(), home, goals });
     }
 
@@ -329,4 +340,85 @@ pub(super) struct Outcome {
     pub(super) errands: Vec<Errand>,
     /// Pulls that are wanted and are not begun.
     pub(super) refused: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Settings, Ways};
+    use super::*;
+    use crate::edge::relay::target::Target;
+
+    fn sources(port: u16) -> Arc<[Source]> {
+        let source = Target::named(&format!("rtmp://127.0.0.1:{port}/{{app}}/{{name}}")).unwrap();
+        let upstreams = vec![Upstream { source, ..Upstream::default() }];
+        Ways::read(&Settings { upstreams, ..Settings::default() }).unwrap().sources
+    }
+
+    fn puller(sources: Arc<[Source]>) -> Puller {
+        Puller::new(sources, NameHasher::random(), Clock::new())
+    }
+
+    fn player(is_here: bool) -> Player {
+        let facts = super::super::tests::facts("");
+        Player { home: CoreId(0), facts, named: Vec::new(), is_here }
+    }
+
+    /// Does as the conductor does: errands in their order, a number for each that begins.
+    fn run(puller: &mut Puller, outcome: Outcome, next: &mut u32) -> (usize, Vec<u32>) {
+        let (mut begun, mut ended) = (0, Vec::new());
+        for errand in outcome.errands {
+            match errand {
+                Errand::Begin { stream, .. } => {
+                    begun += 1;
+                    puller.on_begun(&stream, *next);
+                    *next += 1;
+                }
+                Errand::End { number } => ended.push(number),
+            }
+        }
+        assert_eq!(outcome.refused, 0);
+        (begun, ended)
+    }
+
+    /// A stream that somebody publishes here since before its app had an upstream is theirs, and is pulled once they have gone.
+    #[test]
+    fn an_upstream_that_comes_later_takes_no_stream_that_is_here() {
+        let mut puller = puller(Arc::default());
+        let stream = StreamKey::new("live", "camera");
+        puller.on_stream(&stream);
+        assert!(puller.replace(sources(1)).errands.is_empty());
+        assert!(puller.on_play(&stream, player(true)).errands.is_empty(), "it is here");
+        assert!(
+            matches!(*puller.on_stream_end(&stream).errands, [Errand::Begin { .. }]),
+            "and is here no more"
+        );
+        let another = StreamKey::new("live", "another");
+        assert!(matches!(*puller.on_play(&another, player(false)).errands, [Errand::Begin { .. }]));
+    }
+
+    /// When there are as many pulls as there may be, other upstreams have each of them begin anew; one more is still one too many, and those that are
+    /// about to end have a bound as well.
+    #[test]
+    fn as_many_pulls_as_there_may_be_begin_anew() {
+        let (mut puller, mut next) = (puller(sources(1)), 0);
+        let stream = |index: usize| StreamKey::new("live", &index.to_string());
+        for index in 0..PULLS_MAX {
+            let outcome = puller.on_play(&stream(index), player(false));
+            assert_eq!(run(&mut puller, outcome, &mut next).0, 1);
+        }
+        assert_eq!(puller.on_play(&stream(PULLS_MAX), player(false)).refused, 1);
+        let outcome = puller.replace(sources(2));
+        // The one more waits, and is refused again or has the place of one that ends.
+        let begun = outcome.errands.iter().filter(|one| matches!(one, Errand::Begin { .. })).count();
+        assert!((begun, outcome.refused) == (PULLS_MAX, 1), "{begun} {}", outcome.refused);
+        let ended = run(&mut puller, Outcome { refused: 0, ..outcome }, &mut next).1;
+        assert_eq!(ended.len(), PULLS_MAX);
+        assert_eq!(puller.running.len(), 2 * PULLS_MAX);
+        ended.into_iter().for_each(|number| puller.on_gone(number));
+        assert_eq!((puller.running.len(), puller.ordered), (PULLS_MAX, PULLS_MAX));
+        for number in puller.running.keys().copied().collect::<Vec<_>>() {
+            puller.on_gone(number);
+        }
+        assert_eq!((puller.running.len(), puller.ordered), (0, 0));
+    }
 }

@@ -135,7 +135,7 @@ impl Stage {
 }
 
 /// Of a publisher or player with this query.
-fn facts(params: &str) -> Arc<Facts> {
+pub(super) fn facts(params: &str) -> Arc<Facts> {
     Arc::new(Facts {
         connection: ConnectionId(1),
         peer: "10.0.0.1:1".parse().unwrap(),
@@ -170,7 +170,7 @@ fn targets_are_replaced_one_by_one() {
     stage.begin("a", Grant::default());
     let first = stage.taken();
     let replace = |targets| {
-        stage.relay.replace(Ways::read(&Settings { targets, ..Settings::default() }).unwrap());
+        drop(stage.relay.replace(Ways::read(&Settings { targets, ..Settings::default() }).unwrap()));
     };
     replace(vec![at(two), at(one)]);
     let second = stage.taken();
@@ -581,6 +581,22 @@ fn tls_is_spoken_with_whom_the_target_trusts() {
             }
         }
     }
+    // A file that is replaced in place is another, though its name is the same: who could not be trusted is dialed anew.
+    let replaced_file = directory.join("replaced.pem");
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&replaced_file, other.cert.pem()).unwrap();
+    let settings = Settings {
+        targets: vec![Target { tls_ca_file: Some(replaced_file.clone()), ..target(&url("localhost")) }],
+        ..Settings::default()
+    };
+    let stage = Stage::with(settings.clone());
+    stage.begin("replaced", Grant::default());
+    stage.wait("it is not trusted", |stage| {
+        stage.relay.board().counts().lost.contains_key("tls_certificate").then_some(())
+    });
+    std::fs::write(&replaced_file, made.cert.pem()).unwrap();
+    stage.relay.replace(Ways::read(&settings).unwrap()).blocking_recv().unwrap();
+    assert!(stage.taken().tls.is_some());
     // A redirect leads from a target without TLS to it: the web's roots do not know this one, and the stream stays where it is.
     let (_plain, plain) = self::listener();
     let stage = Stage::new(vec![target(&format!("rtmp://{plain}/a/b"))]);
