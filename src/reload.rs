@@ -7,6 +7,8 @@
 //! # Errors
 //! One line, as at the start; then nothing has changed.
 
+use std::time::Duration;
+
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Loaded, Sources};
@@ -19,6 +21,9 @@ use crate::edge::relay::{self, Ways};
 use crate::log::Log;
 use crate::runtime::Handle;
 use crate::runtime::tls::certificates::Watch;
+
+/// How long a reload waits until all go by what it has changed. A core comes to it within a step, so that one that does not hangs.
+const IN_FORCE_MAX: Duration = Duration::from_secs(1);
 
 /// What a reload reaches.
 pub(crate) struct Reached<'a> {
@@ -53,9 +58,9 @@ impl<'a> Reloader<'a> {
         &self.reached.engine
     }
 
-    /// Reads all again, and says in the log what came of it.
-    pub(crate) fn reload(&mut self) -> Result<Reloaded, String> {
-        let reloaded = self.try_reload();
+    /// Reads all again, and says in the log what came of it once it is in force.
+    pub(crate) async fn reload(&mut self) -> Result<Reloaded, String> {
+        let reloaded = self.try_reload().await;
         match &reloaded {
             Err(line) => error!("configuration not reloaded, the old one stays: {line}"),
             Ok(Reloaded { changed, needs_restart }) => {
@@ -68,7 +73,7 @@ impl<'a> Reloader<'a> {
         reloaded
     }
 
-    fn try_reload(&mut self) -> Result<Reloaded, String> {
+    async fn try_reload(&mut self) -> Result<Reloaded, String> {
         let wanted = Loaded::load(self.sources).map_err(|error| error.to_string())?.config;
         let next = self.config.reloaded(&wanted);
         let changed = self.config.differences(&next);
@@ -91,7 +96,8 @@ impl<'a> Reloader<'a> {
 
         // What cannot.
         let Reached { log, engine, edge, control } = &self.reached;
-        engine.reload(prepared);
+        let told = engine.reload(prepared);
+        let mut relay_is_done = None;
         self.watch = watch;
         if self.config.auth != next.auth || !next.auth.tables.is_empty() {
             edge.auth().replace(rules);
@@ -101,7 +107,7 @@ impl<'a> Reloader<'a> {
             edge.tell(recipient);
         }
         if self.config.relay != next.relay || next.relay != relay::Settings::default() {
-            edge.relay_by(ways);
+            relay_is_done = Some(edge.relay_by(ways));
         }
         if control.change_door(door) {
             info!("the control HTTP asks for another token, or of others");
@@ -111,6 +117,15 @@ impl<'a> Reloader<'a> {
             log.set_filter(&next.log.filter);
         }
         self.config = next;
+        let missing = told.wait(IN_FORCE_MAX).await;
+        if !missing.is_empty() {
+            warn!(cores = ?missing, "these cores hang, and do not go by the new configuration yet");
+        }
+        if let Some(is_done) = relay_is_done
+            && tokio::time::timeout(IN_FORCE_MAX, is_done).await.is_err()
+        {
+            warn!("targets and upstreams are not changed yet: the edge's thread is late");
+        }
         Ok(Reloaded { changed, needs_restart })
     }
 

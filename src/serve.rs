@@ -152,9 +152,9 @@ fn serving(engine: &Handle) -> String {
 }
 
 /// The configuration is read again; the service manager is told so.
-fn reload(reloader: &mut Reloader<'_>, systemd: &mut Systemd) -> Result<Reloaded, String> {
+async fn reload(reloader: &mut Reloader<'_>, systemd: &mut Systemd) -> Result<Reloaded, String> {
     systemd.reloading();
-    let reloaded = reloader.reload();
+    let reloaded = reloader.reload().await;
     let is_in_force = reloaded.as_ref().is_ok_and(|reloaded| reloaded.needs_restart.is_empty());
     systemd.reloaded(serving(reloader.engine()), is_in_force);
     reloaded
@@ -211,12 +211,12 @@ impl Waiting {
                             }
                         }
                         Asked::Reload => {
-                            let _ = reload(&mut reloader, systemd);
+                            let _ = reload(&mut reloader, systemd).await;
                         }
                     },
                     Some(asked) = reloads.recv() => {
                         // Whoever asked may have gone.
-                        let _ = asked.send(reload(&mut reloader, systemd));
+                        let _ = asked.send(reload(&mut reloader, systemd).await);
                     }
                     // Through the API; after a signal it has been told.
                     () = handle.drain_began() => if stop == Stop::NotAsked {

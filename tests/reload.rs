@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use inrush::config::NEEDS_RESTART;
 use serde_json::{Value, json};
@@ -134,6 +135,8 @@ fn other_value(table: &str, key: &str, default: &str) -> String {
         ("[limits]", "trusted") => "[\"127.0.0.0/8\", \"198.51.100.0/24\"]",
         ("[control]", "listen") => "\"127.0.0.1:1\"",
         ("[recorder]", "directory") => "\"/nonexistent\"",
+        // The other one that every kernel has.
+        (_, "congestion") => "\"reno\"",
         ("[log]", "filter") => "\"debug\"",
         ("[log]", "format") => "\"json\"",
         ("[[app]]", "timestamps") => "\"monotonic\"",
@@ -158,10 +161,10 @@ fn other_value(table: &str, key: &str, default: &str) -> String {
     text.to_owned()
 }
 
-/// Each key of the configuration is changed while streams are live: it takes effect, or is named as one that needs a restart. A key that is new
-/// comes with the sample file, and is changed here or fails.
+/// Each key of the configuration is changed while streams are live: it is named as changed, or as one that needs a restart. A key that is new comes with
+/// the sample file, and is changed here or fails. What is changed is seen to be so in the test after this one.
 #[test]
-fn each_key_takes_effect_or_is_named_while_streams_live() {
+fn each_key_is_named_as_changed_or_for_a_restart_while_streams_live() {
     let it = Reloadable::start("");
     let herd = Herd::start(it.rtmp, "live", "herd", STREAMS);
     let mut refused = Vec::new();
@@ -268,6 +271,19 @@ fn listeners_come_and_go(it: &Reloadable) {
     drop(Tls::new().connect(it.rtmp));
     assert!(it.accepts(it.rtmp));
 
+    // One address may stand for another of ours, either way; nobody may have one that stands for none of them.
+    let everywhere = SocketAddr::from(([0, 0, 0, 0], it.rtmp.port()));
+    for address in [everywhere, it.rtmp] {
+        let answer = it.reload_listening(&[address], "");
+        assert_eq!(answer.status, 200, "{address}: {}", answer.body);
+        assert!(it.accepts(it.rtmp));
+    }
+    let elsewhere = SocketAddr::from(([127, 0, 0, 2], it.rtmp.port()));
+    let another = Inrush::new().cores(1).args(&["--rtmp", &elsewhere.to_string()]).start();
+    let answer = it.reload_listening(&[it.rtmp, elsewhere], "");
+    assert_eq!(answer.status, 422, "a server of the same user has it: {}", answer.body);
+    drop(another);
+
     // The first is the herd's, which lives on without it.
     let answer = it.reload_listening(&[second.address()], "");
     assert_eq!(answer.status, 200, "{}", answer.body);
@@ -306,20 +322,29 @@ fn an_app_has_other_settings(it: &Reloadable) {
     let after = publish(it.rtmp, "shown", "after");
     assert_eq!(kept("after"), 0);
     assert!(kept("before") > 0, "a stream that was there is as it began");
+    it.changes("[[app]]\nname = \"shown\"\nlimit_streams = 2\n");
+    let refused = Client::open(it.rtmp).connect("shown").request_publish("one-too-many");
+    assert_eq!(refused.code, "NetStream.Publish.Denied", "those who were there before are counted");
+    it.changes("");
     [before, after].into_iter().for_each(|live| live.pause().0.unpublish());
 }
 
 fn limits_and_deadlines_bite(it: &Reloadable) {
+    // In force on all cores when the answer comes.
     it.changes("[limits]\ncore_connections_max = 1\n");
-    let is_turned_away = || (!it.accepts(it.rtmp)).then_some(());
-    wait_until("connections are turned away", PATIENCE, is_turned_away);
+    assert!(!it.accepts(it.rtmp), "each core has more than one already");
     it.changes("[deadlines]\nhandshake_seconds = 1\n");
-    wait_until("they are let in again", PATIENCE, || it.accepts(it.rtmp).then_some(()));
+    assert!(it.accepts(it.rtmp), "they are let in again");
+    // It is let in and gets its answer to the first half, and never sends the second one.
+    let began = Instant::now();
     let mut silent = TcpStream::connect(it.rtmp).expect("it listens");
-    silent.set_read_timeout(Some(std::time::Duration::from_secs(8))).expect("set a timeout");
-    let end = silent.read(&mut [0; 16]);
+    silent.set_read_timeout(Some(Duration::from_secs(8))).expect("set a timeout");
+    std::io::Write::write_all(&mut silent, &support::wire::c0_c1()).expect("it is let in");
+    silent.read_exact(&mut [0]).expect("an answer");
+    let end = silent.read_to_end(&mut Vec::new());
     let is_timeout = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
     assert!(!end.as_ref().is_err_and(is_timeout), "the deadline was 10 s before: {end:?}");
+    assert!(began.elapsed() > Duration::from_millis(800), "it is not turned away, but has its time");
     // A bound of one address, where nobody is trusted.
     it.changes("[limits]\ntrusted = []\naddress_connections_max = 1\n");
     wait_until("a second one is turned away", PATIENCE, || {

@@ -1,4 +1,5 @@
-//! `POST /api/v1/reload`: the configuration is read again, as SIGHUP has it; answered when all that could change has changed.
+//! `POST /api/v1/reload`: the configuration is read again, as SIGHUP has it; answered when all that could change has changed, or after a
+//! second in which a core or the edge's thread has not come to it, of which the log warns.
 //!
 //! ```json
 //! {"changed": ["log.filter", "app \"live\""], "needs_restart": ["engine.cores"]}

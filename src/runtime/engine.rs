@@ -144,6 +144,7 @@ pub fn start(settings: RuntimeSettings, names: NameHasher, outside: Outside) -> 
         )?;
         listening.push(Listening { place, bound });
     }
+    listen(&listeners)?;
     let recordings = Recordings::start(&settings.recorder, &settings.session.limits).map_err(|source| {
         let directory = settings.recorder.directory.clone().unwrap_or_default();
         StartError::Recordings { directory, source }
@@ -179,7 +180,15 @@ pub fn start(settings: RuntimeSettings, names: NameHasher, outside: Outside) -> 
 /// Of each core, its listeners.
 pub(super) type Listeners = Vec<Vec<(OwnedFd, ListenerPlace)>>;
 
-/// One listener a core; gives the address really bound.
+/// Lets clients connect to all of them.
+pub(super) fn listen(listeners: &Listeners) -> Result<(), StartError> {
+    for (socket, place) in listeners.iter().flatten() {
+        listener::listen(socket).map_err(|source| StartError::Listen { address: place.address, source })?;
+    }
+    Ok(())
+}
+
+/// One listener a core, which nobody can connect to yet; gives the address really bound.
 pub(super) fn bind(
     place: ListenerPlace,
     traffic: &Traffic,

@@ -98,8 +98,16 @@ const BIND_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
+/// Two listeners cannot have both: the same port of the same address, or of one that stands for the other as well.
+pub(crate) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let covers = |a: SocketAddr, b: SocketAddr| {
+        a.ip() == b.ip() || (a.ip().is_unspecified() && (a.is_ipv6() || b.is_ipv4()))
+    };
+    a.port() == b.port() && a.port() != 0 && (covers(a, b) || covers(b, a))
+}
+
 /// Binds one listener a core to the address, whose connections have this of it; gives them with the address really bound. One that is in use is tried again for
-/// `patience`; with `joins` the address may overlap one that this process has.
+/// `patience`; with `joins` the address may overlap one that this process has. Nobody can connect before [`listen`].
 pub(crate) fn bind(
     address: SocketAddr,
     cores: usize,
@@ -122,9 +130,13 @@ pub(crate) fn bind(
     for socket in &sockets {
         tune_listener(socket)?;
         traffic.apply(socket)?;
-        socket.listen(BACKLOG)?;
     }
     Ok((sockets.into_iter().map(OwnedFd::from).collect(), bound))
+}
+
+/// Lets clients connect.
+pub(crate) fn listen(listener: &OwnedFd) -> io::Result<()> {
+    SockRef::from(listener).listen(BACKLOG)
 }
 
 fn bind_first(address: SocketAddr, patience: Duration, joins: bool) -> io::Result<Socket> {
@@ -182,6 +194,8 @@ mod tests {
         let (listeners, address) =
             bind("127.0.0.1:0".parse().unwrap(), 3, &Traffic::default(), Duration::ZERO, false).unwrap();
         assert_eq!(listeners.len(), 3);
+        assert!(std::net::TcpStream::connect(address).is_err(), "it is bound, and nobody can see it");
+        listeners.iter().for_each(|listener| listen(listener).unwrap());
         let second = new_socket(address).unwrap();
         let refusal = second.bind(&address.into()).unwrap_err();
         assert_eq!(refusal.kind(), io::ErrorKind::AddrInUse);
@@ -190,8 +204,9 @@ mod tests {
     /// `[::]` takes IPv4 as well.
     #[test]
     fn the_unspecified_v6_address_serves_both_families() {
-        let (_listeners, address) =
+        let (listeners, address) =
             bind("[::]:0".parse().unwrap(), 1, &Traffic::default(), Duration::ZERO, false).unwrap();
+        listeners.iter().for_each(|listener| listen(listener).unwrap());
         std::net::TcpStream::connect(("127.0.0.1", address.port())).unwrap();
         std::net::TcpStream::connect(("::1", address.port())).unwrap();
     }

@@ -2,12 +2,14 @@
 //!
 //! [`Handle::prepare`] does all that can fail: it binds new listeners and reads certificates, and changes nothing. [`Handle::reload`] cannot fail:
 //! each core is given the settings and its part of the listeners through its inbox, so that it goes by one set of them within a step, without a
-//! lock.
+//! lock. [`Told::wait`] says when all of them do.
 //!
 //! # From when on
 //! | settings | hold for |
 //! |---|---|
-//! | of an app | streams whose publisher begins from then on; `queue_…` and `stall_ms_max` for players that do |
+//! | of an app | publishers from then on; `queue_…` and `stall_ms_max` for players; limits and quotas for whoever is let in, whatever the stream |
+//! | its takeover and continuity | a stream at its next publisher, also one that is refused |
+//! | its GOP cache | streams that begin, but for one that players wait for on another core than its home: those have what was set when the first of them came |
 //! | of a session (`[rtmp]`, `[deadlines]` but for `write_seconds`, limits of one session), `[proxy]` | connections from then on |
 //! | limits of a core or a prefix, `write_seconds`, the latency budget, shares of TLS handshakes | all, at once |
 //! | listeners | at once; connections of one that is gone live on |
@@ -20,14 +22,15 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::accepting;
 use super::core::{Core, CoreRef};
-use super::engine::{Listeners, StartError, bind, certificates, endpoint};
+use super::engine::{Listeners, StartError, bind, certificates, endpoint, listen};
 use super::handle::{Handle, core_id};
 use super::inbox::ToCore;
-use super::listener::{Listener, ListenerPlace, Serves};
+use super::listener::{Listener, ListenerPlace, Serves, overlap};
 use super::settings::RuntimeSettings;
 use super::shared::InForce;
 use super::tls::certificates::{Certificates, Endpoint};
@@ -77,6 +80,32 @@ pub(crate) struct Reload {
     in_force: InForce,
     wanted: Arc<[ListenerPlace]>,
     new: Vec<(OwnedFd, ListenerPlace)>,
+    done: oneshot::Sender<()>,
+}
+
+/// Cores that have been told of other settings, and go by them soon.
+#[must_use = "they do not yet go by them"]
+pub struct Told {
+    cores: Vec<oneshot::Receiver<()>>,
+    /// Listeners that are gone then.
+    gone: Vec<SocketAddr>,
+}
+
+impl Told {
+    /// Waits so long until all cores go by them; gives those that do not yet. One that has ended is none of them.
+    pub async fn wait(self, timeout: Duration) -> Vec<u16> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        let mut missing = Vec::new();
+        for (core, done) in self.cores.into_iter().enumerate() {
+            if tokio::time::timeout_at(deadline, done).await.is_err() {
+                missing.push(core_id(core).0);
+            }
+        }
+        for address in self.gone.iter().filter(|_| missing.is_empty()) {
+            info!(%address, "listens no more; connections from there go on");
+        }
+        missing
+    }
 }
 
 impl Handle {
@@ -100,13 +129,16 @@ impl Handle {
                     there.bound
                 }
                 None => {
-                    // One address may stand for another, and it is the new one that is bound before the old one goes.
-                    let joins = before.iter().any(|there| there.bound.port() == place.address.port());
+                    // One address may stand for another, and it is the new one that is bound before the old one goes. Else nobody may have it: another
+                    // server would share it and never know.
+                    let joins = before.iter().any(|there| overlap(there.bound, place.address));
                     bind(place, traffic, &mut listeners, BIND_PATIENCE, joins)?
                 }
             };
             listening.push(Listening { place, bound });
         }
+        // When all of them can be had, since from then on they are seen from outside.
+        listen(&listeners)?;
         Ok(Prepared { settings, listening, listeners, tls })
     }
 
@@ -115,14 +147,14 @@ impl Handle {
         if self.shared.tls.get().is_none() {
             return Ok(endpoint(tls)?.map(Tls::Begins));
         }
-        // One that we have made ourselves stays as long as no other is named.
-        let had_files = !self.shared.in_force().settings.tls.certificates.is_empty();
-        let is_read = tls.is_wanted() && (!tls.certificates.is_empty() || had_files);
+        // One that we have made ourselves stays as long as no other is named; one from a file that is named no more does not.
+        let is_of_files = !self.certificate_ends().is_empty();
+        let is_read = tls.is_wanted() && (!tls.certificates.is_empty() || is_of_files);
         Ok(if is_read { Some(Tls::Replaced(certificates(tls)?)) } else { None })
     }
 
-    /// Puts these settings in force; streams that are live go on.
-    pub fn reload(&self, prepared: Prepared) {
+    /// Puts these settings in force; streams that are live go on. Each core goes by them when it comes to it.
+    pub fn reload(&self, prepared: Prepared) -> Told {
         let Prepared { settings, listening, listeners, tls } = prepared;
         match tls {
             // Nobody else makes one: reloads come one after the other.
@@ -134,16 +166,19 @@ impl Handle {
         for new in listening.iter().filter(|new| before.iter().all(|old| old.bound != new.bound)) {
             info!(address = %new.bound, "listens");
         }
-        for old in before.iter().filter(|old| listening.iter().all(|new| old.bound != new.bound)) {
-            info!(address = %old.bound, "listens no more; connections from there go on");
-        }
+        let is_gone = |old: &&Listening| listening.iter().all(|new| old.bound != new.bound);
+        let gone = before.iter().filter(is_gone).map(|old| old.bound).collect();
         let wanted: Arc<[ListenerPlace]> = listening.iter().map(|one| one.place).collect();
         self.shared.set_listening(listening);
         let in_force = self.shared.replace_settings(settings);
+        let mut cores = Vec::new();
         for (core, new) in listeners.into_iter().enumerate() {
-            let reload = Reload { in_force: in_force.clone(), wanted: Arc::clone(&wanted), new };
+            let (done, is_done) = oneshot::channel();
+            let reload = Reload { in_force: in_force.clone(), wanted: Arc::clone(&wanted), new, done };
             self.shared.inboxes.push(core_id(core), ToCore::Reload(Box::new(reload)));
+            cores.push(is_done);
         }
+        Told { cores, gone }
     }
 
     /// The addresses that RTMP is really served on, in the order of the settings.
@@ -164,11 +199,13 @@ impl Handle {
 
 /// A core's part.
 pub(super) fn reload(core: &CoreRef, reload: Reload) {
-    let Reload { in_force, wanted, new } = reload;
+    let Reload { in_force, wanted, new, done } = reload;
     let takes_connections = Core::caught(core, None, |core| core.go_by(in_force, &wanted));
     if takes_connections == Some(true) {
         new.into_iter().map(Listener::new).for_each(|listener| accepting::start(core, listener));
     }
+    // Whoever asked may have waited long enough.
+    let _ = done.send(());
 }
 
 impl Core {

@@ -185,6 +185,7 @@ mod tests {
         for (address, hosts) in [("127.0.0.1:0", &["127.0.0.1"][..]), ("[::]:0", &["127.0.0.1", "::1"][..])] {
             let (sockets, bound) =
                 listener::bind(address.parse().unwrap(), 2, &traffic, Duration::ZERO, false).unwrap();
+            sockets.iter().for_each(|socket| listener::listen(socket).unwrap());
             let listeners: Vec<_> = sockets.into_iter().map(TcpListener::from).collect();
             for listener in &listeners {
                 assert_eq!(SockRef::from(listener).tos_v4().unwrap(), 34 << 2);

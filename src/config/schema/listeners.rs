@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::Table;
 use super::kinds::{ADDRESS, DAY_SECONDS, GIB, KIB, address, congestion, dscp, networks, number, seconds};
 use crate::config::key::{Key, Kind};
+pub(in crate::config) use crate::runtime::listener::overlap;
 
 /// `[rtmp]`.
 pub(super) const RTMP: Table = Table {
@@ -62,14 +63,6 @@ pub(super) fn addresses(texts: &[String]) -> Result<Vec<SocketAddr>, String> {
         addresses.push(new);
     }
     Ok(addresses)
-}
-
-/// Two listeners cannot have both: the same port of the same address, or of one that stands for the other as well.
-pub(in crate::config) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    let covers = |a: SocketAddr, b: SocketAddr| {
-        a.ip() == b.ip() || (a.ip().is_unspecified() && (a.is_ipv6() || b.is_ipv4()))
-    };
-    a.port() == b.port() && a.port() != 0 && (covers(a, b) || covers(b, a))
 }
 
 #[cfg(test)]

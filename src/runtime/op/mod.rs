@@ -243,6 +243,7 @@ mod tests {
                 false,
             )
             .unwrap();
+            listeners.iter().for_each(|listener| crate::runtime::listener::listen(listener).unwrap());
             let listener = Rc::new(listeners.remove(0));
             let first = tokio_uring::spawn(accept(listener.clone()));
             let far = TcpStream::connect(address).unwrap();
