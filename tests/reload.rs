@@ -25,7 +25,7 @@ use support::tls::{Certificate, Tls};
 use support::{PATIENCE, scratch_file, wait_until};
 
 /// Streams that are live while all is changed, each with a player.
-const STREAMS: usize = 100;
+const STREAMS: usize = 200;
 
 /// A server whose configuration file can be written anew.
 struct Reloadable {
