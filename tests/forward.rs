@@ -53,10 +53,11 @@ fn wait_for_state(server: &Server, name: &str, port: u16, state: &str) -> Value 
 /// Nothing that a server shows of itself to everybody holds a target's key; its API has that masked.
 #[track_caller]
 fn assert_discreet(server: &Server, name: &str) {
-    for (what, text) in [("log", server.log()), ("metrics", server.get("/metrics").body)] {
+    for (what, text) in [("log", server.log()), ("metrics", server.node_metrics())] {
         assert!(!text.contains("hush"), "the {what} shows a target's key: {text}");
         assert!(!text.contains(name), "the {what} shows the stream's name: {text}");
     }
+    assert!(!server.get("/metrics").body.contains("hush"));
     assert!(!server.get("/api/v1/forwards").body.contains("hush"));
 }
 

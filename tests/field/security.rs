@@ -457,10 +457,7 @@ fn names_are_names_and_nothing_else() {
         let path: String = shown.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let found = server.get(&format!("/api/v1/streams/live/{path}")).json();
         assert_eq!(found["stream"]["name"].as_str(), Some(shown));
-        let metrics = server.get("/metrics").body;
-        // Series of single streams have it as a label, for whoever may list streams.
-        let of_node = metrics.lines().filter(|line| !line.starts_with("inrush_stream_")).collect::<String>();
-        for text in [of_node, server.log()] {
+        for text in [server.node_metrics(), server.log()] {
             assert!(!text.contains(shown) && !text.contains(name), "{name:?} is shown");
         }
         client.unpublish();

@@ -402,6 +402,13 @@ impl Server {
         Metrics::parse(&self.get("/metrics").body)
     }
 
+    /// The text of `/metrics` without series of single streams, which have names as labels for whoever may list streams.
+    #[track_caller]
+    pub fn node_metrics(&self) -> String {
+        let is_of_node = |line: &&str| !line.starts_with("inrush_stream_");
+        self.get("/metrics").body.split_inclusive('\n').filter(is_of_node).collect()
+    }
+
     /// `/api/v1/connections`.
     #[track_caller]
     pub fn connections(&self) -> Vec<Value> {
